@@ -1,0 +1,1 @@
+//! The profile file of a board.

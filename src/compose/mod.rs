@@ -1,0 +1,1 @@
+//! What NixOS and its boot loaders expect to find on a disk.

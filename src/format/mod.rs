@@ -1,0 +1,3 @@
+//! On-disk and wire layouts: bytes to values and back. Nothing here opens a file.
+
+pub mod store_path;

@@ -1,0 +1,123 @@
+//! How an image is cut, moved and packed: sources, sinks, and the loop between them.
+//!
+//! A source gives an image once, in ascending order, as pieces of three kinds; a sink takes them in the same order.
+//! Neither can seek, so a pipe, a compressor and a card are all sinks.
+
+use std::error::Error as StdError;
+
+/// What the next bytes of an image are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// That many bytes, in the caller's buffer.
+    Data(usize),
+    /// That many zeros, which a reader may rely on.
+    Zeros(u64),
+    /// That many bytes that nobody will read: unallocated blocks. A file leaves a hole; a pipe gets zeros.
+    Skip(u64),
+}
+
+/// An image that can be read once, from its first byte to its last.
+pub trait Source {
+    /// The length in bytes, where it is known before the end.
+    fn len(&self) -> Option<u64>;
+
+    /// The next piece, or `None` at the end. Data are written to the start of `buf`, which is [`BUFFER`] bytes long.
+    /// Pieces are never empty.
+    fn next(&mut self, buf: &mut [u8]) -> Result<Option<Piece>, SourceError>;
+
+    /// Whether the image is known to have no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+}
+
+/// Something that takes an image in ascending order.
+pub trait Sink {
+    /// Takes bytes.
+    fn data(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Takes zeros that a reader may rely on.
+    fn zeros(&mut self, len: u64) -> Result<(), SinkError>;
+
+    /// Takes a range whose bytes do not matter.
+    fn skip(&mut self, len: u64) -> Result<(), SinkError> {
+        self.zeros(len)
+    }
+
+    /// Completes the output; what was taken is durable where the sink can promise that.
+    fn finish(self: Box<Self>) -> Result<(), SinkError>;
+}
+
+/// The length of the buffer between a source and a sink, in bytes.
+pub const BUFFER: usize = 1 << 20;
+
+/// A source failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The input is not what it should be: truncated, wrong hash, wrong format.
+    #[error(transparent)]
+    Bad(Box<dyn StdError + Send + Sync>),
+    /// The input could not be read.
+    #[error(transparent)]
+    Io(Box<dyn StdError + Send + Sync>),
+}
+
+/// A sink failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The target could not be written.
+    #[error("cannot write {target}: {source}")]
+    Io {
+        /// What was written to, as the user named it.
+        target: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Moving an image failed, on one side or the other, or was called off.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The sink failed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Sees how far a copy has come, and may call it off.
+pub trait Progress {
+    /// The image is complete up to byte `position`; `false` calls the copy off.
+    fn at(&mut self, position: u64) -> bool;
+}
+
+/// Moves all of a source into a sink and completes it.
+pub fn copy(source: &mut dyn Source, mut sink: Box<dyn Sink>, progress: &mut dyn Progress) -> Result<u64, CopyError> {
+    let mut buf = vec![0; BUFFER];
+    let mut position = 0;
+    while let Some(piece) = source.next(&mut buf)? {
+        position += match piece {
+            Piece::Data(len) => {
+                sink.data(&buf[..len])?;
+                crate::num::to_u64(len)
+            }
+            Piece::Zeros(len) => {
+                sink.zeros(len)?;
+                len
+            }
+            Piece::Skip(len) => {
+                sink.skip(len)?;
+                len
+            }
+        };
+        if !progress.at(position) {
+            return Err(CopyError::Interrupted);
+        }
+    }
+    sink.finish()?;
+    Ok(position)
+}

@@ -1,0 +1,1 @@
+//! What can be learnt from an image or a card.

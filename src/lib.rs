@@ -1,0 +1,29 @@
+//! nixflash composes, writes and verifies NixOS cards.
+//!
+//! An image is a plan: once a file tree and the file lengths are known, every byte of file-system metadata is
+//! known before any content is read. So everything is decided first (floors 1 to 3 build values), then bytes
+//! move once, in ascending order, from a [`image::Source`] to a [`image::Sink`].
+//!
+//! Floors, lowest first; a module uses lower floors only (`tests/integration/architecture.rs` enforces it):
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`num`], [`tree`], [`extent`], [`stream`] |
+//! | 1 | [`format`], [`image`] |
+//! | 2 | [`store`], [`board`], [`device`] |
+//! | 3 | [`compose`], [`flash`], [`inspect`], [`verify`] |
+//! | 4 | [`cli`] |
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit target");
+
+pub mod board;
+pub mod cli;
+pub mod compose;
+pub mod extent;
+pub mod format;
+pub mod image;
+pub mod inspect;
+pub mod num;
+pub mod store;
+pub mod stream;
+pub mod tree;

@@ -1,0 +1,163 @@
+//! A file-system tree whose file contents are elsewhere.
+//!
+//! `C` says where: a number, a pair of numbers, `()`. Names and symlink targets are bytes, never text. Entries are
+//! sorted bytewise, which is the order of a NAR; a tree is walked and laid out in this order everywhere.
+
+/// Owner, permissions and modification time of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attrs {
+    /// The low twelve bits of `st_mode`: permissions, setuid, setgid, sticky.
+    pub mode: u16,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Modification time, seconds since 1970.
+    pub mtime: u32,
+}
+
+impl Attrs {
+    /// What Nix gives to every object below `/nix/store`: 0:0, mtime 1, and the given mode.
+    #[must_use]
+    pub const fn store(mode: u16) -> Self {
+        Self { mode, uid: 0, gid: 0, mtime: 1 }
+    }
+}
+
+/// One file, directory or symlink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node<C> {
+    /// Owner, permissions, time.
+    pub attrs: Attrs,
+    /// What it is.
+    pub kind: Kind<C>,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind<C> {
+    /// A regular file of `len` bytes, found at `content`.
+    File {
+        /// Length in bytes.
+        len: u64,
+        /// Where the bytes are.
+        content: C,
+    },
+    /// A symlink with its target as written.
+    Symlink(Box<[u8]>),
+    /// A directory.
+    Directory(Directory<C>),
+}
+
+/// The entries of a directory, sorted bytewise by name, each name once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory<C> {
+    entries: Vec<(Box<[u8]>, Node<C>)>,
+}
+
+impl<C> Default for Directory<C> {
+    fn default() -> Self {
+        Self { entries: Vec::new() }
+    }
+}
+
+impl<C> Directory<C> {
+    /// Makes a directory out of entries in any order; gives back the name that occurs twice, if one does.
+    pub fn from_entries(mut entries: Vec<(Box<[u8]>, Node<C>)>) -> Result<Self, Box<[u8]>> {
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(pair[0].0.clone());
+        }
+        entries.shrink_to_fit();
+        Ok(Self { entries })
+    }
+
+    /// Adds an entry, or gives back the node when the name is taken.
+    pub fn insert(&mut self, name: &[u8], node: Node<C>) -> Result<(), Node<C>> {
+        match self.position(name) {
+            Ok(_) => Err(node),
+            Err(at) => {
+                self.entries.insert(at, (name.into(), node));
+                Ok(())
+            }
+        }
+    }
+
+    /// The node of that name.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<&Node<C>> {
+        self.position(name).ok().map(|at| &self.entries[at].1)
+    }
+
+    /// The node of that name, to change.
+    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut Node<C>> {
+        self.position(name).ok().map(|at| &mut self.entries[at].1)
+    }
+
+    /// Entries in bytewise order of their names.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &Node<C>)> + ExactSizeIterator {
+        self.entries.iter().map(|(name, node)| (&**name, node))
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn position(&self, name: &[u8]) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(n, _)| (**n).cmp(name))
+    }
+}
+
+impl<C> Node<C> {
+    /// A regular file as a NAR knows it: 0444, or 0555 when executable; 0:0, mtime 1.
+    pub const fn store_file(executable: bool, len: u64, content: C) -> Self {
+        let mode = if executable { 0o555 } else { 0o444 };
+        Self { attrs: Attrs::store(mode), kind: Kind::File { len, content } }
+    }
+
+    /// A symlink as a NAR knows it.
+    pub fn store_symlink(target: impl Into<Box<[u8]>>) -> Self {
+        Self { attrs: Attrs::store(0o777), kind: Kind::Symlink(target.into()) }
+    }
+
+    /// A directory as a NAR knows it: 0555.
+    pub const fn store_directory(directory: Directory<C>) -> Self {
+        Self { attrs: Attrs::store(0o555), kind: Kind::Directory(directory) }
+    }
+
+    /// Whether the owner may execute it: the only mode bit that a NAR keeps.
+    #[must_use]
+    pub const fn is_executable(&self) -> bool {
+        self.attrs.mode & 0o100 != 0
+    }
+
+    /// The node at a path relative to this one; no symlink is followed.
+    pub fn at<'a>(&self, path: impl IntoIterator<Item = &'a [u8]>) -> Option<&Self> {
+        let mut node = self;
+        for name in path {
+            let Kind::Directory(directory) = &node.kind else { return None };
+            node = directory.get(name)?;
+        }
+        Some(node)
+    }
+
+    /// The same tree with every content replaced by `f`, which sees the contents in walking order.
+    pub fn map<D>(self, f: &mut impl FnMut(C) -> D) -> Node<D> {
+        let kind = match self.kind {
+            Kind::File { len, content } => Kind::File { len, content: f(content) },
+            Kind::Symlink(target) => Kind::Symlink(target),
+            Kind::Directory(directory) => Kind::Directory(Directory {
+                entries: directory.entries.into_iter().map(|(name, node)| (name, node.map(f))).collect(),
+            }),
+        };
+        Node { attrs: self.attrs, kind }
+    }
+}
