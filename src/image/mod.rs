@@ -96,7 +96,11 @@ pub trait Progress {
 }
 
 /// Moves all of a source into a sink and completes it.
-pub fn copy(source: &mut dyn Source, mut sink: Box<dyn Sink>, progress: &mut dyn Progress) -> Result<u64, CopyError> {
+pub fn copy(
+    source: &mut dyn Source,
+    mut sink: Box<dyn Sink>,
+    progress: &mut dyn Progress,
+) -> Result<u64, CopyError> {
     let mut buf = vec![0; BUFFER];
     let mut position = 0;
     while let Some(piece) = source.next(&mut buf)? {
