@@ -1,9 +1,73 @@
-//! Words, terminal, exit codes.
+//! Words, terminal, exit codes: one file per command.
 
+mod boards;
+mod compose;
+mod exit;
+mod inspect;
+mod output;
+mod system;
+mod ui;
+
+use clap::{Args, Parser, Subcommand};
+use exit::Failure;
 use std::process::ExitCode;
+
+/// Composes, writes and verifies NixOS cards from built system closures.
+///
+/// No root, no virtual machine, no Nix: the closure comes from a store or a
+/// binary cache, and the same input gives the same bits.
+#[derive(Parser)]
+#[command(name = "nixflash", version, max_term_width = 80, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    talk: Talk,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit status: 0 done; 1 failed; 2 usage; 3 differs; 4 target refused; 5 target
+too small; 6 source bad (truncated, hash, format); 7 target I/O error;
+8 permission; 9 written but not verified; 130 interrupted.";
+
+#[derive(Subcommand)]
+enum Command {
+    Compose(compose::Options),
+    Inspect(inspect::Options),
+    Boards(boards::Options),
+}
+
+/// How much is said, and how.
+#[derive(Args, Clone, Copy)]
+struct Talk {
+    /// How to show progress on standard error
+    #[arg(long, global = true, value_enum, default_value_t = ui::Style::Auto, value_name = "HOW")]
+    progress: ui::Style,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+}
 
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let voice = ui::Voice::new(cli.talk.progress, cli.talk.quiet, cli.talk.verbose);
+    let result = match &cli.command {
+        Command::Compose(options) => compose::run(options, &voice),
+        Command::Inspect(options) => inspect::run(options, &voice),
+        Command::Boards(options) => boards::run(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => exit::report(&failure),
+    }
 }
+
+type Outcome = Result<(), Failure>;

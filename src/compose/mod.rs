@@ -1,1 +1,137 @@
 //! What NixOS and its boot loaders expect to find on a disk.
+//!
+//! [`compose`] takes a board, a closure and options, and decides everything: which files lie where, which
+//! identifiers they carry, how long the image is. The [`Plan`] that comes out can be printed, compared and refused;
+//! [`Plan::source`] and [`Plan::write_raw`] then move the bytes.
+
+mod boot;
+mod demand;
+mod files;
+mod firmware;
+mod forest;
+mod identity;
+mod moving;
+mod plan;
+mod provenance;
+mod rootfs;
+mod toplevel;
+
+pub use firmware::Missing;
+pub use moving::Scatter;
+pub use plan::{Plan, Summary};
+
+use crate::board::Board;
+use crate::format::store_path::StorePath;
+use crate::store::Store;
+use std::path::PathBuf;
+
+/// Where the bytes of a planned file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The `file`th regular file, in NAR order from 0, of a store path or a package.
+    Packed {
+        /// Index into [`Plan`]'s sources.
+        source: u32,
+        /// Which of its files.
+        file: u32,
+    },
+    /// Bytes that nixflash made.
+    Literal(u32),
+}
+
+/// How much room the root gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootSize {
+    /// As small as it can be with this many bytes free for files.
+    Free(u64),
+    /// The whole image has exactly this many bytes.
+    Image(u64),
+}
+
+/// What to compose.
+pub struct Request {
+    /// The board.
+    pub board: Board,
+    /// The toplevel.
+    pub system: StorePath,
+    /// Stores, asked in this order.
+    pub stores: Vec<Box<dyn Store>>,
+    /// Directories with firmware packages: a package or the root of a store.
+    pub firmware: Vec<PathBuf>,
+    /// How large the root is.
+    pub root_size: RootSize,
+    /// Length of the FAT that takes boot files, in bytes; that of the profile when `None`.
+    pub boot_size: Option<u64>,
+    /// Free inodes on the root.
+    pub free_inodes: u32,
+    /// The time that files of nixflash's own making carry, seconds since 1970.
+    pub epoch: u32,
+}
+
+/// A system cannot be composed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A store has not what it should have, or it is damaged.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// The toplevel is not one, or lacks something.
+    #[error("{path}: {message}")]
+    Toplevel {
+        /// The toplevel or a file in it.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The board cannot give what the system asks for.
+    #[error("{system} cannot run on {board}: {message}")]
+    Demand {
+        /// The name of the toplevel.
+        system: String,
+        /// The name of the board.
+        board: String,
+        /// What is asked for and where.
+        message: String,
+    },
+    /// Firmware is not there.
+    #[error(transparent)]
+    Firmware(#[from] Missing),
+    /// Firmware cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file or directory.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The root file system cannot be planned.
+    #[error("root file system: {0}")]
+    Ext4(#[from] crate::format::ext4::Error),
+    /// The FAT cannot be planned.
+    #[error("boot file system: {0}")]
+    Fat(#[from] crate::format::fat::Error),
+    /// The partition table cannot be made.
+    #[error("partition table: {0}")]
+    Table(#[from] crate::format::partition_table::Error),
+    /// The registration database cannot be made.
+    #[error("store database: {0}")]
+    Database(#[from] crate::format::nix_db::Error),
+    /// A path occurs twice on the card.
+    #[error("{0} would be on the card twice")]
+    Twice(String),
+    /// The image is too small for its first partitions.
+    #[error("an image of {given} bytes has no room for the root, which begins at {start}")]
+    NoRoot {
+        /// Length asked for, in bytes.
+        given: u64,
+        /// Where the root begins, in bytes.
+        start: u64,
+    },
+    /// More than a plan can number.
+    #[error("{0} has more files than an image can hold")]
+    TooMany(String),
+}
+
+/// Decides all of an image. Reads what names and sizes need, no more.
+pub fn compose(request: Request) -> Result<Plan, Error> {
+    plan::plan(request)
+}

@@ -1,3 +1,4 @@
 //! On-disk and wire layouts: bytes to values and back. Nothing here opens a file.
 
+pub mod ext4;
 pub mod store_path;

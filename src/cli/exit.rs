@@ -1,0 +1,91 @@
+//! Failures, and the exit codes that scripts rely on.
+
+use super::output;
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Why a command failed, as far as the exit code tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Anything that has no code of its own.
+    Other = 1,
+    /// The command line asks for what cannot be.
+    Usage = 2,
+    /// The target is too small.
+    TooSmall = 5,
+    /// An input is truncated, damaged, incomplete or of the wrong form.
+    Source = 6,
+    /// The output could not be written.
+    Target = 7,
+    /// The system denies access.
+    Permission = 8,
+    /// SIGINT, SIGTERM or SIGHUP.
+    Interrupted = 130,
+}
+
+/// A failure with its code and, where there is one, what to do about it.
+#[derive(Debug)]
+pub struct Failure {
+    code: Code,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure in the program's own words.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// A failure that another one explains: its whole chain of causes becomes the message.
+    pub fn of(code: Code, error: &(dyn Error + 'static)) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            // Transparent wrappers repeat their cause.
+            if !message.ends_with(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = inner.source();
+        }
+        Self::new(code, message)
+    }
+
+    /// Adds what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The code for an error of the operating system on an input.
+    pub fn reading(what: &str, error: &std::io::Error) -> Self {
+        let code = if error.kind() == std::io::ErrorKind::PermissionDenied { Code::Permission } else { Code::Other };
+        Self::new(code, format!("cannot read {what}: {error}"))
+    }
+}
+
+/// Says why the command line cannot be understood, or prints the help that was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // clap decides between standard output (help) and standard error; a closed pipe is no failure of ours.
+    drop(error.print());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Says what failed.
+pub fn report(failure: &Failure) -> ExitCode {
+    output::error_line(&format!("error: {}", output::escape(&failure.message)));
+    if let Some(hint) = &failure.hint {
+        output::error_line(&format!("hint: {}", output::escape(hint)));
+    }
+    let code = match failure.code {
+        Code::Other => 1,
+        Code::Usage => 2,
+        Code::TooSmall => 5,
+        Code::Source => 6,
+        Code::Target => 7,
+        Code::Permission => 8,
+        Code::Interrupted => 130,
+    };
+    ExitCode::from(code)
+}

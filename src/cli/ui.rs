@@ -1,0 +1,160 @@
+//! Progress and messages on standard error.
+
+use super::exit::{Code, Failure};
+use super::output;
+use crate::image::Progress;
+use crate::num::show_bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Style {
+    /// A bar on a terminal, else plain lines
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every ten seconds
+    Plain,
+    /// JSON lines, at most five a second
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Who speaks: how much, and in which form.
+pub struct Voice {
+    style: Style,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Voice {
+    /// Settles the style once: a bar needs a terminal.
+    pub fn new(style: Style, quiet: bool, verbose: bool) -> Self {
+        let style = match style {
+            _ if quiet => Style::None,
+            Style::Auto if std::io::stderr().is_terminal() => Style::Bar,
+            Style::Auto => Style::Plain,
+            other => other,
+        };
+        Self { style, quiet, verbose }
+    }
+
+    /// Says a line, unless told to be quiet.
+    pub fn say(&self, line: &str) {
+        if !self.quiet {
+            output::error_line(&output::escape(line));
+        }
+    }
+
+    /// Says a line that only those want who asked for more.
+    pub fn detail(&self, line: &str) {
+        if self.verbose {
+            self.say(line);
+        }
+    }
+
+    /// Starts showing the progress of one phase over `total` bytes.
+    pub fn meter(&self, phase: &'static str, total: u64, stop: &Arc<AtomicBool>) -> Meter {
+        let bar = match self.style {
+            Style::Bar => ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)),
+            _ => ProgressBar::hidden(),
+        };
+        // cannot fail: the template is a constant that a test renders
+        let style = ProgressStyle::with_template("{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}")
+            .expect("the template is valid");
+        bar.set_style(style);
+        bar.set_prefix(phase);
+        let now = Instant::now();
+        Meter { style: self.style, bar, phase, total, stop: Arc::clone(stop), start: now, last: None }
+    }
+}
+
+/// Shows how far one phase has come.
+pub struct Meter {
+    style: Style,
+    bar: ProgressBar,
+    phase: &'static str,
+    total: u64,
+    stop: Arc<AtomicBool>,
+    start: Instant,
+    last: Option<Instant>,
+}
+
+impl Meter {
+    /// Ends the phase; what it left on the screen goes away.
+    pub fn finish(&mut self, position: u64) {
+        if self.style == Style::Json {
+            self.json(position);
+        }
+        self.bar.finish_and_clear();
+    }
+
+    fn due(&mut self, interval: Duration) -> bool {
+        let now = Instant::now();
+        let since = self.last.unwrap_or(self.start);
+        if now.duration_since(since) < interval {
+            return false;
+        }
+        self.last = Some(now);
+        true
+    }
+
+    fn rate(&self, position: u64) -> u64 {
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        position.saturating_mul(1000) / millis
+    }
+
+    fn json(&self, position: u64) {
+        let line = serde_json::json!({
+            "schema": "nixflash-progress/1",
+            "phase": self.phase,
+            "bytes": position,
+            "total": self.total,
+            "bytesPerSecond": self.rate(position),
+        });
+        output::error_line(&line.to_string());
+    }
+
+    fn plain(&self, position: u64) {
+        let percent = position.saturating_mul(100).checked_div(self.total).unwrap_or(100);
+        let rate = self.rate(position).max(1);
+        let left = self.total.saturating_sub(position) / rate;
+        let (done, total, rate) = (show_bytes(position), show_bytes(self.total), show_bytes(rate));
+        output::error_line(&format!("{}: {percent} %, {done} of {total}, {rate}/s, {left} s left", self.phase));
+    }
+}
+
+impl Progress for Meter {
+    fn at(&mut self, position: u64) -> bool {
+        match self.style {
+            Style::Bar => self.bar.set_position(position),
+            Style::Plain if self.due(Duration::from_secs(10)) => self.plain(position),
+            Style::Json if self.due(Duration::from_millis(200)) => self.json(position),
+            _ => {}
+        }
+        !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A flag that SIGINT, SIGTERM and SIGHUP set; a second signal ends the program at once.
+pub fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| Failure::new(Code::Other, format!("cannot catch signal {signal}: {error}")))?;
+    }
+    Ok(flag)
+}

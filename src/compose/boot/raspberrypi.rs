@@ -1,0 +1,17 @@
+//! The FAT that a Raspberry Pi's ROM and firmware read: firmware, device trees, U-Boot, `config.txt`.
+
+use crate::board::Board;
+use crate::compose::Error;
+use crate::compose::files::{Files, Literals};
+use crate::compose::firmware::Copy;
+
+/// Adds the files that the board's rules name, and its `config.txt`.
+pub fn add(board: &Board, copies: &[Copy<'_>], files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
+    for (path, node) in copies {
+        files.copy(path, node)?;
+    }
+    match &board.config_txt {
+        Some(text) => files.literal("/config.txt", text.as_bytes(), literals),
+        None => Ok(()),
+    }
+}

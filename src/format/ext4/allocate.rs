@@ -1,0 +1,418 @@
+//! Every block gets its place: fixed metadata first, then one cursor that only moves forward.
+//!
+//! Since the cursor never goes back, a block is in use exactly when it is fixed or lies below the cursor's end, and an
+//! inode exactly when its number is at most the last one given. Bitmaps follow from two numbers.
+
+use super::directory::{self, Shape};
+use super::extents::tree_blocks;
+use super::geometry::{FIRST_INODE, GROUP_BLOCKS, Geometry, INODES_PER_BLOCK, Run};
+use super::namespace::{Namespace, ROOT, count, index};
+use super::{BLOCK, Error, Options, Purpose, Size, Summary};
+use crate::extent::{Extent, Fill, MAX_ENCODED};
+use crate::num;
+use crate::tree::Node;
+use std::collections::BTreeMap;
+
+/// Blocks of lost+found.
+const LOST_FOUND_BLOCKS: u32 = 4;
+/// The most blocks in one encoded extent.
+const CHUNK: u64 = MAX_ENCODED / BLOCK;
+
+/// What an encoded extent renders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// Nothing: the extent is zeros or content.
+    None,
+    /// The superblock of a group.
+    Superblock(u64),
+    /// Group descriptors from that block of them.
+    Descriptors(u64),
+    /// Reserved descriptor blocks of the first group, from that one: the resize inode's lists of their copies.
+    Reserved(u64),
+    /// Block bitmaps from that group.
+    BlockBitmaps(u64),
+    /// Inode bitmaps from that group.
+    InodeBitmaps(u64),
+    /// Inodes from that number.
+    Inodes(u64),
+    /// The first block of the journal.
+    Journal,
+    /// The block in which the resize inode lists the reserved blocks.
+    ResizeIndirect,
+    /// Directory blocks from that index of all.
+    Directories(u32),
+    /// Symlink blocks from that index of all.
+    Symlinks(u32),
+    /// A block of the extent tree of a file: index of the file, number of the block.
+    ExtentBlock(u32, u32),
+    /// The same for the journal.
+    JournalExtents(u32),
+}
+
+/// Runs of blocks for a list of owners.
+#[derive(Default)]
+pub struct Runs {
+    ends: Vec<u32>,
+    runs: Vec<Run>,
+}
+
+impl Runs {
+    /// The runs of one owner.
+    pub fn of(&self, owner: u32) -> &[Run] {
+        let owner = index(owner);
+        let start = if owner == 0 { 0 } else { index(self.ends[owner - 1]) };
+        &self.runs[start..index(self.ends[owner])]
+    }
+
+    fn push(&mut self, runs: &[Run]) {
+        self.runs.extend_from_slice(runs);
+        self.ends.push(count(self.runs.len()));
+    }
+}
+
+/// Everything that rendering needs.
+pub struct Plan<C> {
+    /// The options.
+    pub options: Options,
+    /// The shape.
+    pub geometry: Geometry,
+    /// The inodes and names.
+    pub space: Namespace<C>,
+    /// The layout of each directory; lost+found is the last.
+    pub shapes: Vec<Shape>,
+    /// Directory and logical block of each directory block, in the order of their places.
+    pub directory_blocks: Vec<(u32, u32)>,
+    /// Data of directories, by index.
+    pub directory_runs: Runs,
+    /// Data of symlinks with blocks.
+    pub symlink_runs: Runs,
+    /// Data of files.
+    pub file_runs: Runs,
+    /// Blocks of extent trees, for the few files that have any.
+    pub trees: BTreeMap<u32, Vec<u64>>,
+    /// The journal.
+    pub journal: Vec<Run>,
+    /// Blocks of the journal's extent tree.
+    pub journal_tree: Vec<u64>,
+    /// The resize inode's indirect block.
+    pub resize_indirect: u64,
+    /// The first block that the cursor did not reach.
+    pub end: u64,
+    /// The numbers.
+    pub summary: Summary,
+}
+
+/// Gives out blocks in ascending order, around what is fixed.
+struct Cursor<'a> {
+    fixed: std::iter::Peekable<std::slice::Iter<'a, Run>>,
+    at: u64,
+    blocks: u64,
+}
+
+impl Cursor<'_> {
+    fn take(&mut self, mut len: u64, runs: &mut Vec<Run>) -> Result<(), Error> {
+        while len > 0 {
+            while let Some(fixed) = self.fixed.next_if(|run| run.start <= self.at) {
+                self.at = self.at.max(fixed.end());
+            }
+            let limit = self.fixed.peek().map_or(self.blocks, |run| run.start);
+            if self.at >= self.blocks {
+                return Err(Error::TooSmall { needed: (self.at + len) * BLOCK, given: self.blocks * BLOCK });
+            }
+            let run = Run { start: self.at, len: len.min(limit - self.at) };
+            self.at = run.end();
+            len -= run.len;
+            match runs.last_mut() {
+                Some(last) if last.end() == run.start => last.len += run.len,
+                _ => runs.push(run),
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self) -> Result<u64, Error> {
+        let mut runs = Vec::new();
+        self.take(1, &mut runs)?;
+        Ok(runs[0].start)
+    }
+}
+
+impl<C: Copy> Plan<C> {
+    /// Gives every block its place.
+    pub fn new(root: &Node<C>, options: &Options) -> Result<Self, Error> {
+        let mut space = Namespace::new(root)?;
+        let mut shapes = Vec::with_capacity(space.directories.len() + 1);
+        for dir in &space.directories {
+            shapes.push(Shape::new(&space, dir, &options.hash_seed)?);
+        }
+        let end = space.directories[0].entries.end;
+        space.directories.push(super::namespace::Dir { inode: FIRST_INODE, parent: ROOT, entries: end..end, subdirectories: 0 });
+        shapes.push(Shape::Empty(LOST_FOUND_BLOCKS));
+        let data = data_blocks(&space, &shapes)?;
+        let geometry = fit(options.size, data, space.used_inodes())?;
+        let summary = Summary { blocks: geometry.blocks, groups: geometry.groups, journal_blocks: geometry.journal_blocks, ..EMPTY };
+        let mut plan = Self {
+            options: options.clone(),
+            geometry,
+            space,
+            shapes,
+            directory_blocks: Vec::new(),
+            directory_runs: Runs::default(),
+            symlink_runs: Runs::default(),
+            file_runs: Runs::default(),
+            trees: BTreeMap::new(),
+            journal: Vec::new(),
+            journal_tree: Vec::new(),
+            resize_indirect: 0,
+            end: 0,
+            summary,
+        };
+        plan.allocate()?;
+        plan.count();
+        plan.check_promise()?;
+        Ok(plan)
+    }
+
+    fn allocate(&mut self) -> Result<(), Error> {
+        let geometry = &self.geometry;
+        let mut cursor = Cursor { fixed: geometry.fixed.iter().peekable(), at: 0, blocks: geometry.blocks };
+        cursor.take(geometry.journal_blocks, &mut self.journal)?;
+        for _ in 0..tree_blocks(&self.journal)? {
+            self.journal_tree.push(cursor.one()?);
+        }
+        self.resize_indirect = cursor.one()?;
+        let mut runs = Vec::new();
+        for (shape, at) in self.shapes.iter().zip(0..) {
+            runs.clear();
+            cursor.take(u64::from(shape.blocks()), &mut runs)?;
+            self.directory_runs.push(&runs);
+            self.directory_blocks.extend((0..shape.blocks()).map(|block| (at, block)));
+        }
+        for _ in &self.space.slow_symlinks {
+            runs.clear();
+            cursor.take(1, &mut runs)?;
+            self.symlink_runs.push(&runs);
+        }
+        for (file, at) in self.space.files.iter().zip(0..) {
+            runs.clear();
+            cursor.take(file.len.div_ceil(BLOCK), &mut runs)?;
+            self.file_runs.push(&runs);
+            let blocks = tree_blocks(&runs)?;
+            if blocks > 0 {
+                let tree: Result<Vec<u64>, Error> = (0..blocks).map(|_| cursor.one()).collect();
+                self.trees.insert(at, tree?);
+            }
+        }
+        self.end = cursor.at;
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        let used: u64 = (0..self.geometry.groups).map(|group| self.used_blocks(group)).sum();
+        let summary = &mut self.summary;
+        summary.free_blocks = summary.blocks - used;
+        summary.reserved_blocks = reserve(summary.blocks).min(summary.free_blocks);
+        summary.inodes = self.geometry.inodes();
+        summary.free_inodes = summary.inodes - self.space.used_inodes();
+    }
+
+    fn check_promise(&self) -> Result<(), Error> {
+        let Size::Smallest { free_bytes, free_inodes } = self.options.size else { return Ok(()) };
+        // What `fit` computed must have come out; a tree of extents that it could not foresee is paid from the slack.
+        let short = self.summary.free_bytes() < free_bytes || self.summary.free_inodes < u64::from(free_inodes);
+        if short {
+            let given = self.summary.blocks * BLOCK;
+            return Err(Error::TooSmall { needed: given + free_bytes, given });
+        }
+        Ok(())
+    }
+
+    /// Blocks in use in a group.
+    pub fn used_blocks(&self, group: u64) -> u64 {
+        let group = self.geometry.group(group);
+        let below = self.end.clamp(group.start, group.end());
+        let above: u64 = overlapping(&self.geometry.fixed, below, group.end()).map(|run| run.len).sum();
+        below - group.start + above
+    }
+
+    /// All that is not *don't care*, ascending, with what each encoded extent renders.
+    pub fn extents(&self) -> (Vec<Extent<C>>, Vec<Token>) {
+        let mut list = List { items: Vec::new() };
+        self.fixed_extents(&mut list);
+        self.journal_extents(&mut list);
+        list.encoded(Run { start: self.resize_indirect, len: 1 }, |_| Token::ResizeIndirect);
+        self.listed(&self.directory_runs, Token::Directories, &mut list);
+        self.listed(&self.symlink_runs, Token::Symlinks, &mut list);
+        self.file_extents(&mut list);
+        list.items.sort_by_key(|(extent, _)| extent.offset);
+        list.items.into_iter().unzip()
+    }
+
+    fn fixed_extents(&self, list: &mut List<C>) {
+        let g = &self.geometry;
+        for group in std::iter::once(0).chain(g.backups()) {
+            let start = group * GROUP_BLOCKS;
+            list.encoded(Run { start, len: 1 }, |_| Token::Superblock(group));
+            list.encoded(Run { start: start + 1, len: g.descriptor_blocks }, Token::Descriptors);
+            let reserved = Run { start: start + 1 + g.descriptor_blocks, len: g.reserved_blocks };
+            if group == 0 {
+                list.encoded(reserved, Token::Reserved);
+            } else {
+                list.zeros(reserved);
+            }
+        }
+        for (group, [block_bitmap, inode_bitmap, table]) in (0..).zip(&g.tables) {
+            list.encoded(Run { start: *block_bitmap, len: 1 }, |_| Token::BlockBitmaps(group));
+            list.encoded(Run { start: *inode_bitmap, len: 1 }, |_| Token::InodeBitmaps(group));
+            let first = group * g.inodes_per_group;
+            let used = (self.space.used_inodes().saturating_sub(first)).div_ceil(INODES_PER_BLOCK).min(g.table_blocks());
+            list.encoded(Run { start: *table, len: used }, |block| Token::Inodes(first + block * INODES_PER_BLOCK + 1));
+            if self.options.purpose == Purpose::Image {
+                list.zeros(Run { start: table + used, len: g.table_blocks() - used });
+            }
+        }
+    }
+
+    fn journal_extents(&self, list: &mut List<C>) {
+        for (n, run) in self.journal.iter().enumerate() {
+            let head = u64::from(n == 0);
+            list.encoded(Run { start: run.start, len: head }, |_| Token::Journal);
+            list.zeros(Run { start: run.start + head, len: run.len - head });
+        }
+        for (block, n) in self.journal_tree.iter().zip(0..) {
+            list.encoded(Run { start: *block, len: 1 }, |_| Token::JournalExtents(n));
+        }
+    }
+
+    /// Blocks of a list of owners that were placed one after the other: neighbours become one extent.
+    fn listed(&self, runs: &Runs, token: impl Fn(u32) -> Token, list: &mut List<C>) {
+        let mut merged: Vec<(Run, u64)> = Vec::new();
+        let mut first = 0;
+        for run in &runs.runs {
+            match merged.last_mut() {
+                Some((last, _)) if last.end() == run.start => last.len += run.len,
+                _ => merged.push((*run, first)),
+            }
+            first += run.len;
+        }
+        for (run, first) in merged {
+            list.encoded(run, |block| token(count(num::to_usize(first + block))));
+        }
+    }
+
+    fn file_extents(&self, list: &mut List<C>) {
+        for (file, at) in self.space.files.iter().zip(0..) {
+            let mut done = 0;
+            for run in self.file_runs.of(at) {
+                let len = (run.len * BLOCK).min(file.len - done);
+                let fill = Fill::Content { content: file.content, at: done, len };
+                list.push(*run, fill, Token::None);
+                done += len;
+            }
+        }
+        for (file, blocks) in &self.trees {
+            for (block, n) in blocks.iter().zip(0..) {
+                list.encoded(Run { start: *block, len: 1 }, |_| Token::ExtentBlock(*file, n));
+            }
+        }
+    }
+}
+
+const EMPTY: Summary =
+    Summary { blocks: 0, free_blocks: 0, reserved_blocks: 0, inodes: 0, free_inodes: 0, groups: 0, journal_blocks: 0 };
+
+struct List<C> {
+    items: Vec<(Extent<C>, Token)>,
+}
+
+impl<C> List<C> {
+    fn push(&mut self, run: Run, fill: Fill<C>, token: Token) {
+        if run.len > 0 {
+            self.items.push((Extent { offset: run.start * BLOCK, len: run.len * BLOCK, fill }, token));
+        }
+    }
+
+    fn zeros(&mut self, run: Run) {
+        self.push(run, Fill::Zeros, Token::None);
+    }
+
+    /// Cuts a run into extents that are not too long; `token` gets the first block of each, counted from the run's.
+    fn encoded(&mut self, run: Run, token: impl Fn(u64) -> Token) {
+        let mut done = 0;
+        while done < run.len {
+            let len = CHUNK.min(run.len - done);
+            self.push(Run { start: run.start + done, len }, Fill::Encoded, token(done));
+            done += len;
+        }
+    }
+}
+
+/// The parts of ascending runs that lie in `from..to`.
+pub fn overlapping(runs: &[Run], from: u64, to: u64) -> impl Iterator<Item = Run> {
+    let first = runs.partition_point(|run| run.end() <= from);
+    runs[first..].iter().take_while(move |run| run.start < to).map(move |run| {
+        let start = run.start.max(from);
+        Run { start, len: run.end().min(to) - start }
+    })
+}
+
+/// Blocks that only root can use: 1 %.
+const fn reserve(blocks: u64) -> u64 {
+    blocks / 100
+}
+
+/// Blocks that the cursor will give out, without the journal. Extent trees of files that are cut into more than four
+/// pieces cannot be known yet: one block for each file long enough to be cut so often.
+fn data_blocks<C: Copy>(space: &Namespace<C>, shapes: &[Shape]) -> Result<u64, Error> {
+    let mut blocks = 1 + num::to_u64(space.slow_symlinks.len());
+    for shape in shapes {
+        blocks += directory::byte_len(shape) / BLOCK;
+    }
+    for file in &space.files {
+        let data = file.len.div_ceil(BLOCK);
+        // Cut at most twice in a group: by a superblock and by tables.
+        let pieces = 2 * data.div_ceil(GROUP_BLOCKS) + 1;
+        let tree = if pieces > 4 { pieces.div_ceil(340) + pieces.div_ceil(340).div_ceil(340) } else { 0 };
+        blocks = blocks.checked_add(data + tree).ok_or(Error::TooLarge)?;
+    }
+    Ok(blocks)
+}
+
+/// Finds the geometry for a size.
+fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
+    let inodes_for = |blocks: u64, free: u64| (blocks / 4).max(used_inodes + free);
+    match size {
+        Size::Exact(bytes) => {
+            let blocks = bytes / BLOCK;
+            let geometry = Geometry::new(blocks, inodes_for(blocks, used_inodes / 4 + 16_384))?;
+            let needed = geometry.fixed_blocks() + geometry.journal_blocks + data;
+            if needed > geometry.blocks {
+                return Err(Error::TooSmall { needed: needed * BLOCK, given: bytes });
+            }
+            Ok(geometry)
+        }
+        Size::Smallest { free_bytes, free_inodes } => {
+            let free = free_bytes.div_ceil(BLOCK);
+            let mut blocks = (data + free + 2048).max(used_inodes.div_ceil(GROUP_BLOCKS) * GROUP_BLOCKS);
+            // Each turn takes the metadata of the length before; both only grow, and less each time.
+            loop {
+                let inodes = inodes_for(blocks, u64::from(free_inodes));
+                blocks = Geometry::round_up(blocks.max(inodes.div_ceil(GROUP_BLOCKS) * 64), inodes)?;
+                let geometry = match Geometry::new(blocks, inodes) {
+                    Ok(geometry) => geometry,
+                    Err(Error::TooSmall { .. }) => {
+                        blocks += 1024;
+                        continue;
+                    }
+                    Err(other) => return Err(other),
+                };
+                let needed = geometry.fixed_blocks() + geometry.journal_blocks + data + free;
+                let needed = needed + reserve(needed * 100 / 99 + 1);
+                if needed <= blocks {
+                    return Ok(geometry);
+                }
+                blocks = needed;
+            }
+        }
+    }
+}

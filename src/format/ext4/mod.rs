@@ -1,0 +1,191 @@
+//! ext4, written as a plan of extents.
+//!
+//! [`plan`] turns a tree and options into an [`Ext4`]: every block has its place before any content is read, and each
+//! piece of metadata is rendered when it is asked for. The feature set is what every reader of a NixOS card
+//! understands, U-Boot of 2016 and EDK2 among them: no `64bit`, `metadata_csum_seed`, `orphan_file`, `inline_data`;
+//! and `resize_inode`, without which the kernel's growth turns the file system into `meta_bg`.
+
+mod allocate;
+mod checksum;
+mod directory;
+mod encode;
+mod extents;
+mod geometry;
+mod hash;
+mod namespace;
+
+use crate::extent::{Extent, Layout};
+use crate::tree::Node;
+use allocate::{Plan, Token};
+
+/// Bytes of a block.
+const BLOCK: u64 = 4096;
+/// The same, as a length in memory.
+const BLOCK_LEN: usize = 4096;
+/// The longest file: 2^32 - 1 blocks.
+const MAX_FILE: u64 = (u32::MAX as u64) * BLOCK;
+
+/// A volume label: at most 16 bytes, none of them NUL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label([u8; 16]);
+
+impl Label {
+    /// Checks a label.
+    pub fn new(label: &[u8]) -> Result<Self, Error> {
+        let mut bytes = [0; 16];
+        match bytes.get_mut(..label.len()) {
+            Some(front) if !label.contains(&0) => front.copy_from_slice(label),
+            _ => return Err(Error::Label(String::from_utf8_lossy(label).into_owned())),
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// How long a file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// That many bytes; a rest that is no block, or too small a last group, stays unused.
+    Exact(u64),
+    /// As short as it can be with room for more.
+    Smallest {
+        /// Bytes that any user can still write, beyond the 1 % that is kept for root.
+        free_bytes: u64,
+        /// Inodes that can still be made.
+        free_inodes: u32,
+    },
+}
+
+/// What a file system is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An image: unused inode tables are zeros, so that the same image is the same bits everywhere.
+    Image,
+    /// A card: unused inode tables are left as they are, for the kernel to zero when it has time.
+    Card,
+}
+
+/// What the tree does not say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long it is.
+    pub size: Size,
+    /// The UUID.
+    pub uuid: [u8; 16],
+    /// The seed of directory hashes.
+    pub hash_seed: [u8; 16],
+    /// The label.
+    pub label: Label,
+    /// All times but mtimes, seconds since 1970.
+    pub epoch: u32,
+    /// What it is made for.
+    pub purpose: Purpose,
+}
+
+/// A tree cannot become a file system.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The root of the tree is not a directory.
+    #[error("the root of the tree is not a directory")]
+    RootKind,
+    /// A name cannot be used.
+    #[error("{path:?} {message}")]
+    Name {
+        /// Where.
+        path: String,
+        /// Why.
+        message: &'static str,
+    },
+    /// A symlink's target cannot be used.
+    #[error("{path:?}: the target of a symlink has {len} bytes, expected 1 to 4095 and no NUL")]
+    Target {
+        /// Where.
+        path: String,
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// A file is too long.
+    #[error("{path:?} has {len} bytes, more than ext4 can hold")]
+    FileTooLong {
+        /// Where.
+        path: String,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// A label is too long.
+    #[error("the label {0:?} has more than 16 bytes or a NUL")]
+    Label(String),
+    /// The tree does not fit.
+    #[error("{needed} bytes are needed, there are {given}")]
+    TooSmall {
+        /// At least that many bytes are needed.
+        needed: u64,
+        /// That many there are.
+        given: u64,
+    },
+    /// More than ext4 without the 64bit feature can hold.
+    #[error("the file system would be larger than 16 TiB or have more than 2^32 inodes")]
+    TooLarge,
+}
+
+/// The numbers of a planned file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Blocks of 4096 bytes.
+    pub blocks: u64,
+    /// Blocks that hold nothing.
+    pub free_blocks: u64,
+    /// Blocks of those that only root can use.
+    pub reserved_blocks: u64,
+    /// Inodes in all.
+    pub inodes: u64,
+    /// Inodes that are not used.
+    pub free_inodes: u64,
+    /// Block groups.
+    pub groups: u64,
+    /// Blocks of the journal.
+    pub journal_blocks: u64,
+}
+
+impl Summary {
+    /// Bytes that any user can still write.
+    #[must_use]
+    pub const fn free_bytes(&self) -> u64 {
+        self.free_blocks.saturating_sub(self.reserved_blocks) * BLOCK
+    }
+}
+
+/// A planned file system.
+pub struct Ext4<C> {
+    plan: Plan<C>,
+    extents: Vec<Extent<C>>,
+    tokens: Vec<Token>,
+}
+
+/// Plans a file system that holds `root`.
+pub fn plan<C: Copy>(root: &Node<C>, options: &Options) -> Result<Ext4<C>, Error> {
+    let plan = Plan::new(root, options)?;
+    let (extents, tokens) = plan.extents();
+    Ok(Ext4 { plan, extents, tokens })
+}
+
+impl<C> Ext4<C> {
+    /// Its numbers.
+    #[must_use]
+    pub const fn summary(&self) -> Summary {
+        self.plan.summary
+    }
+}
+
+impl<C: Copy> Layout<C> for Ext4<C> {
+    fn len(&self) -> u64 {
+        self.plan.summary.blocks * BLOCK
+    }
+
+    fn extents(&self) -> &[Extent<C>] {
+        &self.extents
+    }
+
+    fn encode(&self, index: usize, out: &mut [u8]) {
+        encode::token(&self.plan, self.tokens[index], out);
+    }
+}
