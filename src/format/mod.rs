@@ -1,4 +1,10 @@
 //! On-disk and wire layouts: bytes to values and back. Nothing here opens a file.
 
 pub mod ext4;
+pub mod nar;
+pub mod nar_hash;
+pub mod narinfo;
+pub mod nix_db;
+pub mod partition_table;
+pub mod registration;
 pub mod store_path;
