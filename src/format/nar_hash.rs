@@ -23,12 +23,6 @@ pub fn show(hash: &[u8; 32]) -> String {
     format!("sha256:{}", to_base32(hash))
 }
 
-/// Writes a hash in base 16.
-#[must_use]
-pub fn to_base16(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 fn from_base16(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {

@@ -95,7 +95,7 @@ pub fn write(rows: &[Row], registration_time: u64) -> Result<Vec<u8>, Error> {
         for (id, row) in (1i64..).zip(rows) {
             let signatures = Some(row.signatures.join(" ")).filter(|text| !text.is_empty());
             let deriver = row.deriver.as_ref().map(ToString::to_string);
-            let hash = format!("sha256:{}", nar_hash::to_base16(&row.nar_hash));
+            let hash = format!("sha256:{}", crate::num::to_base16(&row.nar_hash));
             let size = signed(row.nar_size);
             path.execute(params![id, row.path.to_string(), hash, time, deriver, size, signatures, row.content_address])?;
             for target in &row.references {
