@@ -121,7 +121,12 @@ fn watch(
     }
 }
 
-fn scatter(image: &Image, jobs: &[Job], next: &AtomicUsize, out: &mut Scattered<'_>) -> Result<(), MoveError> {
+fn scatter(
+    image: &Image,
+    jobs: &[Job],
+    next: &AtomicUsize,
+    out: &mut Scattered<'_>,
+) -> Result<(), MoveError> {
     let mut scratch = Vec::new();
     loop {
         let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { return out.flush() };
@@ -249,7 +254,14 @@ impl<'a> Cursor<'a> {
         Self { payload, file: None, taken: 0 }
     }
 
-    fn copy(&mut self, file: u32, at: u64, len: u64, offset: u64, out: &mut dyn Out) -> Result<(), MoveError> {
+    fn copy(
+        &mut self,
+        file: u32,
+        at: u64,
+        len: u64,
+        offset: u64,
+        out: &mut dyn Out,
+    ) -> Result<(), MoveError> {
         while self.file != Some(file) {
             // The payload compares itself with the planned tree, so that it cannot end before this file.
             self.payload.next_file().map_err(Error::from)?;
@@ -367,11 +379,21 @@ impl Composed {
         // Taking a job and announcing it is one step, so that jobs are announced in order.
         let turn = Arc::new(Mutex::new((0usize, announce)));
         for _ in 0..workers {
-            let (image, jobs, turn, spare) = (Arc::clone(image), Arc::clone(&jobs), Arc::clone(&turn), Arc::clone(&spare));
+            let (image, jobs, turn, spare) =
+                (Arc::clone(image), Arc::clone(&jobs), Arc::clone(&turn), Arc::clone(&spare));
             std::thread::spawn(move || work(&image, &jobs, &turn, &spare));
         }
         let len = image.len;
-        Self { len, position: 0, jobs: receiver, current: None, pending: None, zeros: None, spare, failed: false }
+        Self {
+            len,
+            position: 0,
+            jobs: receiver,
+            current: None,
+            pending: None,
+            zeros: None,
+            spare,
+            failed: false,
+        }
     }
 
     /// The next message of the jobs in order; `None` at the end.
@@ -390,7 +412,9 @@ impl Composed {
     fn fail(&mut self, error: MoveError) -> SourceError {
         self.failed = true;
         match error {
-            MoveError::Source(Error::Store(store)) if !store.is_bad_source() => SourceError::Io(Box::new(store)),
+            MoveError::Source(Error::Store(store)) if !store.is_bad_source() => {
+                SourceError::Io(Box::new(store))
+            }
             other => SourceError::Bad(Box::new(other)),
         }
     }

@@ -4,7 +4,7 @@ use super::files::{Files, Literals};
 use super::forest::Packed;
 use super::{Content, Error};
 use crate::format::nix_db;
-use crate::format::store_path::{StorePath, STORE_DIR};
+use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::tree::{Attrs, Directory, Kind, Node};
 
 /// The group `nixbld`, which owns `/nix/store` on NixOS.
@@ -27,7 +27,9 @@ pub struct Root<'a> {
 impl Root<'_> {
     /// Adds everything but `/nix/store/*` and `/boot` to `files`.
     pub fn build(&self, epoch: u32, files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
-        for path in ["/boot", "/dev", "/etc/nixos", "/home", "/nix/var/nix/gcroots", "/proc", "/run", "/sys", "/var"] {
+        for path in
+            ["/boot", "/dev", "/etc/nixos", "/home", "/nix/var/nix/gcroots", "/proc", "/run", "/sys", "/var"]
+        {
             files.directory(path)?;
         }
         files.directory_with("/root", 0o700, 0)?;

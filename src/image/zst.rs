@@ -6,7 +6,7 @@
 
 use super::pack::{Encoder, window_log};
 use std::io::{self, Write};
-use zstd::stream::raw::{CParameter, Operation, OutBuffer, InBuffer};
+use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};
 
 /// Bytes of a job.
 const JOB: usize = 2 << 20;

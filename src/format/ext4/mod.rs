@@ -6,11 +6,11 @@
 //! and `resize_inode`, without which the kernel's growth turns the file system into `meta_bg`.
 
 mod allocate;
-mod checksum;
+pub(super) mod checksum;
 mod directory;
 mod encode;
 mod extents;
-mod geometry;
+pub(super) mod geometry;
 mod hash;
 mod namespace;
 

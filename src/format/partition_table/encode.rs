@@ -8,14 +8,22 @@ pub fn encode(table: &Table, disk_len: u64, sector: SectorSize) -> Result<Vec<(u
     match table {
         Table::Mbr(mbr) => {
             let sectors = disk_len / sector.bytes();
-            ensure_places(mbr.partitions.iter().map(|p| (p.number, p.start, p.sectors)), 1, sectors.saturating_sub(1))?;
+            ensure_places(
+                mbr.partitions.iter().map(|p| (p.number, p.start, p.sectors)),
+                1,
+                sectors.saturating_sub(1),
+            )?;
             Ok(vec![(0, encode_mbr(mbr, sector)?)])
         }
         Table::Gpt(gpt) => encode_gpt(gpt, disk_len, sector),
     }
 }
 
-fn ensure_places(partitions: impl Iterator<Item = (u32, u64, u64)>, first: u64, end: u64) -> Result<(), Error> {
+fn ensure_places(
+    partitions: impl Iterator<Item = (u32, u64, u64)>,
+    first: u64,
+    end: u64,
+) -> Result<(), Error> {
     let mut seen: Vec<(u64, u64, u32)> = Vec::new();
     for (number, start, sectors) in partitions {
         let last = start.saturating_add(sectors.saturating_sub(1));
@@ -150,8 +158,10 @@ mod tests {
     fn an_mbr_is_that_of_sfdisk() {
         // The table of NixOS's sd-image as sfdisk 2.38 writes it, from byte 440.
         let expected = "4e697821000000050501 0bd7130400400000 00f00000 80d71404 838b3d06 00300100 f86a0000";
-        let partition = |number, start, sectors, kind, active| MbrPartition { number, start, sectors, kind, active };
-        let partitions = vec![partition(1, 16384, 61440, 0x0b, false), partition(2, 77824, 27384, 0x83, true)];
+        let partition =
+            |number, start, sectors, kind, active| MbrPartition { number, start, sectors, kind, active };
+        let partitions =
+            vec![partition(1, 16384, 61440, 0x0b, false), partition(2, 77824, 27384, 0x83, true)];
         let mbr = Table::Mbr(Mbr { disk_id: 0x2178_694e, partitions });
         let bytes = &encode(&mbr, 105_208 * 512, SectorSize::S512).unwrap()[0].1;
         let hex: String = bytes[440..478].iter().map(|b| format!("{b:02x}")).collect();
@@ -161,8 +171,10 @@ mod tests {
 
     #[test]
     fn wrong_places_are_refused() {
-        let partition = |number, start, sectors| MbrPartition { number, start, sectors, kind: 0x83, active: false };
-        let table = |partitions| encode(&Table::Mbr(Mbr { disk_id: 1, partitions }), 1 << 30, SectorSize::S512);
+        let partition =
+            |number, start, sectors| MbrPartition { number, start, sectors, kind: 0x83, active: false };
+        let table =
+            |partitions| encode(&Table::Mbr(Mbr { disk_id: 1, partitions }), 1 << 30, SectorSize::S512);
         assert_eq!(table(vec![partition(1, 100, 100), partition(2, 150, 10)]), Err(Error::Overlap(1, 2)));
         assert!(matches!(table(vec![partition(1, 0, 100)]), Err(Error::Outside { .. })));
         assert!(matches!(table(vec![partition(1, 100, 1 << 30)]), Err(Error::Outside { .. })));

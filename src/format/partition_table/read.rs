@@ -37,7 +37,11 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Reading> {
     for sector in [SectorSize::S512, SectorSize::S4096] {
         if let Some(gpt) = read_gpt(disk, sector, &mut problems)? {
             check_protective(&first, &mut problems);
-            check_places(gpt.partitions.iter().map(|p| (p.number, p.start, p.sectors)), disk.size() / sector.bytes(), &mut problems);
+            check_places(
+                gpt.partitions.iter().map(|p| (p.number, p.start, p.sectors)),
+                disk.size() / sector.bytes(),
+                &mut problems,
+            );
             return Ok(Reading { table: Some(Table::Gpt(gpt)), sector, problems });
         }
     }
@@ -45,7 +49,11 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Reading> {
         return Ok(none);
     }
     let mbr = read_mbr(disk, &first, &mut problems)?;
-    check_places(mbr.partitions.iter().filter(|p| !is_extended(p.kind)).map(|p| (p.number, p.start, p.sectors)), disk.size() / 512, &mut problems);
+    check_places(
+        mbr.partitions.iter().filter(|p| !is_extended(p.kind)).map(|p| (p.number, p.start, p.sectors)),
+        disk.size() / 512,
+        &mut problems,
+    );
     if mbr.partitions.is_empty() {
         problems.push("the MBR has no partition".to_owned());
     }
@@ -79,11 +87,18 @@ const fn is_extended(kind: u8) -> bool {
 fn mbr_entry(sector: &[u8], slot: usize, number: u32) -> Option<MbrPartition> {
     let entry = &sector[446 + 16 * slot..462 + 16 * slot];
     let (kind, sectors) = (entry[4], u64::from(le32(entry, 12)));
-    (kind != 0 && sectors > 0).then(|| MbrPartition { number, start: u64::from(le32(entry, 8)), sectors, kind, active: entry[0] == 0x80 })
+    (kind != 0 && sectors > 0).then(|| MbrPartition {
+        number,
+        start: u64::from(le32(entry, 8)),
+        sectors,
+        kind,
+        active: entry[0] == 0x80,
+    })
 }
 
 fn read_mbr(disk: &dyn ReadAt, first: &[u8; 512], problems: &mut Vec<Problem>) -> io::Result<Mbr> {
-    let mut partitions: Vec<MbrPartition> = (0..4).zip(1..).filter_map(|(slot, number)| mbr_entry(first, slot, number)).collect();
+    let mut partitions: Vec<MbrPartition> =
+        (0..4).zip(1..).filter_map(|(slot, number)| mbr_entry(first, slot, number)).collect();
     let active = partitions.iter().filter(|p| p.active).count();
     if active > 1 {
         problems.push(format!("{active} partitions are flagged active"));
@@ -95,11 +110,18 @@ fn read_mbr(disk: &dyn ReadAt, first: &[u8; 512], problems: &mut Vec<Problem>) -
 }
 
 /// Follows the chain of logical partitions; it must go forward, so that it ends.
-fn read_logical(disk: &dyn ReadAt, base: u64, partitions: &mut Vec<MbrPartition>, problems: &mut Vec<Problem>) -> io::Result<()> {
+fn read_logical(
+    disk: &dyn ReadAt,
+    base: u64,
+    partitions: &mut Vec<MbrPartition>,
+    problems: &mut Vec<Problem>,
+) -> io::Result<()> {
     let mut at = base;
     for number in 5..5 + MAX_LOGICAL {
         if at.saturating_add(1).saturating_mul(512) > disk.size() {
-            problems.push(format!("the chain of logical partitions leads to sector {at}, beyond the end of the disk"));
+            problems.push(format!(
+                "the chain of logical partitions leads to sector {at}, beyond the end of the disk"
+            ));
             return Ok(());
         }
         let mut sector = [0; 512];
@@ -131,7 +153,11 @@ struct Header {
 /// Reads the header at a sector; `None` when there is none.
 fn header(disk: &dyn ReadAt, lba: u64, sector: SectorSize) -> io::Result<Option<Header>> {
     let unit = sector.bytes();
-    let Some(at) = lba.checked_mul(unit).filter(|at| at.checked_add(unit).is_some_and(|end| end <= disk.size())) else { return Ok(None) };
+    let Some(at) =
+        lba.checked_mul(unit).filter(|at| at.checked_add(unit).is_some_and(|end| end <= disk.size()))
+    else {
+        return Ok(None);
+    };
     let mut bytes = vec![0; 512];
     disk.read_exact_at(&mut bytes, at)?;
     if bytes[..8] != *GPT_MAGIC {
@@ -140,7 +166,8 @@ fn header(disk: &dyn ReadAt, lba: u64, sector: SectorSize) -> io::Result<Option<
     let size = num::to_usize(u64::from(le32(&bytes, 12)));
     let stored = le32(&bytes, 16);
     bytes[16..20].fill(0);
-    let valid = (92..=512).contains(&size) && crc32fast::hash(&bytes[..size]) == stored && le64(&bytes, 24) == lba;
+    let valid =
+        (92..=512).contains(&size) && crc32fast::hash(&bytes[..size]) == stored && le64(&bytes, 24) == lba;
     Ok(Some(Header { bytes, valid }))
 }
 
@@ -149,13 +176,18 @@ fn read_gpt(disk: &dyn ReadAt, sector: SectorSize, problems: &mut Vec<Problem>) 
     let end = (disk.size() / sector.bytes()).saturating_sub(1);
     let backup_lba = le64(&primary.bytes, 32);
     if primary.valid && backup_lba != end {
-        problems.push(format!("the backup GPT is said to be at sector {backup_lba}, the disk ends with sector {end}"));
+        problems.push(format!(
+            "the backup GPT is said to be at sector {backup_lba}, the disk ends with sector {end}"
+        ));
     }
     let backup = match header(disk, backup_lba, sector)? {
         Some(backup) if primary.valid => Some(backup),
         _ => header(disk, end, sector)?,
     };
-    let entries = |header: &Header, problems: &mut Vec<Problem>, which: &str| -> io::Result<Option<Vec<GptPartition>>> {
+    let entries = |header: &Header,
+                   problems: &mut Vec<Problem>,
+                   which: &str|
+     -> io::Result<Option<Vec<GptPartition>>> {
         if !header.valid {
             problems.push(format!("the {which} GPT header is damaged"));
             return Ok(None);
@@ -181,14 +213,22 @@ fn read_gpt(disk: &dyn ReadAt, sector: SectorSize, problems: &mut Vec<Problem>) 
     Ok(Some(Gpt { disk_guid: guid(&source.bytes, 56), partitions }))
 }
 
-fn read_entries(disk: &dyn ReadAt, header: &[u8], sector: SectorSize, which: &str, problems: &mut Vec<Problem>) -> io::Result<Option<Vec<GptPartition>>> {
+fn read_entries(
+    disk: &dyn ReadAt,
+    header: &[u8],
+    sector: SectorSize,
+    which: &str,
+    problems: &mut Vec<Problem>,
+) -> io::Result<Option<Vec<GptPartition>>> {
     let (at, count, size) = (le64(header, 72), u64::from(le32(header, 80)), u64::from(le32(header, 84)));
     if size < num::to_u64(GPT_ENTRY) || size > 4096 || count > MAX_ENTRIES {
         problems.push(format!("the {which} GPT has {count} entries of {size} bytes, expected at most {MAX_ENTRIES} of 128 to 4096"));
         return Ok(None);
     }
     let len = count * size;
-    let Some(offset) = at.checked_mul(sector.bytes()).filter(|at| at.checked_add(len).is_some_and(|end| end <= disk.size())) else {
+    let Some(offset) =
+        at.checked_mul(sector.bytes()).filter(|at| at.checked_add(len).is_some_and(|end| end <= disk.size()))
+    else {
         problems.push(format!("the entries of the {which} GPT are beyond the end of the disk"));
         return Ok(None);
     };
@@ -209,8 +249,13 @@ fn read_entries(disk: &dyn ReadAt, header: &[u8], sector: SectorSize, which: &st
             problems.push(format!("partition {number} ends at sector {last}, before it begins at {start}"));
             continue;
         };
-        let units: Vec<u16> = entry[56..128].chunks_exact(2).map(|u| u16::from_le_bytes([u[0], u[1]])).take_while(|u| *u != 0).collect();
-        let (unique_guid, name, attributes) = (guid(entry, 16), String::from_utf16_lossy(&units), le64(entry, 48));
+        let units: Vec<u16> = entry[56..128]
+            .chunks_exact(2)
+            .map(|u| u16::from_le_bytes([u[0], u[1]]))
+            .take_while(|u| *u != 0)
+            .collect();
+        let (unique_guid, name, attributes) =
+            (guid(entry, 16), String::from_utf16_lossy(&units), le64(entry, 48));
         partitions.push(GptPartition { number, start, sectors, type_guid, unique_guid, name, attributes });
     }
     Ok(Some(partitions))
@@ -225,7 +270,11 @@ fn check_protective(first: &[u8; 512], problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_places(partitions: impl Iterator<Item = (u32, u64, u64)>, sectors: u64, problems: &mut Vec<Problem>) {
+fn check_places(
+    partitions: impl Iterator<Item = (u32, u64, u64)>,
+    sectors: u64,
+    problems: &mut Vec<Problem>,
+) {
     let mut places: Vec<(u64, u64, u32)> = Vec::new();
     for (number, start, len) in partitions {
         let end = start.saturating_add(len);
@@ -244,7 +293,7 @@ fn check_places(partitions: impl Iterator<Item = (u32, u64, u64)>, sectors: u64,
 
 #[cfg(test)]
 mod tests {
-    use super::super::{encode, Error};
+    use super::super::{Error, encode};
     use super::*;
     use proptest::prelude::*;
 
@@ -269,12 +318,19 @@ mod tests {
             name: "naïve 日本".to_owned(),
             attributes: 4,
         };
-        Table::Gpt(Gpt { disk_guid: Uuid::from_u128(7), partitions: vec![partition(1, 40, 100), partition(3, 2000, 5)] })
+        Table::Gpt(Gpt {
+            disk_guid: Uuid::from_u128(7),
+            partitions: vec![partition(1, 40, 100), partition(3, 2000, 5)],
+        })
     }
 
     fn mbr() -> Table {
-        let partition = |number, start, sectors| MbrPartition { number, start, sectors, kind: 0x83, active: number == 2 };
-        Table::Mbr(Mbr { disk_id: 0x1234_5678, partitions: vec![partition(1, 8, 100), partition(2, 200, 300)] })
+        let partition =
+            |number, start, sectors| MbrPartition { number, start, sectors, kind: 0x83, active: number == 2 };
+        Table::Mbr(Mbr {
+            disk_id: 0x1234_5678,
+            partitions: vec![partition(1, 8, 100), partition(2, 200, 300)],
+        })
     }
 
     #[test]
@@ -290,12 +346,23 @@ mod tests {
     #[test]
     fn the_crates_read_the_same() {
         let bytes = disk(&gpt()).unwrap();
-        let seen = gpt::GptConfig::new().writable(false).open_from_device(std::io::Cursor::new(bytes)).unwrap();
+        let seen =
+            gpt::GptConfig::new().writable(false).open_from_device(std::io::Cursor::new(bytes)).unwrap();
         assert_eq!(seen.partitions().len(), 2);
-        assert_eq!((seen.partitions()[&3].first_lba, seen.partitions()[&3].last_lba, &seen.partitions()[&3].name[..]), (2000, 2004, "naïve 日本"));
+        assert_eq!(
+            (
+                seen.partitions()[&3].first_lba,
+                seen.partitions()[&3].last_lba,
+                &seen.partitions()[&3].name[..]
+            ),
+            (2000, 2004, "naïve 日本")
+        );
         let bytes = disk(&mbr()).unwrap();
         let seen = mbrman::MBR::read_from(&mut std::io::Cursor::new(bytes), 512).unwrap();
-        assert_eq!((seen[2].starting_lba, seen[2].sectors, seen[2].sys, seen[2].boot), (200, 300, 0x83, 0x80));
+        assert_eq!(
+            (seen[2].starting_lba, seen[2].sectors, seen[2].sys, seen[2].boot),
+            (200, 300, 0x83, 0x80)
+        );
         assert_eq!(seen.header.disk_signature, [0x78, 0x56, 0x34, 0x12]);
     }
 
