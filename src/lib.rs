@@ -19,6 +19,7 @@ compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit tar
 pub mod board;
 pub mod cli;
 pub mod compose;
+pub mod device;
 pub mod extent;
 pub mod format;
 pub mod image;

@@ -11,9 +11,11 @@
 
 mod encode;
 mod read;
+mod relocate;
 
 pub use encode::encode;
 pub use read::{Problem, Reading, read};
+pub use relocate::{Relocated, relocate};
 
 use uuid::Uuid;
 
