@@ -4,3 +4,4 @@
 mod architecture;
 mod common;
 mod ext4;
+mod fat;
