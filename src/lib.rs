@@ -17,8 +17,8 @@
 compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit target");
 
 pub mod board;
-//pub mod cli;
-//pub mod compose;
+pub mod cli;
+pub mod compose;
 pub mod extent;
 pub mod format;
 pub mod image;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `nixflash` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    nixflash::cli::main()
+}

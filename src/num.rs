@@ -22,6 +22,12 @@ pub const fn round_up(n: u64, unit: u64) -> Option<u64> {
     n.checked_next_multiple_of(unit)
 }
 
+/// Writes bytes in base 16.
+#[must_use]
+pub fn to_base16(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Parses a length in bytes such as `512 MiB`, `4 KiB` or `34359738368`; a fraction or another unit is `None`.
 #[must_use]
 pub fn parse_bytes(text: &str) -> Option<u64> {

@@ -99,6 +99,12 @@ impl<C> Directory<C> {
         self.entries.iter().map(|(name, node)| (&**name, node))
     }
 
+    /// The entry at a position, counted from 0 in bytewise order.
+    #[must_use]
+    pub fn nth(&self, at: usize) -> Option<(&[u8], &Node<C>)> {
+        self.entries.get(at).map(|(name, node)| (&**name, node))
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

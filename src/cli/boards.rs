@@ -6,7 +6,6 @@ use super::output;
 use crate::board::{self, Board, PartitionType};
 use crate::num::show_bytes;
 use serde_json::{Value, json};
-use std::fmt::Write;
 
 /// List the boards, or show one.
 #[derive(clap::Args)]
@@ -34,8 +33,7 @@ pub fn run(options: &Options) -> Outcome {
         boards.iter().for_each(|board| text.push_str(&in_full(board)));
     } else {
         for board in &boards {
-            // cannot fail: writing to a string
-            drop(writeln!(text, "{:14} {}\n{:14} {}", board.name, board.title, "", board.summary()));
+            text.push_str(&format!("{:14} {}\n{:14} {}\n", board.name, board.title, "", board.summary()));
         }
     }
     output::data(&text)

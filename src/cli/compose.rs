@@ -4,10 +4,18 @@ use super::exit::{Code, Failure};
 use super::ui::{self, Voice};
 use super::{Outcome, output, system};
 use crate::board::{self, Board};
-use crate::compose::{self, Plan, Request, RootSize};
+use crate::compose::{self, MoveError, Plan, Request, RootSize};
+use crate::image::beside::{self, Hashed, HashedSink};
+use crate::image::file::{self, Overwrite, Pending, RawFile};
+use crate::image::pack::{self, Packing};
+use crate::image::raw::Raw;
+use crate::image::{self, CopyError, Progress, Sink, SourceError};
 use crate::num::{parse_bytes, show_bytes};
 use crate::store::{self, Store};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Compose an image of a built NixOS system.
 #[derive(clap::Args)]
@@ -184,7 +192,167 @@ fn workers(options: &Options) -> usize {
     }
 }
 
-fn write(_plan: &Plan, _target: &Path, options: &Options, _voice: &Voice) -> Outcome {
-    let _ = (workers(options), ui::interrupt_flag()?, options.force);
+/// Writes the image and what is wanted beside it. Nothing appears before all of it is complete.
+fn write(plan: &Plan, target: &Path, options: &Options, voice: &Voice) -> Outcome {
+    let packing = packing(options, target)?;
+    let stop = ui::interrupt_flag()?;
+    let job = Job { plan, packing, options, voice, stop, threads: workers(options) };
+    if target == Path::new("-") {
+        if options.sha256 || options.bmap {
+            return Err(Failure::new(Code::Usage, "--sha256 and --bmap need a file: there is no name for them beside -"));
+        }
+        if std::io::stdout().is_terminal() {
+            return Err(Failure::new(Code::Usage, "standard output is a terminal: an image is not for reading")
+                .hint("pipe it to a program, or name a file with -o"));
+        }
+        return job.stream(Box::new(std::io::stdout()), "standard output");
+    }
+    let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+    let beside = |suffix: &str| {
+        let mut name = target.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let (sha256, bmap) = (options.sha256.then(|| beside(".sha256")), options.bmap.then(|| beside(".bmap")));
+    let pending = Pending::create(target, overwrite).map_err(|error| unwritable(&error))?;
+    // What stands beside is checked before the work, not after.
+    for path in [&sha256, &bmap].into_iter().flatten() {
+        drop(Pending::create(path, overwrite).map_err(|error| unwritable(&error))?);
+    }
+    let texts = job.file(&pending, target)?;
+    pending.commit().map_err(|error| unwritable(&error))?;
+    for (path, text) in [(sha256, texts.sha256), (bmap, texts.bmap)] {
+        if let (Some(path), Some(text)) = (path, text) {
+            file::write_small(&path, &text, overwrite).map_err(|error| unwritable(&error))?;
+        }
+    }
     Ok(())
+}
+
+fn packing(options: &Options, target: &Path) -> Result<Packing, Failure> {
+    let level = |default: u32, range: std::ops::RangeInclusive<u32>| {
+        let level = options.level.unwrap_or(default);
+        if range.contains(&level) {
+            return Ok(level);
+        }
+        let (first, last) = (range.start(), range.end());
+        Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
+    };
+    let by_name = match Packing::of_name(target) {
+        Packing::Raw => Format::Raw,
+        Packing::Zst { .. } => Format::Zst,
+        Packing::Xz { .. } => Format::Xz,
+        Packing::Gz { .. } => Format::Gz,
+    };
+    match options.format.unwrap_or(by_name) {
+        Format::Raw if options.level.is_some() => Err(Failure::new(Code::Usage, "--level: a raw image is not compressed")),
+        Format::Raw => Ok(Packing::Raw),
+        Format::Zst => Ok(Packing::Zst { level: level(pack::DEFAULT_ZST_LEVEL, 1..=19)? }),
+        Format::Xz => Ok(Packing::Xz { level: level(pack::DEFAULT_XZ_LEVEL, 0..=9)? }),
+        Format::Gz => Ok(Packing::Gz { level: level(pack::DEFAULT_GZ_LEVEL, 0..=9)? }),
+    }
+}
+
+/// What goes beside an image.
+#[derive(Default)]
+struct Beside {
+    sha256: Option<String>,
+    bmap: Option<String>,
+}
+
+struct Job<'a> {
+    plan: &'a Plan,
+    packing: Packing,
+    options: &'a Options,
+    voice: &'a Voice,
+    stop: Arc<AtomicBool>,
+    threads: usize,
+}
+
+impl Job<'_> {
+    /// Packs the image into a stream.
+    fn stream(&self, out: Box<dyn Write + Send + '_>, name: &str) -> Outcome {
+        let sink = self.pack(out, name)?;
+        self.copy(sink)
+    }
+
+    fn pack<'a>(&self, out: Box<dyn Write + Send + 'a>, name: &str) -> Result<Box<dyn Sink + 'a>, Failure> {
+        let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
+        pack::sink(self.packing, out, name, self.plan.summary.image_bytes, threads).map_err(|error| moved(&error.into()))
+    }
+
+    /// Packs the image into a file, and gives what goes beside it.
+    fn file(&self, pending: &Pending, target: &Path) -> Result<Beside, Failure> {
+        let name = target.display().to_string();
+        let base = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let sums = |hash: &str| format!("{hash}  {base}\n");
+        if self.packing == Packing::Raw && !self.options.sha256 && !self.options.bmap {
+            self.scatter(pending)?;
+            return Ok(Beside::default());
+        }
+        let handle = pending.handle().map_err(|error| unwritable(&error))?;
+        let mut beside = Beside::default();
+        let (sink, hash): (Box<dyn Sink>, _) = if self.packing == Packing::Raw {
+            let (sink, hash) = HashedSink::new(Box::new(Raw::new(handle, &name)));
+            (Box::new(sink), hash)
+        } else {
+            let (out, hash) = Hashed::new(std::io::BufWriter::with_capacity(1 << 20, handle));
+            (self.pack(Box::new(out), &name)?, hash)
+        };
+        if self.options.bmap {
+            let (sink, map) = beside::Mapped::new(sink);
+            self.copy(Box::new(sink))?;
+            beside.bmap = Some(beside::bmap(&map));
+        } else {
+            self.copy(sink)?;
+        }
+        beside.sha256 = self.options.sha256.then(|| sums(&beside::hex(&hash)));
+        Ok(beside)
+    }
+
+    fn copy(&self, sink: Box<dyn Sink + '_>) -> Outcome {
+        let mut source = self.plan.source(self.threads);
+        let mut meter = self.voice.meter("compose", self.plan.summary.image_bytes, &self.stop);
+        let moved_bytes = image::copy(&mut *source, sink, &mut meter).map_err(|error| moved(&error))?;
+        meter.finish(moved_bytes);
+        Ok(())
+    }
+
+    /// Writes a raw file all over at once.
+    fn scatter(&self, pending: &Pending) -> Outcome {
+        let out = RawFile::new(pending, self.plan.summary.image_bytes).map_err(|error| unwritable(&error))?;
+        let mut meter = self.voice.meter("compose", self.plan.summary.mapped_bytes, &self.stop);
+        let result = self.plan.write_raw(&out, self.threads, &mut |done| meter.at(done));
+        match result {
+            Ok(()) => {
+                meter.finish(self.plan.summary.mapped_bytes);
+                Ok(())
+            }
+            Err(MoveError::Source(error)) => Err(refused(&error)),
+            Err(error @ MoveError::Write { .. }) => Err(Failure::of(Code::Target, &error)),
+            Err(MoveError::Stopped) => Err(interrupted()),
+        }
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Code::Interrupted, "interrupted; nothing was written under the final name")
+}
+
+fn moved(error: &CopyError) -> Failure {
+    match error {
+        CopyError::Source(SourceError::Bad(_)) => Failure::of(Code::Source, error),
+        CopyError::Source(SourceError::Io(_)) => Failure::of(Code::Other, error),
+        CopyError::Sink(_) => Failure::of(Code::Target, error),
+        CopyError::Interrupted => interrupted(),
+    }
+}
+
+fn unwritable(error: &file::Error) -> Failure {
+    match error {
+        file::Error::Exists(_) => Failure::of(Code::Other, error).hint("replace it with --force"),
+        file::Error::Kind { .. } => Failure::of(Code::Usage, error),
+        file::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Failure::of(Code::Permission, error),
+        file::Error::Io { .. } => Failure::of(Code::Target, error),
+    }
 }

@@ -131,7 +131,8 @@ impl Meter {
 
 impl Progress for Meter {
     fn at(&mut self, position: u64) -> bool {
-        match self.style {
+        let style = self.style;
+        match style {
             Style::Bar => self.bar.set_position(position),
             Style::Plain if self.due(Duration::from_secs(10)) => self.plain(position),
             Style::Json if self.due(Duration::from_millis(200)) => self.json(position),

@@ -14,10 +14,11 @@ mod moving;
 mod plan;
 mod provenance;
 mod rootfs;
+mod text;
 mod toplevel;
 
 pub use firmware::Missing;
-pub use moving::Scatter;
+pub use moving::MoveError;
 pub use plan::{Plan, Summary};
 
 use crate::board::Board;

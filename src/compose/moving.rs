@@ -7,6 +7,7 @@ use super::forest;
 use super::plan::{Image, Plan};
 use super::{Content, Error};
 use crate::extent::{Extent, Fill, MAX_ENCODED};
+use crate::image::file::RawFile;
 use crate::image::{BUFFER, Piece, Source, SourceError};
 use crate::num;
 use crate::store::Payload;
@@ -20,12 +21,6 @@ const PLAIN_JOB: u64 = 4 << 20;
 
 /// Buffers that may wait between a worker and the reader, per job.
 const QUEUE: usize = 2;
-
-/// Takes bytes at their offsets, from several threads.
-pub trait Scatter: Sync {
-    /// Writes all of `bytes` at `offset`.
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()>;
-}
 
 /// Why a mover of bytes stopped.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +66,7 @@ impl Plan {
     /// times a second, and calls the work off by `false`.
     pub fn write_raw(
         &self,
-        out: &dyn Scatter,
+        out: &RawFile,
         workers: usize,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), MoveError> {
@@ -283,7 +278,7 @@ impl<'a> Cursor<'a> {
 
 /// Gathers small neighbours and writes them with one call.
 struct Scattered<'a> {
-    out: &'a dyn Scatter,
+    out: &'a RawFile,
     done: &'a AtomicU64,
     stop: &'a AtomicBool,
     buf: Vec<u8>,
@@ -294,7 +289,7 @@ impl<'a> Scattered<'a> {
     /// Longer runs are written as they come, without a copy.
     const GATHER: usize = 128 << 10;
 
-    fn new(out: &'a dyn Scatter, done: &'a AtomicU64, stop: &'a AtomicBool) -> Self {
+    fn new(out: &'a RawFile, done: &'a AtomicU64, stop: &'a AtomicBool) -> Self {
         Self { out, done, stop, buf: Vec::with_capacity(2 * Self::GATHER), start: 0 }
     }
 

@@ -237,8 +237,8 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         table: board.table,
         identifiers: ids.shown,
         partitions,
-        root_inodes: u64::from(ext4_summary.inodes),
-        root_free_inodes: u64::from(ext4_summary.free_inodes),
+        root_inodes: ext4_summary.inodes,
+        root_free_inodes: ext4_summary.free_inodes,
         firmware,
         warnings: demands.warnings,
     };
@@ -436,8 +436,10 @@ impl Assembly<'_> {
         match self.board.table {
             TableKind::Mbr => Table::Mbr(Mbr {
                 disk_id: self.ids.disk_id,
-                partitions: partitions
-                    .map(|partition| MbrPartition {
+                partitions: (1..)
+                    .zip(partitions)
+                    .map(|(number, partition)| MbrPartition {
+                        number,
                         start: partition.start / SECTOR,
                         sectors: sectors(partition),
                         kind: match partition.kind {
@@ -450,9 +452,11 @@ impl Assembly<'_> {
             }),
             TableKind::Gpt => Table::Gpt(Gpt {
                 disk_guid: self.ids.disk_guid,
-                partitions: partitions
+                partitions: (1..)
+                    .zip(partitions)
                     .zip(self.ids.part_guids.iter().zip(&self.ids.part_names))
-                    .map(|(partition, (guid, name))| GptPartition {
+                    .map(|((number, partition), (guid, name))| GptPartition {
+                        number,
                         start: partition.start / SECTOR,
                         sectors: sectors(partition),
                         type_guid: match partition.kind {

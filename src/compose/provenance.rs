@@ -5,7 +5,7 @@ use super::forest::Forest;
 use super::plan::Identifiers;
 use super::toplevel::Toplevel;
 use crate::board::Board;
-use crate::format::store_path::to_base32;
+use crate::format::nar_hash;
 use crate::num;
 use serde_json::{Value, json};
 
@@ -15,20 +15,19 @@ pub const SCHEMA: &str = "nixflash-manifest/1";
 /// The manifest of a composition, with the closure (`paths` of the forest) and the firmware.
 pub fn manifest(board: &Board, toplevel: &Toplevel, ids: &Identifiers, closure: usize, forest: &Forest, places: &Places) -> Value {
     let mut manifest = summary(board, toplevel, ids);
-    let hash = |nar_hash: &[u8; 32]| format!("sha256:{}", to_base32(nar_hash));
     let paths: Vec<Value> = forest.sources[..closure]
         .iter()
         .map(|packed| {
             let info = &packed.info;
             let keys: Vec<&str> = info.signatures.iter().filter_map(|sig| Some(sig.split_once(':')?.0)).collect();
-            json!({ "path": info.path.to_string(), "narHash": hash(&info.nar_hash), "narSize": info.nar_size, "signedBy": keys })
+            json!({ "path": info.path.to_string(), "narHash": nar_hash::show(&info.nar_hash), "narSize": info.nar_size, "signedBy": keys })
         })
         .collect();
     let firmware: serde_json::Map<String, Value> = places
         .iter()
         .map(|(key, place)| {
             let info = &forest.sources[num::to_usize(u64::from(place.source))].info;
-            let value = json!({ "path": info.path.to_string(), "narHash": hash(&info.nar_hash), "directory": place.directory });
+            let value = json!({ "path": info.path.to_string(), "narHash": nar_hash::show(&info.nar_hash), "directory": place.directory });
             (key.clone(), value)
         })
         .collect();
@@ -39,12 +38,11 @@ pub fn manifest(board: &Board, toplevel: &Toplevel, ids: &Identifiers, closure: 
 
 /// The same without the lists, for the FAT.
 pub fn summary(board: &Board, toplevel: &Toplevel, ids: &Identifiers) -> Value {
-    let digest: String = board.digest.iter().map(|b| format!("{b:02x}")).collect();
     json!({
         "schema": SCHEMA,
         "nixflash": env!("CARGO_PKG_VERSION"),
         "board": board.name,
-        "profileSha256": digest,
+        "profileSha256": num::to_base16(&board.digest),
         "toplevel": toplevel.path.to_string(),
         "system": toplevel.system,
         "nixosVersion": toplevel.version,

@@ -53,7 +53,7 @@ impl Root<'_> {
     }
 
     fn database(&self, epoch: u32) -> Result<Vec<u8>, Error> {
-        let rows: Vec<_> = self.closure.iter().map(|packed| packed.info.to_row()).collect();
+        let rows: Vec<_> = self.closure.iter().map(|packed| packed.info.clone()).collect();
         Ok(nix_db::write(&rows, u64::from(epoch))?)
     }
 }

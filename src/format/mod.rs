@@ -1,5 +1,16 @@
 //! On-disk and wire layouts: bytes to values and back. Nothing here opens a file.
 
+pub mod bootspec;
+pub mod date;
 pub mod ext4;
+pub mod extlinux;
 pub mod fat;
+pub mod fstab;
+pub mod nar;
+pub mod nar_hash;
+pub mod narinfo;
+pub mod nix_db;
+pub mod partition_table;
+pub mod registration;
 pub mod store_path;
+pub mod systemd_boot;

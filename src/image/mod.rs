@@ -3,6 +3,12 @@
 //! A source gives an image once, in ascending order, as pieces of three kinds; a sink takes them in the same order.
 //! Neither can seek, so a pipe, a compressor and a card are all sinks.
 
+pub mod beside;
+pub mod file;
+pub mod pack;
+pub mod raw;
+mod zst;
+
 use std::error::Error as StdError;
 
 /// What the next bytes of an image are.
@@ -98,7 +104,7 @@ pub trait Progress {
 /// Moves all of a source into a sink and completes it.
 pub fn copy(
     source: &mut dyn Source,
-    mut sink: Box<dyn Sink>,
+    mut sink: Box<dyn Sink + '_>,
     progress: &mut dyn Progress,
 ) -> Result<u64, CopyError> {
     let mut buf = vec![0; BUFFER];

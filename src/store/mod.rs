@@ -3,28 +3,23 @@
 //! A store hands out NARs only, whatever it is made of: one path for all contents, each byte checked against its
 //! NarHash on the way to the medium, and no metadata of the host (owner, time, attributes, case) can leak.
 
+mod cache;
+mod closure;
+mod database;
+mod directory;
+mod payload;
+
+pub use closure::{Closure, Member, closure};
+pub use payload::{FileHeader, Payload};
+
 use crate::format::store_path::StorePath;
+use crate::format::{nar, nar_hash, narinfo, nix_db, registration};
 use crate::tree::Node;
-use std::io::BufRead;
+use std::io::{self, BufRead};
+use std::path::Path;
 
 /// What a store knows of a path without its contents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathInfo {
-    /// The path.
-    pub path: StorePath,
-    /// SHA-256 of the NAR.
-    pub nar_hash: [u8; 32],
-    /// Length of the NAR in bytes; at least 1.
-    pub nar_size: u64,
-    /// The paths it refers to, itself included where it does, sorted.
-    pub references: Vec<StorePath>,
-    /// The derivation that made it.
-    pub deriver: Option<StorePath>,
-    /// Signatures, `NAME:BASE64` each, in the order of the store.
-    pub signatures: Vec<String>,
-    /// How the path was computed, for a content-addressed one: `fixed:r:sha256:...`.
-    pub content_address: Option<String>,
-}
+pub type PathInfo = nix_db::Row;
 
 /// A place that has store paths.
 pub trait Store: Send + Sync {
@@ -39,8 +34,184 @@ pub trait Store: Send + Sync {
 
     /// The tree of a path with the length of each file, where the store knows it without reading contents.
     fn listing(&self, path: &StorePath) -> Result<Option<Node<()>>, Error>;
+
+    /// Every path that the store has, in order.
+    fn names(&self) -> Result<Vec<StorePath>, Error>;
 }
 
 /// A store failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// A place is not a store.
+    #[error("{place} is no store: {message}")]
+    NoStore {
+        /// What the user named.
+        place: String,
+        /// What was looked for.
+        message: String,
+    },
+    /// The file system refuses.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of a store is neither a regular file, nor a directory, nor a symlink, or has changed.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The database cannot be read.
+    #[error("{path}: {source}")]
+    Database {
+        /// The database.
+        path: String,
+        /// Why.
+        source: nix_db::Error,
+    },
+    /// A narinfo is wrong.
+    #[error("{path}: {source}")]
+    NarInfo {
+        /// The narinfo.
+        path: String,
+        /// Why.
+        source: narinfo::Error,
+    },
+    /// A registration is wrong.
+    #[error("{path}: {source}")]
+    Registration {
+        /// The file.
+        path: String,
+        /// Why.
+        source: registration::Error,
+    },
+    /// A NAR is damaged or is not one.
+    #[error("{path}: {source}")]
+    Nar {
+        /// The store path.
+        path: String,
+        /// Why.
+        source: nar::Error,
+    },
+    /// Contents are not those that were registered.
+    #[error("{path}: {what} is {found}, expected {expected}")]
+    Mismatch {
+        /// The store path or file.
+        path: String,
+        /// What was compared.
+        what: &'static str,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// A tree is not as it was when the image was planned.
+    #[error("{path}: {message}: it differs from its listing")]
+    Listing {
+        /// The store path.
+        path: String,
+        /// Where.
+        message: String,
+    },
+    /// Paths of a closure are nowhere.
+    #[error("{path} is in none of the stores ({stores}){referrer}")]
+    Missing {
+        /// The path.
+        path: String,
+        /// Where it was looked for.
+        stores: String,
+        /// Who refers to it.
+        referrer: String,
+    },
+}
+
+impl Error {
+    /// Whether what was read is at fault, and not the machine.
+    #[must_use]
+    pub fn is_bad_source(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::NoStore { .. } => false,
+            // Decoders report damage as errors of input.
+            Self::Nar { source: nar::Error::Read { source, .. }, .. } => source.raw_os_error().is_none(),
+            _ => true,
+        }
+    }
+
+    fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.display().to_string(), source }
+    }
+
+    fn nar(path: &StorePath, source: nar::Error) -> Self {
+        // An error that a reader of files made knows its file.
+        if let nar::Error::Read { source: cause, .. } = &source
+            && let Some(inner) = cause.get_ref()
+            && inner.is::<Self>()
+        {
+            let nar::Error::Read { source, .. } = source else { unreachable!("just matched") };
+            return match source.downcast::<Self>() {
+                Ok(own) => own,
+                Err(source) => Self::Nar { path: path.to_string(), source: nar::Error::Read { at: 0, source } },
+            };
+        }
+        Self::Nar { path: path.to_string(), source }
+    }
+
+    fn hash(path: &StorePath, what: &'static str, expected: &[u8; 32], found: &[u8; 32]) -> Self {
+        Self::Mismatch { path: path.to_string(), what, expected: nar_hash::show(expected), found: nar_hash::show(found) }
+    }
+}
+
+/// Opens a store by what the user named: `auto` (this machine's), `file://DIR`, a directory, or a registration file.
+/// `paths` is the directory that a registration describes.
+pub fn open(spec: &str, paths: Option<&Path>) -> Result<Box<dyn Store>, Error> {
+    if let Some(directory) = spec.strip_prefix("file://") {
+        return Ok(Box::new(cache::Cache::open(Path::new(directory))?));
+    }
+    if let Some((scheme, _)) = spec.split_once("://") {
+        let message = format!("stores of the kind {scheme}:// are not supported; use file://DIR or a directory");
+        return Err(Error::NoStore { place: spec.to_owned(), message });
+    }
+    let place = if spec == "auto" { Path::new("/") } else { Path::new(spec) };
+    let kind = std::fs::metadata(place).map_err(|source| Error::io(place, source))?;
+    if kind.is_file() {
+        let default = place.parent().unwrap_or(place);
+        return Ok(Box::new(directory::Directory::of_registration(place, paths.unwrap_or(default))?));
+    }
+    if place.join("nix-cache-info").is_file() {
+        return Ok(Box::new(cache::Cache::open(place)?));
+    }
+    Ok(Box::new(directory::Directory::open(place)?))
+}
+
+/// The tree of a path: from its listing, or from its NAR, which is then verified.
+pub fn index(store: &dyn Store, info: &PathInfo) -> Result<Node<()>, Error> {
+    if let Some(tree) = store.listing(&info.path)? {
+        return Ok(tree);
+    }
+    let mut reader = nar::Reader::new(payload::hashing(store.open_nar(&info.path)?, info));
+    let tree = nar::tree(&mut reader).map_err(|error| Error::nar(&info.path, error))?;
+    payload::verify(reader.into_inner(), info)?;
+    Ok(tree)
+}
+
+/// The tree of a directory outside any store.
+pub fn directory_listing(path: &Path) -> Result<Node<()>, Error> {
+    directory::listing(path)
+}
+
+/// The NAR of a directory outside any store.
+pub fn open_directory_nar(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
+    Ok(Box::new(directory::open_nar(path)?))
+}
+
+/// Hash and length of the NAR of a directory outside any store.
+pub fn hash_directory(path: &Path) -> Result<([u8; 32], u64), Error> {
+    let mut reader = crate::stream::hash::Hashing::new(directory::open_nar(path)?, u64::MAX - 1);
+    let size = io::copy(&mut reader, &mut io::sink()).map_err(|source| Error::io(path, source))?;
+    Ok((reader.digest(), size))
+}

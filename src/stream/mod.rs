@@ -1,5 +1,8 @@
 //! Reader adapters: positioned reading, sniffed decompression, hashing, limits.
 
+pub mod decompress;
+pub mod hash;
+
 use std::io;
 
 /// Something that can be read at any offset, such as an image file, a card or a slice.

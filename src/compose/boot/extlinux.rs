@@ -26,7 +26,7 @@ pub fn add(toplevel: &Toplevel, forest: &Forest, epoch: u32, files: &mut Files, 
         timeout_seconds: Some(TIMEOUT_SECONDS),
         default,
         generation: 1,
-        built: i64::from(epoch),
+        built: epoch,
         version: toplevel.version.clone(),
         specialisations,
     };

@@ -54,7 +54,7 @@ impl Builder<'_> {
             generation: 1,
             specialisation: specialisation.map(str::to_owned),
             label: spec.label.clone(),
-            built: i64::from(self.epoch),
+            built: self.epoch,
             linux,
             initrd,
             init: spec.init.clone(),

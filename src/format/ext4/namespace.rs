@@ -73,8 +73,6 @@ pub struct File<C> {
 /// One symlink with a block of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowSymlink {
-    /// Its inode.
-    pub inode: u32,
     /// Where the target is in [`Namespace::bytes`].
     target: u32,
     /// Its length.
@@ -199,7 +197,7 @@ impl<C: Copy> Namespace<C> {
                 self.files.push(File { inode: number, len: *len, content: *content });
                 Body::File(count(self.files.len() - 1))
             }
-            Kind::Symlink(target) => self.symlink(target, number, path)?,
+            Kind::Symlink(target) => self.symlink(target, path)?,
             Kind::Directory(directory) => {
                 let at = count(self.directories.len());
                 self.directory(directory, number, parent, path)?;
@@ -210,7 +208,7 @@ impl<C: Copy> Namespace<C> {
         Ok(number)
     }
 
-    fn symlink(&mut self, target: &[u8], inode: u32, path: &[u8]) -> Result<Body, Error> {
+    fn symlink(&mut self, target: &[u8], path: &[u8]) -> Result<Body, Error> {
         // 4095: the kernel keeps a target with its NUL in one block.
         let len = u16::try_from(target.len()).ok().filter(|len| (1..=4095).contains(len));
         let Some(len) = len.filter(|_| !target.contains(&0)) else {
@@ -220,7 +218,7 @@ impl<C: Copy> Namespace<C> {
         if target.len() <= FAST_SYMLINK {
             return Ok(Body::FastSymlink(at, len));
         }
-        self.slow_symlinks.push(SlowSymlink { inode, target: at, len });
+        self.slow_symlinks.push(SlowSymlink { target: at, len });
         Ok(Body::SlowSymlink(count(self.slow_symlinks.len() - 1)))
     }
 

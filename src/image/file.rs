@@ -1,0 +1,174 @@
+//! Outputs that appear only when they are complete: written under a temporary name, synced, renamed.
+
+use crate::num;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Whether an output may take the place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// A file that is there stays.
+    Refuse,
+    /// A file that is there is replaced.
+    Replace,
+}
+
+/// An output cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something is there.
+    #[error("{0} exists")]
+    Exists(String),
+    /// What is there is not a file that could be replaced.
+    #[error("{path} is {what}, expected a file or nothing")]
+    Kind {
+        /// The output.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The file system refuses.
+    #[error("cannot write {path}: {source}")]
+    Io {
+        /// The output.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A file under a temporary name; dropped without [`Pending::commit`], it goes away.
+#[derive(Debug)]
+pub struct Pending {
+    temporary: tempfile::NamedTempFile,
+    target: PathBuf,
+    overwrite: Overwrite,
+}
+
+impl Pending {
+    /// Begins an output in the directory of its final name.
+    pub fn create(target: &Path, overwrite: Overwrite) -> Result<Self, Error> {
+        check(target, overwrite)?;
+        let directory = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let name = target.file_name().map(|name| format!(".{}.", name.to_string_lossy())).unwrap_or_default();
+        let temporary = tempfile::Builder::new()
+            .prefix(&name)
+            .suffix(".part")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .tempfile_in(directory)
+            .map_err(|source| Error::Io { path: target.display().to_string(), source })?;
+        Ok(Self { temporary, target: target.to_owned(), overwrite })
+    }
+
+    /// The file, to write to.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.temporary.as_file()
+    }
+
+    /// A second handle of the file.
+    pub fn handle(&self) -> Result<File, Error> {
+        self.file().try_clone().map_err(|source| self.io(source))
+    }
+
+    /// Makes the output durable and gives it its name.
+    pub fn commit(self) -> Result<(), Error> {
+        self.file().sync_all().map_err(|source| self.io(source))?;
+        check(&self.target, self.overwrite)?;
+        let path = self.target.display().to_string();
+        let renamed = match self.overwrite {
+            Overwrite::Replace => self.temporary.persist(&self.target),
+            Overwrite::Refuse => self.temporary.persist_noclobber(&self.target),
+        };
+        renamed.map_err(|error| Error::Io { path: path.clone(), source: error.error })?;
+        let directory = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(|source| Error::Io { path, source })
+    }
+
+    fn io(&self, source: io::Error) -> Error {
+        Error::Io { path: self.target.display().to_string(), source }
+    }
+}
+
+fn check(target: &Path, overwrite: Overwrite) -> Result<(), Error> {
+    let path = target.display().to_string();
+    let kind = match target.symlink_metadata() {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return refuse_devices(target, path),
+        Err(source) => return Err(Error::Io { path, source }),
+    };
+    let what = match kind {
+        kind if kind.is_file() && overwrite == Overwrite::Refuse => return Err(Error::Exists(path)),
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_symlink() => "a symlink",
+        kind if kind.is_block_device() => "a device; compose into a file, then write it",
+        _ => "no regular file",
+    };
+    Err(Error::Kind { path, what })
+}
+
+/// A mistyped device must not become a file in memory.
+fn refuse_devices(target: &Path, path: String) -> Result<(), Error> {
+    let parent = target.parent().and_then(|parent| parent.canonicalize().ok());
+    match parent {
+        Some(parent) if parent.starts_with("/dev") && !parent.starts_with("/dev/shm") => {
+            Err(Error::Kind { path, what: "a name below /dev that does not exist" })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A raw image that several threads may write at once; what is not written reads as zeros.
+#[derive(Debug)]
+pub struct RawFile {
+    file: File,
+}
+
+impl RawFile {
+    /// Gives the file the length of the image.
+    pub fn new(pending: &Pending, len: u64) -> Result<Self, Error> {
+        let file = pending.handle()?;
+        file.set_len(len).map_err(|source| pending.io(source))?;
+        Ok(Self { file })
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+}
+
+/// Writes a small file beside an output, with the same care.
+pub fn write_small(target: &Path, text: &str, overwrite: Overwrite) -> Result<(), Error> {
+    let pending = Pending::create(target, overwrite)?;
+    pending.file().write_all(text.as_bytes()).map_err(|source| pending.io(source))?;
+    pending.commit()
+}
+
+/// Opens an image to read, following symlinks, never blocking on a FIFO.
+pub fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
+}
+
+/// Files are read at offsets.
+impl crate::stream::ReadAt for File {
+    fn size(&self) -> u64 {
+        // A device has no length in its metadata; the end can be sought.
+        use std::io::{Seek, SeekFrom};
+        match self.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            _ => (&*self).seek(SeekFrom::End(0)).unwrap_or(0),
+        }
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        debug_assert!(offset.checked_add(num::to_u64(buf.len())).is_some());
+        FileExt::read_exact_at(self, buf, offset)
+    }
+}

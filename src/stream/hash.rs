@@ -1,0 +1,61 @@
+//! Hashing and counting on the way.
+
+use crate::num;
+use sha2::{Digest, Sha256};
+use std::io::{self, BufRead, Read};
+
+/// Hashes and counts what is read through it. No byte is copied for that.
+pub struct Hashing<R> {
+    inner: R,
+    sha256: Sha256,
+    /// Bytes at the front of the inner buffer that are hashed but not consumed: a buffer is hashed whole, once.
+    ahead: usize,
+    consumed: u64,
+    limit: u64,
+}
+
+impl<R: BufRead> Hashing<R> {
+    /// Reads `inner`, at most `limit` bytes and one more, so that a longer stream is seen to be longer.
+    pub fn new(inner: R, limit: u64) -> Self {
+        Self { inner, sha256: Sha256::new(), ahead: 0, consumed: 0, limit }
+    }
+
+    /// How many bytes were consumed.
+    pub const fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// The hash of all that was consumed; right only at the end of the stream.
+    pub fn digest(self) -> [u8; 32] {
+        self.sha256.finalize().into()
+    }
+}
+
+impl<R: BufRead> BufRead for Hashing<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let buf = self.inner.fill_buf()?;
+        if self.ahead < buf.len() {
+            self.sha256.update(&buf[self.ahead..]);
+            self.ahead = buf.len();
+        }
+        let over = self.consumed + num::to_u64(buf.len()) > self.limit.saturating_add(1);
+        let end = if over { num::to_usize((self.limit + 1).saturating_sub(self.consumed)) } else { buf.len() };
+        Ok(&buf[..end])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.ahead -= amount;
+        self.consumed += num::to_u64(amount);
+        self.inner.consume(amount);
+    }
+}
+
+impl<R: BufRead> Read for Hashing<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let buf = self.fill_buf()?;
+        let len = buf.len().min(out.len());
+        out[..len].copy_from_slice(&buf[..len]);
+        self.consume(len);
+        Ok(len)
+    }
+}
