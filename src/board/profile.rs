@@ -128,7 +128,10 @@ impl RawPartition {
         let size = match (&self.size, self.role) {
             (None, Role::Root) => None,
             (Some(_), Role::Root) => {
-                return wrong(key("size"), "the root has no size: it takes what it needs or all that is left");
+                return wrong(
+                    key("size"),
+                    "the root has no size: it takes what it needs or all that is left",
+                );
             }
             (None, _) => return wrong(key("size"), "missing; a length such as \"128 MiB\""),
             (Some(text), _) => Some(length(text).map_err(|message| (key("size"), message))?),

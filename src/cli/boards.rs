@@ -47,12 +47,20 @@ fn kind(kind: PartitionType) -> String {
 }
 
 fn in_full(board: &Board) -> String {
-    let mut lines = vec![format!("{}: {}", board.name, board.title), format!("system: {}", board.system), board.summary()];
+    let mut lines = vec![
+        format!("{}: {}", board.name, board.title),
+        format!("system: {}", board.system),
+        board.summary(),
+    ];
     for (number, partition) in (1..).zip(&board.partitions) {
         let size = partition.size.map_or_else(|| "the rest".to_owned(), show_bytes);
         let active = if partition.active { ", active" } else { "" };
         let (start, kind) = (show_bytes(partition.start), kind(partition.kind));
-        lines.push(format!("partition {number}: {} at {start}, {size}, label {}{active}\n  type {kind}", role(partition.role), partition.label));
+        lines.push(format!(
+            "partition {number}: {} at {start}, {size}, label {}{active}\n  type {kind}",
+            role(partition.role),
+            partition.label
+        ));
     }
     for package in &board.packages {
         let optional = if package.optional { " (optional)" } else { "" };

@@ -114,7 +114,10 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
         print(&plan, true)?;
     }
     let (bytes, mapped) = (show_bytes(plan.summary.image_bytes), show_bytes(plan.summary.mapped_bytes));
-    voice.say(&format!("{}: {bytes}, {mapped} of it used; look at it with: nixflash inspect {0}", target.display()));
+    voice.say(&format!(
+        "{}: {bytes}, {mapped} of it used; look at it with: nixflash inspect {0}",
+        target.display()
+    ));
     Ok(())
 }
 
@@ -156,7 +159,10 @@ fn epoch() -> Result<u32, Failure> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Err(_) => Ok(1),
         Ok(text) => text.trim().parse().map_err(|_| {
-            Failure::new(Code::Usage, format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970 below 2^32"))
+            Failure::new(
+                Code::Usage,
+                format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970 below 2^32"),
+            )
         }),
     }
 }
@@ -167,11 +173,14 @@ fn refused(error: &compose::Error) -> Failure {
     match error {
         E::Store(inner) if inner.is_bad_source() => Failure::of(Code::Source, error),
         E::Toplevel { .. } => Failure::of(Code::Source, error),
-        E::Firmware(missing) => {
-            Failure::of(Code::Source, error).hint(format!("make it with `{}` and name it with --firmware DIR", missing.command))
+        E::Firmware(missing) => Failure::of(Code::Source, error)
+            .hint(format!("make it with `{}` and name it with --firmware DIR", missing.command)),
+        E::Ext4(crate::format::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => {
+            Failure::of(Code::TooSmall, error)
         }
-        E::Ext4(crate::format::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => Failure::of(Code::TooSmall, error),
-        E::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Failure::of(Code::Permission, error),
+        E::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Failure::of(Code::Permission, error)
+        }
         _ => Failure::of(Code::Other, error),
     }
 }
@@ -199,11 +208,17 @@ fn write(plan: &Plan, target: &Path, options: &Options, voice: &Voice) -> Outcom
     let job = Job { plan, packing, options, voice, stop, threads: workers(options) };
     if target == Path::new("-") {
         if options.sha256 || options.bmap {
-            return Err(Failure::new(Code::Usage, "--sha256 and --bmap need a file: there is no name for them beside -"));
+            return Err(Failure::new(
+                Code::Usage,
+                "--sha256 and --bmap need a file: there is no name for them beside -",
+            ));
         }
         if std::io::stdout().is_terminal() {
-            return Err(Failure::new(Code::Usage, "standard output is a terminal: an image is not for reading")
-                .hint("pipe it to a program, or name a file with -o"));
+            return Err(Failure::new(
+                Code::Usage,
+                "standard output is a terminal: an image is not for reading",
+            )
+            .hint("pipe it to a program, or name a file with -o"));
         }
         return job.stream(Box::new(std::io::stdout()), "standard output");
     }
@@ -245,7 +260,9 @@ fn packing(options: &Options, target: &Path) -> Result<Packing, Failure> {
         Packing::Gz { .. } => Format::Gz,
     };
     match options.format.unwrap_or(by_name) {
-        Format::Raw if options.level.is_some() => Err(Failure::new(Code::Usage, "--level: a raw image is not compressed")),
+        Format::Raw if options.level.is_some() => {
+            Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"))
+        }
         Format::Raw => Ok(Packing::Raw),
         Format::Zst => Ok(Packing::Zst { level: level(pack::DEFAULT_ZST_LEVEL, 1..=19)? }),
         Format::Xz => Ok(Packing::Xz { level: level(pack::DEFAULT_XZ_LEVEL, 0..=9)? }),
@@ -278,7 +295,8 @@ impl Job<'_> {
 
     fn pack<'a>(&self, out: Box<dyn Write + Send + 'a>, name: &str) -> Result<Box<dyn Sink + 'a>, Failure> {
         let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
-        pack::sink(self.packing, out, name, self.plan.summary.image_bytes, threads).map_err(|error| moved(&error.into()))
+        pack::sink(self.packing, out, name, self.plan.summary.image_bytes, threads)
+            .map_err(|error| moved(&error.into()))
     }
 
     /// Packs the image into a file, and gives what goes beside it.
@@ -311,7 +329,7 @@ impl Job<'_> {
     }
 
     fn copy(&self, sink: Box<dyn Sink + '_>) -> Outcome {
-        let mut source = self.plan.source(self.threads);
+        let mut source = self.plan.source((self.threads / 2).max(1));
         let mut meter = self.voice.meter("compose", self.plan.summary.image_bytes, &self.stop);
         let moved_bytes = image::copy(&mut *source, sink, &mut meter).map_err(|error| moved(&error))?;
         meter.finish(moved_bytes);
@@ -352,7 +370,9 @@ fn unwritable(error: &file::Error) -> Failure {
     match error {
         file::Error::Exists(_) => Failure::of(Code::Other, error).hint("replace it with --force"),
         file::Error::Kind { .. } => Failure::of(Code::Usage, error),
-        file::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Failure::of(Code::Permission, error),
+        file::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Failure::of(Code::Permission, error)
+        }
         file::Error::Io { .. } => Failure::of(Code::Target, error),
     }
 }

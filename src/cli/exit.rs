@@ -60,7 +60,8 @@ impl Failure {
 
     /// The code for an error of the operating system on an input.
     pub fn reading(what: &str, error: &std::io::Error) -> Self {
-        let code = if error.kind() == std::io::ErrorKind::PermissionDenied { Code::Permission } else { Code::Other };
+        let code =
+            if error.kind() == std::io::ErrorKind::PermissionDenied { Code::Permission } else { Code::Other };
         Self::new(code, format!("cannot read {what}: {error}"))
     }
 }

@@ -15,19 +15,29 @@ pub struct System {
 /// Takes a store path, a link to one such as `./result`, or a path into a store elsewhere on the machine.
 pub fn find(words: &str) -> Result<System, Failure> {
     if words.starts_with(&format!("{STORE_DIR}/")) {
-        let (path, rest) = StorePath::split(words.trim_end_matches('/')).map_err(|e| Failure::of(Code::Usage, &e))?;
+        let (path, rest) =
+            StorePath::split(words.trim_end_matches('/')).map_err(|e| Failure::of(Code::Usage, &e))?;
         if !rest.is_empty() {
-            return Err(Failure::new(Code::Usage, format!("--system {words}: expected {path}, without {rest}")));
+            return Err(Failure::new(
+                Code::Usage,
+                format!("--system {words}: expected {path}, without {rest}"),
+            ));
         }
         return Ok(System { path, store: None });
     }
     let target = follow(words)?;
     let Some(at) = target.find(&format!("{STORE_DIR}/")) else {
-        return Err(Failure::new(Code::Usage, format!("--system {words}: leads to {target}, which is not in {STORE_DIR}")));
+        return Err(Failure::new(
+            Code::Usage,
+            format!("--system {words}: leads to {target}, which is not in {STORE_DIR}"),
+        ));
     };
     let (path, rest) = StorePath::split(&target[at..]).map_err(|e| Failure::of(Code::Usage, &e))?;
     if !rest.is_empty() {
-        return Err(Failure::new(Code::Usage, format!("--system {words}: leads into {path}, to {rest}; expected the toplevel itself")));
+        return Err(Failure::new(
+            Code::Usage,
+            format!("--system {words}: leads into {path}, to {rest}; expected the toplevel itself"),
+        ));
     }
     Ok(System { path, store: (at > 0).then(|| target[..at].to_owned()) })
 }

@@ -65,8 +65,10 @@ impl Voice {
             _ => ProgressBar::hidden(),
         };
         // cannot fail: the template is a constant that a test renders
-        let style = ProgressStyle::with_template("{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}")
-            .expect("the template is valid");
+        let style = ProgressStyle::with_template(
+            "{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}",
+        )
+        .expect("the template is valid");
         bar.set_style(style);
         bar.set_prefix(phase);
         let now = Instant::now();
@@ -125,7 +127,10 @@ impl Meter {
         let rate = self.rate(position).max(1);
         let left = self.total.saturating_sub(position) / rate;
         let (done, total, rate) = (show_bytes(position), show_bytes(self.total), show_bytes(rate));
-        output::error_line(&format!("{}: {percent} %, {done} of {total}, {rate}/s, {left} s left", self.phase));
+        output::error_line(&format!(
+            "{}: {percent} %, {done} of {total}, {rate}/s, {left} s left",
+            self.phase
+        ));
     }
 }
 

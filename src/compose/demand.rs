@@ -39,7 +39,10 @@ impl Demands {
             message,
         };
         if toplevel.system != board.system {
-            return Err(refuse(format!("it is built for {}, the board is {}", toplevel.system, board.system)));
+            return Err(refuse(format!(
+                "it is built for {}, the board is {}",
+                toplevel.system, board.system
+            )));
         }
         let mut demands = Self::default();
         for entry in &toplevel.fstab {
@@ -64,7 +67,9 @@ impl Demands {
                 ensure_ext4(entry, &line)?;
                 self.root.take(&entry.device).map_err(|what| format!("{what}, from etc/fstab: {line}"))
             }
-            "/nix" | "/nix/store" => Err(format!("etc/fstab mounts {line}; nixflash puts the store on the root")),
+            "/nix" | "/nix/store" => {
+                Err(format!("etc/fstab mounts {line}; nixflash puts the store on the root"))
+            }
             point if is_boot_fat(point, entry, board) => {
                 self.boot.take(&entry.device).map_err(|what| format!("{what}, from etc/fstab: {line}"))
             }
@@ -78,16 +83,22 @@ impl Demands {
             // The initrd takes the device from its own fstab, which is the same file.
             _ if value == "fstab" => Ok(()),
             Device::Path(_) => {
-                self.warnings.push(format!("the kernel parameter root={value} depends on the order in which disks are found"));
+                self.warnings.push(format!(
+                    "the kernel parameter root={value} depends on the order in which disks are found"
+                ));
                 Ok(())
             }
-            _ => self.root.take(&device).map_err(|what| format!("{what}, from the kernel parameter root={value}")),
+            _ => self
+                .root
+                .take(&device)
+                .map_err(|what| format!("{what}, from the kernel parameter root={value}")),
         }
     }
 
     fn notice(&mut self, toplevel: &Toplevel, board: &Board) {
         let boot = board.boot_fat().map(|(_, partition)| partition.role);
-        let mounts_boot = self.mount_points.iter().any(|point| ["/boot", "/boot/efi", "/efi"].contains(&point.as_str()));
+        let mounts_boot =
+            self.mount_points.iter().any(|point| ["/boot", "/boot/efi", "/efi"].contains(&point.as_str()));
         if boot == Some(Role::Esp) && !mounts_boot {
             self.warnings.push(
                 "etc/fstab mounts no EFI system partition: `nixos-rebuild switch` on the machine will not find its boot loader"
@@ -95,9 +106,14 @@ impl Demands {
             );
         }
         let grows = toplevel.wants_registration
-            || toplevel.fstab.iter().any(|e| e.mount_point == "/" && e.options.iter().any(|o| o == "x-systemd.growfs"));
+            || toplevel
+                .fstab
+                .iter()
+                .any(|e| e.mount_point == "/" && e.options.iter().any(|o| o == "x-systemd.growfs"));
         if !grows {
-            self.warnings.push("nothing in the system grows its root to the size of the card on the first boot".to_owned());
+            self.warnings.push(
+                "nothing in the system grows its root to the size of the card on the first boot".to_owned(),
+            );
         }
     }
 }
@@ -116,7 +132,9 @@ impl Demand {
             Device::Path(_) => return Ok(()),
         };
         match slot {
-            Some(other) if other != value => Err(format!("it demands the {what} {other} and the {what} {value} of one partition")),
+            Some(other) if other != value => {
+                Err(format!("it demands the {what} {other} and the {what} {value} of one partition"))
+            }
             _ => {
                 *slot = Some(value.clone());
                 Ok(())

@@ -36,6 +36,11 @@ impl Files {
         Self { root: Node { attrs, kind: Kind::Directory(Directory::default()) }, epoch }
     }
 
+    /// The tree so far.
+    pub const fn root(&self) -> &Node<Content> {
+        &self.root
+    }
+
     /// The finished tree.
     pub fn into_root(self) -> Node<Content> {
         self.root
@@ -119,7 +124,9 @@ impl Files {
         let attrs = self.attrs(0o755);
         let mut node = &mut self.root;
         for name in names(path) {
-            let Kind::Directory(directory) = &mut node.kind else { return Err(Error::Twice(path.to_owned())) };
+            let Kind::Directory(directory) = &mut node.kind else {
+                return Err(Error::Twice(path.to_owned()));
+            };
             if directory.get(name.as_bytes()).is_none() {
                 let empty = Node { attrs, kind: Kind::Directory(Directory::default()) };
                 // cannot clash: just looked

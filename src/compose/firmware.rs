@@ -95,7 +95,8 @@ fn names(path: &str) -> impl Iterator<Item = &[u8]> {
 fn best<T>(board: &Board, package: &Package, mut found: Vec<(usize, String, T)>) -> Result<Option<T>, Error> {
     found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     let Some(first) = found.first().map(|(rank, ..)| *rank) else { return Ok(None) };
-    let equal: Vec<_> = found.iter().filter(|(rank, ..)| *rank == first).map(|(_, name, _)| name.clone()).collect();
+    let equal: Vec<_> =
+        found.iter().filter(|(rank, ..)| *rank == first).map(|(_, name, _)| name.clone()).collect();
     if equal.len() > 1 {
         let why = format!("{} would do; name the right one with --firmware", equal.join(" and "));
         return Err(missing(board, package, why));
@@ -134,7 +135,12 @@ fn in_stores(board: &Board, package: &Package, forest: &mut Forest) -> Result<Op
 }
 
 /// Looks at a directory that the user named: a package, or a directory of packages such as the root of a store.
-fn in_directory(board: &Board, package: &Package, path: &Path, forest: &mut Forest) -> Result<Option<Place>, Error> {
+fn in_directory(
+    board: &Board,
+    package: &Package,
+    path: &Path,
+    forest: &mut Forest,
+) -> Result<Option<Place>, Error> {
     let mut found = Vec::new();
     let candidates = candidates(path)?;
     for candidate in candidates {
@@ -178,7 +184,8 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
     let (nar_hash, nar_size) = store::hash_directory(path)?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let path = StorePath::from_base_name(&name).or_else(|_| {
-        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(100).collect();
+        let plain: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(100).collect();
         let hash = crate::format::store_path::to_base32(&nar_hash[..20]);
         StorePath::from_base_name(&format!("{hash}-firmware-{plain}"))
     });
@@ -190,7 +197,11 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
 
 fn known_or_new(forest: &mut Forest, packed: Packed, tree: Node<()>) -> Result<u32, Error> {
     match forest.source(&packed.info.path) {
-        Some(source) if forest.sources[num::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash => Ok(source),
+        Some(source)
+            if forest.sources[num::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash =>
+        {
+            Ok(source)
+        }
         _ => forest.add(packed, tree),
     }
 }
@@ -225,7 +236,9 @@ pub fn files<'a>(
 
 fn nothing_matches(board: &Board, rule: &FileRule, places: &Places, forest: &Forest) -> Error {
     let package = board.packages.iter().find(|package| package.key == rule.package);
-    let place = places.get(&rule.package).map(|place| forest.sources[num::to_usize(u64::from(place.source))].info.path.to_string());
+    let place = places
+        .get(&rule.package)
+        .map(|place| forest.sources[num::to_usize(u64::from(place.source))].info.path.to_string());
     Missing {
         board: board.name.clone(),
         package: rule.package.clone(),
@@ -254,7 +267,9 @@ fn matching<'a>(node: &'a Node<Content>, patterns: &[String]) -> Vec<(String, &'
             let path = format!("{prefix}{name}");
             match &child.kind {
                 Kind::Directory(inner) => open.push((format!("{path}/"), inner)),
-                Kind::File { .. } if patterns.iter().any(|p| matches(p.as_bytes(), path.as_bytes())) => found.push((path, child)),
+                Kind::File { .. } if patterns.iter().any(|p| matches(p.as_bytes(), path.as_bytes())) => {
+                    found.push((path, child))
+                }
                 Kind::File { .. } | Kind::Symlink(_) => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Every tree of a closure at once, with symlinks that lead from one store path into another.
 
 use super::{Content, Error};
-use crate::format::store_path::{StorePath, STORE_DIR};
+use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::num;
 use crate::store::{self, PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
@@ -110,7 +110,8 @@ impl Forest {
             }
             rest.extend(components(target).rev().map(<[u8]>::to_vec));
         }
-        let path = String::from_utf8(done.iter().flat_map(|name| [b"/", &name[..]].concat()).collect()).ok()?;
+        let path =
+            String::from_utf8(done.iter().flat_map(|name| [b"/", &name[..]].concat()).collect()).ok()?;
         Some(Found { path, node: self.node_at(&done)? })
     }
 
@@ -127,7 +128,9 @@ impl Forest {
     /// Reads a small file, `None` when there is none at that path.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(found) = self.resolve(path) else { return Ok(None) };
-        let Kind::File { len, content: Content::Packed { source, file } } = found.node.kind else { return Ok(None) };
+        let Kind::File { len, content: Content::Packed { source, file } } = found.node.kind else {
+            return Ok(None);
+        };
         if len > SMALL_FILE {
             let message = format!("has {len} bytes, expected at most {SMALL_FILE}");
             return Err(Error::Toplevel { path: found.path, message });

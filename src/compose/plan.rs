@@ -191,13 +191,17 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
-    let (stores, sources, trees) = forest.into_parts();
+    let (stores, sources, mut trees) = forest.into_parts();
+    let firmware_trees = trees.split_off(closure);
     let paths = sources[..closure].iter().map(|packed| packed.info.path.clone());
-    files.put("/nix/store", rootfs::store_directory(paths.zip(trees[..closure].iter().cloned()).collect())?)?;
+    files.put("/nix/store", rootfs::store_directory(paths.zip(trees).collect())?)?;
 
     let root_start = board.root().start;
     let size = ext4_size(root_size, root_start, &board, free_inodes)?;
-    let ext4 = ext4::plan(&files.into_root(), &ids.ext4(size, epoch)?)?;
+    let ext4 = ext4::plan(files.root(), &ids.ext4(size, epoch)?)?;
+    // The trees go out of the root again: contents are compared with them while they move.
+    let mut trees = rootfs::store_trees(files.into_root());
+    trees.extend(firmware_trees);
     let ext4_summary = ext4.summary();
     let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len() };
     let len = match root_size {
@@ -248,7 +252,9 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
 /// Gives the FAT another length and moves what follows.
 fn with_boot_size(mut board: Board, boot_size: Option<u64>) -> Board {
     let Some(size) = boot_size else { return board };
-    let Some(at) = board.partitions.iter().position(|partition| partition.role != Role::Root) else { return board };
+    let Some(at) = board.partitions.iter().position(|partition| partition.role != Role::Root) else {
+        return board;
+    };
     let old = board.partitions[at].size.unwrap_or(0);
     board.partitions[at].size = Some(size);
     for later in &mut board.partitions[at + 1..] {
@@ -313,7 +319,8 @@ struct Ids {
 
 impl Ids {
     fn new(board: &Board, demands: &Demands, identity: &Identity) -> Result<Self, String> {
-        let root_number = u32::try_from(board.partitions.len()).map_err(|_| "too many partitions".to_owned())?;
+        let root_number =
+            u32::try_from(board.partitions.len()).map_err(|_| "too many partitions".to_owned())?;
         let boot = board.boot_fat();
         let mut ids = Self {
             shown: Identifiers {
@@ -336,22 +343,27 @@ impl Ids {
         if let Some((number, partition)) = boot {
             ids.boot_label = demands.boot.label.clone().unwrap_or_else(|| partition.label.clone());
             ids.volume_id = match &demands.boot.uuid {
-                Some(uuid) => volume_id(uuid).ok_or_else(|| demand::unmet("UUID of a FAT", uuid, board.table))?,
+                Some(uuid) => {
+                    volume_id(uuid).ok_or_else(|| demand::unmet("UUID of a FAT", uuid, board.table))?
+                }
                 None => partition.volume_id.unwrap_or(ids.volume_id),
             };
             ids.shown.boot_label = Some(ids.boot_label.clone());
-            ids.shown.boot_volume_id = Some(format!("{:04X}-{:04X}", ids.volume_id >> 16, ids.volume_id & 0xffff));
+            ids.shown.boot_volume_id =
+                Some(format!("{:04X}-{:04X}", ids.volume_id >> 16, ids.volume_id & 0xffff));
             ids.take_partition(number, &demands.boot, board.table)?;
         }
         if let Some(uuid) = &demands.root.uuid {
-            ids.root_uuid = uuid::Uuid::try_parse(uuid).map_err(|_| demand::unmet("UUID", uuid, board.table))?;
+            ids.root_uuid =
+                uuid::Uuid::try_parse(uuid).map_err(|_| demand::unmet("UUID", uuid, board.table))?;
         }
         ids.take_partition(root_number, &demands.root, board.table)?;
         ids.shown.root_uuid = ids.root_uuid.to_string();
         match board.table {
             TableKind::Mbr => {
                 ids.shown.disk = format!("{:08x}", ids.disk_id);
-                ids.shown.partitions = (1..=root_number).map(|n| format!("{:08x}-{n:02x}", ids.disk_id)).collect();
+                ids.shown.partitions =
+                    (1..=root_number).map(|n| format!("{:08x}-{n:02x}", ids.disk_id)).collect();
             }
             TableKind::Gpt => {
                 ids.shown.disk = ids.disk_guid.to_string();
@@ -362,13 +374,20 @@ impl Ids {
     }
 
     /// Takes over what is demanded of the table's entry for partition `number`.
-    fn take_partition(&mut self, number: u32, demand: &demand::Demand, table: TableKind) -> Result<(), String> {
+    fn take_partition(
+        &mut self,
+        number: u32,
+        demand: &demand::Demand,
+        table: TableKind,
+    ) -> Result<(), String> {
         let at = num::to_usize(u64::from(number)) - 1;
         if let Some(partuuid) = &demand.partuuid {
             let unmet = || demand::unmet("PARTUUID", partuuid, table);
             match table {
                 TableKind::Mbr => self.disk_id = demand::disk_id_of(partuuid, number).ok_or_else(unmet)?,
-                TableKind::Gpt => self.part_guids[at] = uuid::Uuid::try_parse(partuuid).map_err(|_| unmet())?,
+                TableKind::Gpt => {
+                    self.part_guids[at] = uuid::Uuid::try_parse(partuuid).map_err(|_| unmet())?
+                }
             }
         }
         if let Some(name) = &demand.partlabel {
@@ -474,7 +493,12 @@ impl Assembly<'_> {
 
     /// All parts in ascending order; what lies between partitions is zeros, so that no boot loader of an earlier
     /// life of the card survives there.
-    fn parts(&self, len: u64, boot: Option<fat::Fat<Content>>, root: ext4::Ext4<Content>) -> Result<Vec<Part>, Error> {
+    fn parts(
+        &self,
+        len: u64,
+        boot: Option<fat::Fat<Content>>,
+        root: ext4::Ext4<Content>,
+    ) -> Result<Vec<Part>, Error> {
         let mut parts: Vec<Part> = partition_table::encode(&self.table(), len, SectorSize::S512)?
             .into_iter()
             .map(|(offset, bytes)| Part { offset, layout: Box::new(Fixed::bytes(bytes)) })

@@ -13,7 +13,14 @@ use serde_json::{Value, json};
 pub const SCHEMA: &str = "nixflash-manifest/1";
 
 /// The manifest of a composition, with the closure (`paths` of the forest) and the firmware.
-pub fn manifest(board: &Board, toplevel: &Toplevel, ids: &Identifiers, closure: usize, forest: &Forest, places: &Places) -> Value {
+pub fn manifest(
+    board: &Board,
+    toplevel: &Toplevel,
+    ids: &Identifiers,
+    closure: usize,
+    forest: &Forest,
+    places: &Places,
+) -> Value {
     let mut manifest = summary(board, toplevel, ids);
     let paths: Vec<Value> = forest.sources[..closure]
         .iter()

@@ -4,7 +4,7 @@ use super::files::{Files, Literals};
 use super::forest::Packed;
 use super::{Content, Error};
 use crate::format::nix_db;
-use crate::format::store_path::{StorePath, STORE_DIR};
+use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::tree::{Attrs, Directory, Kind, Node};
 
 /// The group `nixbld`, which owns `/nix/store` on NixOS.
@@ -27,7 +27,9 @@ pub struct Root<'a> {
 impl Root<'_> {
     /// Adds everything but `/nix/store/*` and `/boot` to `files`.
     pub fn build(&self, epoch: u32, files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
-        for path in ["/boot", "/dev", "/etc/nixos", "/home", "/nix/var/nix/gcroots", "/proc", "/run", "/sys", "/var"] {
+        for path in
+            ["/boot", "/dev", "/etc/nixos", "/home", "/nix/var/nix/gcroots", "/proc", "/run", "/sys", "/var"]
+        {
             files.directory(path)?;
         }
         files.directory_with("/root", 0o700, 0)?;
@@ -65,4 +67,20 @@ pub fn store_directory(trees: Vec<(StorePath, Node<Content>)>) -> Result<Node<Co
         .map_err(|name| Error::Twice(format!("{STORE_DIR}/{}", String::from_utf8_lossy(&name))))?;
     let attrs = Attrs { mode: 0o1775, uid: 0, gid: NIXBLD, mtime: 1 };
     Ok(Node { attrs, kind: Kind::Directory(directory) })
+}
+
+/// Takes the trees of the store out of a root, in the order of their paths.
+pub fn store_trees(root: Node<Content>) -> Vec<Node<Content>> {
+    let mut node = Some(root);
+    for name in STORE_DIR.split('/').filter(|name| !name.is_empty()) {
+        node = entries(node).into_iter().find(|(entry, _)| **entry == *name.as_bytes()).map(|(_, child)| child);
+    }
+    entries(node).into_iter().map(|(_, tree)| tree).collect()
+}
+
+fn entries(node: Option<Node<Content>>) -> Vec<(Box<[u8]>, Node<Content>)> {
+    match node.map(|node| node.kind) {
+        Some(Kind::Directory(directory)) => directory.into_entries(),
+        _ => Vec::new(),
+    }
 }

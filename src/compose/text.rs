@@ -17,7 +17,11 @@ impl Summary {
             format!("toplevel   {}", self.toplevel),
             format!("NixOS      {}", self.nixos_version),
             format!("closure    {} store paths, {}", self.store_paths, show_bytes(self.nar_bytes)),
-            format!("image      {}, {} of it used", show_bytes(self.image_bytes), show_bytes(self.mapped_bytes)),
+            format!(
+                "image      {}, {} of it used",
+                show_bytes(self.image_bytes),
+                show_bytes(self.mapped_bytes)
+            ),
             format!("table      {table}, id {}", self.identifiers.disk),
         ];
         for ((number, partition), id) in (1..).zip(&self.partitions).zip(&self.identifiers.partitions) {
@@ -26,11 +30,18 @@ impl Summary {
                 Role::Esp => "esp",
                 Role::Root => "root",
             };
-            let (start, len, free) = (show_bytes(partition.start), show_bytes(partition.len), show_bytes(partition.free));
-            lines.push(format!("{number} {role:8} {len} at {start}, {} {:?}, {free} free", partition.file_system, partition.label));
+            let (start, len, free) =
+                (show_bytes(partition.start), show_bytes(partition.len), show_bytes(partition.free));
+            lines.push(format!(
+                "{number} {role:8} {len} at {start}, {} {:?}, {free} free",
+                partition.file_system, partition.label
+            ));
             lines.push(format!("           PARTUUID {id}"));
         }
-        lines.push(format!("           UUID {}, {} of {} inodes free", self.identifiers.root_uuid, self.root_free_inodes, self.root_inodes));
+        lines.push(format!(
+            "           UUID {}, {} of {} inodes free",
+            self.identifiers.root_uuid, self.root_free_inodes, self.root_inodes
+        ));
         for (key, path) in &self.firmware {
             lines.push(format!("{key:10} {path}"));
         }

@@ -34,7 +34,9 @@ impl Toplevel {
         };
         let system = need("/system")?;
         let version = need("/nixos-version")?;
-        need("/init").map(drop).or_else(|e| if forest.resolve(&format!("{path}/init")).is_some() { Ok(()) } else { Err(e) })?;
+        need("/init")
+            .map(drop)
+            .or_else(|e| if forest.resolve(&format!("{path}/init")).is_some() { Ok(()) } else { Err(e) })?;
         let (boot, specialisations) = match text("/boot.json")? {
             Some(json) => boot_json(&json).map_err(|message| wrong("/boot.json", message))?,
             None => (synthesize(forest, path, &system, &version)?, Vec::new()),
@@ -45,7 +47,9 @@ impl Toplevel {
             }
         }
         if let Some(secrets) = boot.initrd_secrets.as_ref() {
-            let message = format!("its initrd takes secrets from the machine that installs it ({secrets}); nixflash runs no program of the system");
+            let message = format!(
+                "its initrd takes secrets from the machine that installs it ({secrets}); nixflash runs no program of the system"
+            );
             return Err(wrong("", message));
         }
         let fstab = match text("/etc/fstab")? {
@@ -60,7 +64,8 @@ impl Toplevel {
 
 fn boot_json(json: &str) -> Result<(BootSpec, Vec<(String, BootSpec)>), String> {
     let document = crate::format::bootspec::parse(json.as_bytes()).map_err(|e| e.to_string())?;
-    let specialisations = document.specialisations.into_iter().map(|(name, inner)| (name, inner.spec)).collect();
+    let specialisations =
+        document.specialisations.into_iter().map(|(name, inner)| (name, inner.spec)).collect();
     Ok((document.spec, specialisations))
 }
 
@@ -68,8 +73,10 @@ fn boot_json(json: &str) -> Result<(BootSpec, Vec<(String, BootSpec)>), String> 
 fn synthesize(forest: &Forest, path: &StorePath, system: &str, version: &str) -> Result<BootSpec, Error> {
     let wrong = |message: &str| Error::Toplevel { path: path.to_string(), message: message.to_owned() };
     let resolved = |file: &str| forest.resolve(&format!("{path}{file}")).map(|found| found.path);
-    let kernel = resolved("/kernel").ok_or_else(|| wrong("is not a NixOS system: it has neither boot.json nor kernel"))?;
-    let params = forest.read_text(&format!("{path}/kernel-params"))?.ok_or_else(|| wrong("has no kernel-params"))?;
+    let kernel = resolved("/kernel")
+        .ok_or_else(|| wrong("is not a NixOS system: it has neither boot.json nor kernel"))?;
+    let params =
+        forest.read_text(&format!("{path}/kernel-params"))?.ok_or_else(|| wrong("has no kernel-params"))?;
     Ok(BootSpec {
         system: system.to_owned(),
         label: format!("NixOS {version}"),

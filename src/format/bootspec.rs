@@ -61,7 +61,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         for key in ["system", "label", "toplevel", "init", "kernel", "kernelParams"] {
-            let json = format!(r#"{{"org.nixos.bootspec.v1":{}}}"#, SPEC.replace(&format!("\"{key}\""), "\"other\""));
+            let json = format!(
+                r#"{{"org.nixos.bootspec.v1":{}}}"#,
+                SPEC.replace(&format!("\"{key}\""), "\"other\"")
+            );
             assert!(parse(json.as_bytes()).unwrap_err().to_string().contains(key), "{key}");
         }
         assert!(parse(b"{}").unwrap_err().to_string().contains("org.nixos.bootspec.v1"));

@@ -109,7 +109,14 @@ mod tests {
         };
         let other = Entry { fdtdir: None, ..default.clone() };
         let specialisations = vec![("a".to_owned(), other.clone()), ("b".to_owned(), other)];
-        let config = Config { timeout_seconds: Some(5), default, generation: 1, built: 1_763_698_200, version: "25.11".to_owned(), specialisations };
+        let config = Config {
+            timeout_seconds: Some(5),
+            default,
+            generation: 1,
+            built: 1_763_698_200,
+            version: "25.11".to_owned(),
+            specialisations,
+        };
         let text = config.render();
         let expected = "\
 # Generated file, all changes will be lost on nixos-rebuild!

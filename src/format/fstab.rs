@@ -123,11 +123,17 @@ mod tests {
         let entries = parse(text).unwrap();
         assert_eq!(entries[0].device, Device::Label("NIXOS_SD".to_owned()));
         assert_eq!(entries[0].options, ["x-initrd.mount", "noatime"]);
-        assert_eq!((&entries[1].device, &entries[1].mount_point[..]), (&Device::Label("my card".to_owned()), "/a b"));
+        assert_eq!(
+            (&entries[1].device, &entries[1].mount_point[..]),
+            (&Device::Label("my card".to_owned()), "/a b")
+        );
         assert_eq!(entries[2].device, Device::Uuid("ABCD-1234".to_owned()));
         assert_eq!(entries[3].device, Device::Path("tmpfs".to_owned()));
         assert_eq!(Device::parse("PARTUUID=2178694e-02"), Device::PartUuid("2178694e-02".to_owned()));
-        assert_eq!(parse("/dev/sda1 /\n").unwrap_err().to_string(), "line 1 has 2 fields, expected at least 3: \"/dev/sda1 /\"");
+        assert_eq!(
+            parse("/dev/sda1 /\n").unwrap_err().to_string(),
+            "line 1 has 2 fields, expected at least 3: \"/dev/sda1 /\""
+        );
         assert_eq!(parse("\\0 \\é /\\\n").unwrap()[0].spec, "\\0", "an escape cut short stands for itself");
     }
 }

@@ -3,6 +3,7 @@
 pub mod bootspec;
 pub mod date;
 pub mod ext4;
+pub mod ext4_read;
 pub mod extlinux;
 pub mod fat;
 pub mod fstab;

@@ -103,7 +103,12 @@ impl<R: BufRead> Reader<R> {
                 }
                 State::Contents(..) => self.skip_contents()?,
                 State::Complete if self.open.is_empty() => {
-                    if !self.inner.fill_buf().map_err(|source| Error::Read { at: self.at, source })?.is_empty() {
+                    if !self
+                        .inner
+                        .fill_buf()
+                        .map_err(|source| Error::Read { at: self.at, source })?
+                        .is_empty()
+                    {
                         return Err(self.wrong("bytes after the end of the archive".to_owned()));
                     }
                     self.state = State::End;
@@ -226,7 +231,8 @@ impl<R: BufRead> Reader<R> {
         // cannot fail: entries are read in an open directory only
         if let Some(last) = self.open.last_mut() {
             if *last >= name {
-                let (last, name) = (String::from_utf8_lossy(last).into_owned(), String::from_utf8_lossy(&name).into_owned());
+                let (last, name) =
+                    (String::from_utf8_lossy(last).into_owned(), String::from_utf8_lossy(&name).into_owned());
                 return Err(self.wrong(format!("{name:?} comes after {last:?}, names must ascend")));
             }
             last.clone_from(&name);
@@ -276,7 +282,11 @@ impl<R: BufRead> Reader<R> {
     fn padding(&mut self, len: usize) -> Result<(), Error> {
         let mut bytes = [0; 8];
         self.exact(&mut bytes[..len])?;
-        if bytes[..len].iter().any(|b| *b != 0) { Err(self.wrong("padding that is not zeros".to_owned())) } else { Ok(()) }
+        if bytes[..len].iter().any(|b| *b != 0) {
+            Err(self.wrong("padding that is not zeros".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -304,7 +314,9 @@ pub fn tree<R: BufRead>(reader: &mut Reader<R>) -> Result<Node<()>, Error> {
             Event::File { executable, len } => Node::store_file(executable, len, ()),
             Event::Symlink(target) => Node::store_symlink(target),
             // cannot fail: the reader gives as many ends as beginnings, and no name twice
-            Event::Leave => Node::store_directory(Directory::from_entries(open.pop().unwrap_or_default()).unwrap_or_default()),
+            Event::Leave => Node::store_directory(
+                Directory::from_entries(open.pop().unwrap_or_default()).unwrap_or_default(),
+            ),
         };
         match (open.last_mut(), names.pop()) {
             (Some(directory), Some(name)) => directory.push((name, node)),
@@ -412,7 +424,11 @@ mod tests {
     fn node() -> impl Strategy<Value = Node<Vec<u8>>> {
         let file = (any::<bool>(), prop::collection::vec(any::<u8>(), 0..40));
         let leaf = prop_oneof![
-            file.prop_map(|(executable, bytes)| Node::store_file(executable, num::to_u64(bytes.len()), bytes)),
+            file.prop_map(|(executable, bytes)| Node::store_file(
+                executable,
+                num::to_u64(bytes.len()),
+                bytes
+            )),
             prop::collection::vec(1u8..=255, 1..70).prop_map(Node::store_symlink),
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {

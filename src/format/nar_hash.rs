@@ -69,7 +69,13 @@ mod tests {
         for form in forms {
             assert_eq!(show(&parse(form).unwrap()), forms[2], "{form}");
         }
-        for bad in ["", "sha1:e3b0", "sha256:", "sha512-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV="] {
+        for bad in [
+            "",
+            "sha1:e3b0",
+            "sha256:",
+            "sha512-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+            "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

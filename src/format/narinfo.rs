@@ -68,8 +68,18 @@ struct Fields<'a> {
     signatures: Vec<String>,
 }
 
-const KEYS: [&str; 10] =
-    ["StorePath", "URL", "Compression", "FileHash", "FileSize", "NarHash", "NarSize", "References", "Deriver", "CA"];
+const KEYS: [&str; 10] = [
+    "StorePath",
+    "URL",
+    "Compression",
+    "FileHash",
+    "FileSize",
+    "NarHash",
+    "NarSize",
+    "References",
+    "Deriver",
+    "CA",
+];
 
 impl NarInfo {
     /// Parses a narinfo.
@@ -93,9 +103,17 @@ impl NarInfo {
         Ok(Self {
             path: absolute("StorePath", fields.need("StorePath")?)?,
             url: url.to_owned(),
-            compression: fields.get("Compression").filter(|text| !text.is_empty()).unwrap_or("bzip2").to_owned(),
+            compression: fields
+                .get("Compression")
+                .filter(|text| !text.is_empty())
+                .unwrap_or("bzip2")
+                .to_owned(),
             file_hash: fields.get("FileHash").map(|text| hash("FileHash", text)).transpose()?,
-            file_size: fields.get("FileSize").map(|text| number("FileSize", text)).transpose()?.filter(|size| *size > 0),
+            file_size: fields
+                .get("FileSize")
+                .map(|text| number("FileSize", text))
+                .transpose()?
+                .filter(|size| *size > 0),
             nar_hash: hash("NarHash", fields.need("NarHash")?)?,
             nar_size,
             references,
@@ -111,7 +129,10 @@ impl<'a> Fields<'a> {
         let mut fields = Self::default();
         for (line, content) in (1..).zip(text.split_inclusive('\n')) {
             let content = content.strip_suffix('\n').ok_or(Error::Line { line })?;
-            let (key, value) = content.split_once(": ").or_else(|| Some((content.strip_suffix(':')?, ""))).ok_or(Error::Line { line })?;
+            let (key, value) = content
+                .split_once(": ")
+                .or_else(|| Some((content.strip_suffix(':')?, "")))
+                .ok_or(Error::Line { line })?;
             if key == "Sig" {
                 fields.signatures.push(value.to_owned());
             }

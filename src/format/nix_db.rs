@@ -97,9 +97,21 @@ pub fn write(rows: &[Row], registration_time: u64) -> Result<Vec<u8>, Error> {
             let deriver = row.deriver.as_ref().map(ToString::to_string);
             let hash = format!("sha256:{}", crate::num::to_base16(&row.nar_hash));
             let size = signed(row.nar_size);
-            path.execute(params![id, row.path.to_string(), hash, time, deriver, size, signatures, row.content_address])?;
+            path.execute(params![
+                id,
+                row.path.to_string(),
+                hash,
+                time,
+                deriver,
+                size,
+                signatures,
+                row.content_address
+            ])?;
             for target in &row.references {
-                let missing = || Error::Row { path: row.path.to_string(), message: format!("refers to {target}, which has no row") };
+                let missing = || Error::Row {
+                    path: row.path.to_string(),
+                    message: format!("refers to {target}, which has no row"),
+                };
                 let at = rows.binary_search_by(|other| other.path.cmp(target)).map_err(|_| missing())?;
                 reference.execute(params![id, i64::try_from(at + 1).unwrap_or(i64::MAX)])?;
             }
@@ -111,7 +123,8 @@ pub fn write(rows: &[Row], registration_time: u64) -> Result<Vec<u8>, Error> {
 
 /// Looks a path up; `None` when it is not valid.
 pub fn find(db: &Connection, path: &StorePath) -> Result<Option<Row>, Error> {
-    let mut query = db.prepare_cached("select id, hash, narSize, deriver, sigs, ca from ValidPaths where path = ?")?;
+    let mut query =
+        db.prepare_cached("select id, hash, narSize, deriver, sigs, ca from ValidPaths where path = ?")?;
     let found = query
         .query_row([path.to_string()], |row| {
             let (id, hash): (i64, String) = (row.get(0)?, row.get(1)?);
@@ -122,11 +135,14 @@ pub fn find(db: &Connection, path: &StorePath) -> Result<Option<Row>, Error> {
         .optional()?;
     let Some((id, hash, size, deriver, sigs, ca)) = found else { return Ok(None) };
     let wrong = |message: String| Error::Row { path: path.to_string(), message };
-    let nar_hash = nar_hash::parse(&hash).ok_or_else(|| wrong(format!("its hash is {hash:?}, expected sha256:...")))?;
+    let nar_hash =
+        nar_hash::parse(&hash).ok_or_else(|| wrong(format!("its hash is {hash:?}, expected sha256:...")))?;
     let nar_size = size.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0);
-    let nar_size = nar_size.ok_or_else(|| wrong(format!("its narSize is {size:?}, expected a positive number")))?;
+    let nar_size =
+        nar_size.ok_or_else(|| wrong(format!("its narSize is {size:?}, expected a positive number")))?;
     let parse = |text: &str| StorePath::from_absolute(text).map_err(|error| wrong(error.to_string()));
-    let mut references = db.prepare_cached("select path from Refs join ValidPaths on reference = id where referrer = ?")?;
+    let mut references =
+        db.prepare_cached("select path from Refs join ValidPaths on reference = id where referrer = ?")?;
     let texts: Result<Vec<String>, _> = references.query_map([id], |row| row.get(0))?.collect();
     let mut references = texts?.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
     references.sort();
@@ -152,8 +168,22 @@ pub fn paths(db: &Connection) -> Result<Vec<StorePath>, Error> {
 /// How many paths are valid, and the sum of their NARs in bytes.
 pub fn totals(db: &Connection) -> Result<(u64, u64), Error> {
     let (paths, bytes): (i64, i64) =
-        db.query_row("select count(*), coalesce(sum(narSize), 0) from ValidPaths", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        db.query_row("select count(*), coalesce(sum(narSize), 0) from ValidPaths", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
     Ok((u64::try_from(paths).unwrap_or(0), u64::try_from(bytes).unwrap_or(0)))
+}
+
+/// Opens a database that was read into memory. What a write-ahead log beside it adds is not seen.
+pub fn open_bytes(mut bytes: Vec<u8>) -> Result<Connection, Error> {
+    // A database in memory has no log; the header must not promise one.
+    if let Some(versions) = bytes.get_mut(18..20) {
+        versions.fill(1);
+    }
+    let mut db = Connection::open_in_memory()?;
+    let len = bytes.len();
+    db.deserialize_read_exact(rusqlite::MAIN_DB, &bytes[..], len, true)?;
+    Ok(db)
 }
 
 fn signed(n: u64) -> i64 {
@@ -165,10 +195,21 @@ mod tests {
     use super::*;
 
     fn row(name: &str, references: &[&str]) -> Row {
-        let path = |name: &str| StorePath::from_base_name(&format!("3q4sz9v0ifqq6r8v5v1l21blqhbsiga3-{name}")).unwrap();
-        let (signatures, content_address) = (vec!["key:abc".to_owned(), "other:def".to_owned()], Some("fixed:r:sha256:x".to_owned()));
+        let path = |name: &str| {
+            StorePath::from_base_name(&format!("3q4sz9v0ifqq6r8v5v1l21blqhbsiga3-{name}")).unwrap()
+        };
+        let (signatures, content_address) =
+            (vec!["key:abc".to_owned(), "other:def".to_owned()], Some("fixed:r:sha256:x".to_owned()));
         let references = references.iter().map(|name| path(name)).collect();
-        Row { path: path(name), nar_hash: [7; 32], nar_size: 99, references, deriver: Some(path("x.drv")), signatures, content_address }
+        Row {
+            path: path(name),
+            nar_hash: [7; 32],
+            nar_size: 99,
+            references,
+            deriver: Some(path("x.drv")),
+            signatures,
+            content_address,
+        }
     }
 
     #[test]

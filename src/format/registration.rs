@@ -54,7 +54,8 @@ impl<'a> Lines<'a> {
     fn record(&mut self, first: &str) -> Result<Record, Error> {
         let path = self.path(first)?;
         let hash = self.next("the hash of the NAR")?;
-        let nar_hash = nar_hash::parse(hash).ok_or_else(|| self.wrong(format!("{hash:?} is not a SHA-256 hash")))?;
+        let nar_hash =
+            nar_hash::parse(hash).ok_or_else(|| self.wrong(format!("{hash:?} is not a SHA-256 hash")))?;
         let nar_size = self.number("the length of the NAR")?;
         if nar_size == 0 || nar_size > 1 << 50 {
             return Err(self.wrong(format!("a NAR of {nar_size} bytes, expected 1 to 2^50")));
@@ -105,11 +106,17 @@ mod tests {
     fn records_parse_and_a_cut_is_named() {
         let records = parse(&[GOOD, GOOD].concat()).unwrap();
         assert_eq!((records.len(), records[0].nar_size, records[1].references.len()), (2, 120, 1));
-        for (cut, expected) in [(1, "line 2: the text ends where the hash"), (4, "line 5: the text ends"), (5, "line 6: the text ends where a reference")] {
+        for (cut, expected) in [
+            (1, "line 2: the text ends where the hash"),
+            (4, "line 5: the text ends"),
+            (5, "line 6: the text ends where a reference"),
+        ] {
             let text: String = GOOD.split_inclusive('\n').take(cut).collect();
             assert!(parse(&text).unwrap_err().to_string().contains(expected));
         }
-        assert!(parse(&GOOD.replace("120", "0")).unwrap_err().to_string().contains("line 3: a NAR of 0 bytes"));
+        assert!(
+            parse(&GOOD.replace("120", "0")).unwrap_err().to_string().contains("line 3: a NAR of 0 bytes")
+        );
         assert!(parse(&GOOD.replace("e3b0", "e3bz")).is_err());
     }
 }

@@ -68,7 +68,8 @@ impl LoaderConf {
     /// The text of the file.
     #[must_use]
     pub fn render(&self) -> String {
-        let timeout = self.timeout_seconds.map_or_else(|| "menu-force".to_owned(), |seconds| seconds.to_string());
+        let timeout =
+            self.timeout_seconds.map_or_else(|| "menu-force".to_owned(), |seconds| seconds.to_string());
         format!("timeout {timeout}\ndefault {}\nconsole-mode keep\n", self.default)
     }
 }
@@ -76,7 +77,9 @@ impl LoaderConf {
 /// The value of a key in a file of either kind.
 #[must_use]
 pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.trim().split_once(char::is_whitespace).filter(|(word, _)| *word == key)).map(|(_, value)| value.trim())
+    text.lines()
+        .find_map(|line| line.trim().split_once(char::is_whitespace).filter(|(word, _)| *word == key))
+        .map(|(_, value)| value.trim())
 }
 
 #[cfg(test)]
@@ -97,7 +100,10 @@ mod tests {
         };
         let expected = "title NixOS\nsort-key nixos\nversion Generation 1 NixOS 25.11 (Linux 6.12), built on 2025-11-21\n\
             linux /EFI/nixos/k-Image.efi\ninitrd /EFI/nixos/i-initrd.efi\noptions init=/nix/store/t/init loglevel=4\n";
-        assert_eq!((entry.file_name(), entry.render()), ("nixos-generation-1.conf".to_owned(), expected.to_owned()));
+        assert_eq!(
+            (entry.file_name(), entry.render()),
+            ("nixos-generation-1.conf".to_owned(), expected.to_owned())
+        );
         assert_eq!(value(expected, "options"), Some("init=/nix/store/t/init loglevel=4"));
         let special = Entry { specialisation: Some("x".to_owned()), ..entry };
         assert_eq!(special.file_name(), "nixos-generation-1-specialisation-x.conf");

@@ -86,8 +86,11 @@ impl Pending {
             Overwrite::Refuse => self.temporary.persist_noclobber(&self.target),
         };
         renamed.map_err(|error| Error::Io { path: path.clone(), source: error.error })?;
-        let directory = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(|source| Error::Io { path, source })
+        let directory =
+            self.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| Error::Io { path, source })
     }
 
     fn io(&self, source: io::Error) -> Error {

@@ -5,6 +5,7 @@
 
 pub mod beside;
 pub mod file;
+pub mod open;
 pub mod pack;
 pub mod raw;
 mod zst;

@@ -59,22 +59,39 @@ impl Packing {
 
 /// A sink that packs into `out`, which is called `target` in errors. `len` is the length of the image, `threads` how
 /// many may compress.
-pub fn sink<'a>(packing: Packing, out: Box<dyn Write + Send + 'a>, target: &str, len: u64, threads: u32) -> Result<Box<dyn Sink + 'a>, SinkError> {
+pub fn sink<'a>(
+    packing: Packing,
+    out: Box<dyn Write + Send + 'a>,
+    target: &str,
+    len: u64,
+    threads: u32,
+) -> Result<Box<dyn Sink + 'a>, SinkError> {
     let failed = |source: io::Error| SinkError::Io { target: target.to_owned(), source };
     let encoder: Box<dyn Encoder + 'a> = match packing {
         Packing::Raw => Box::new(Plain(out)),
         Packing::Zst { level } => Box::new(super::zst::Zst::new(out, level, len, threads).map_err(failed)?),
         Packing::Xz { level } => Box::new(xz(out, level, threads).map_err(failed)?),
-        Packing::Gz { level } => {
-            Box::new(flate2::GzBuilder::new().mtime(0).operating_system(255).write(out, flate2::Compression::new(level)))
-        }
+        Packing::Gz { level } => Box::new(
+            flate2::GzBuilder::new()
+                .mtime(0)
+                .operating_system(255)
+                .write(out, flate2::Compression::new(level)),
+        ),
     };
     Ok(Box::new(Packed { encoder, target: target.to_owned() }))
 }
 
-fn xz(out: Box<dyn Write + Send + '_>, level: u32, threads: u32) -> io::Result<liblzma::write::XzEncoder<Box<dyn Write + Send + '_>>> {
+fn xz(
+    out: Box<dyn Write + Send + '_>,
+    level: u32,
+    threads: u32,
+) -> io::Result<liblzma::write::XzEncoder<Box<dyn Write + Send + '_>>> {
     let mut builder = liblzma::stream::MtStreamBuilder::new();
-    builder.preset(level).check(liblzma::stream::Check::Crc64).block_size(XZ_BLOCK.max(3 * dictionary(level))).threads(threads.max(1));
+    builder
+        .preset(level)
+        .check(liblzma::stream::Check::Crc64)
+        .block_size(XZ_BLOCK.max(3 * dictionary(level)))
+        .threads(threads.max(1));
     Ok(liblzma::write::XzEncoder::new_stream(out, builder.encoder()?))
 }
 

@@ -46,7 +46,12 @@ impl Cache {
         let Some(info) = read_narinfo(&file)? else { return Ok(None) };
         if info.path != *path {
             let (expected, found) = (path.to_string(), info.path.to_string());
-            return Err(Error::Mismatch { path: file.display().to_string(), what: "its StorePath", expected, found });
+            return Err(Error::Mismatch {
+                path: file.display().to_string(),
+                what: "its StorePath",
+                expected,
+                found,
+            });
         }
         known.insert(path.clone(), info.clone());
         Ok(Some(info))
@@ -55,10 +60,16 @@ impl Cache {
     /// The file of a NAR; a URL that leads out of the cache is refused.
     fn nar_file(&self, info: &NarInfo) -> Result<PathBuf, Error> {
         let relative = Path::new(&info.url);
-        let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside =
+            relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside || info.url.contains("://") || info.url.contains('%') {
             let expected = "a file in the cache".to_owned();
-            return Err(Error::Mismatch { path: info.path.to_string(), what: "the URL of its NAR", expected, found: info.url.clone() });
+            return Err(Error::Mismatch {
+                path: info.path.to_string(),
+                what: "the URL of its NAR",
+                expected,
+                found: info.url.clone(),
+            });
         }
         Ok(self.root.join(relative))
     }
@@ -81,12 +92,14 @@ fn read_narinfo(file: &Path) -> Result<Option<NarInfo>, Error> {
     };
     let mut bytes = Vec::new();
     opened.take(MAX_NARINFO + 1).read_to_end(&mut bytes).map_err(|source| Error::io(file, source))?;
-    let message = |message: &str| Error::File { path: file.display().to_string(), message: message.to_owned() };
+    let message =
+        |message: &str| Error::File { path: file.display().to_string(), message: message.to_owned() };
     if num::to_u64(bytes.len()) > MAX_NARINFO {
         return Err(message("is longer than a narinfo can be"));
     }
     let text = String::from_utf8(bytes).map_err(|_| message("is not text"))?;
-    let parsed = NarInfo::parse(&text).map_err(|source| Error::NarInfo { path: file.display().to_string(), source })?;
+    let parsed = NarInfo::parse(&text)
+        .map_err(|source| Error::NarInfo { path: file.display().to_string(), source })?;
     Ok(Some(parsed))
 }
 
@@ -108,7 +121,8 @@ impl Store for Cache {
     }
 
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
-        let missing = || Error::Missing { path: path.to_string(), stores: self.name(), referrer: String::new() };
+        let missing =
+            || Error::Missing { path: path.to_string(), stores: self.name(), referrer: String::new() };
         let info = self.narinfo(path)?.ok_or_else(missing)?;
         let file = self.nar_file(&info)?;
         let compression = match info.compression.as_str() {
@@ -119,19 +133,31 @@ impl Store for Cache {
             "gzip" => Compression::Gzip,
             other => {
                 let expected = "none, xz, zstd, bzip2 or gzip".to_owned();
-                return Err(Error::Mismatch { path: path.to_string(), what: "the compression of its NAR", expected, found: other.to_owned() });
+                return Err(Error::Mismatch {
+                    path: path.to_string(),
+                    what: "the compression of its NAR",
+                    expected,
+                    found: other.to_owned(),
+                });
             }
         };
         let opened = File::open(&file).map_err(|source| Error::io(&file, source))?;
         let size = opened.metadata().map_err(|source| Error::io(&file, source))?.len();
         if let Some(expected) = info.file_size.filter(|expected| *expected != size) {
             let (expected, found) = (expected.to_string(), size.to_string());
-            return Err(Error::Mismatch { path: file.display().to_string(), what: "its FileSize", expected, found });
+            return Err(Error::Mismatch {
+                path: file.display().to_string(),
+                what: "its FileSize",
+                expected,
+                found,
+            });
         }
         let packed = BufReader::with_capacity(256 << 10, opened);
         let checked: Box<dyn BufRead + Send> = match info.file_hash {
             // An uncompressed NAR has its NarHash.
-            Some(expected) if compression != Compression::None => Box::new(Checked::new(packed, size, expected, &file)),
+            Some(expected) if compression != Compression::None => {
+                Box::new(Checked::new(packed, size, expected, &file))
+            }
             _ => Box::new(packed),
         };
         compression.open(checked).map_err(|source| Error::io(&file, source))
@@ -173,8 +199,10 @@ impl Checked {
         if let Some(inner) = self.inner.take() {
             let found = inner.digest();
             if found != self.expected {
-                let (expected, found) = (crate::format::nar_hash::show(&self.expected), crate::format::nar_hash::show(&found));
-                let error = Error::Mismatch { path: self.path.clone(), what: "its FileHash", expected, found };
+                let (expected, found) =
+                    (crate::format::nar_hash::show(&self.expected), crate::format::nar_hash::show(&found));
+                let error =
+                    Error::Mismatch { path: self.path.clone(), what: "its FileHash", expected, found };
                 return Err(io::Error::other(Box::new(error)));
             }
         }

@@ -23,7 +23,8 @@ pub struct Closure {
 /// Walks the references from `roots`. Each path comes from the first store that has it.
 pub fn closure(stores: &[Box<dyn Store>], roots: &[StorePath]) -> Result<Closure, Error> {
     let mut found: BTreeMap<StorePath, Option<Member>> = BTreeMap::new();
-    let mut queue: Vec<(StorePath, Option<StorePath>)> = roots.iter().map(|root| (root.clone(), None)).collect();
+    let mut queue: Vec<(StorePath, Option<StorePath>)> =
+        roots.iter().map(|root| (root.clone(), None)).collect();
     while let Some((path, referrer)) = queue.pop() {
         if found.contains_key(&path) {
             continue;

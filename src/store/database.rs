@@ -9,7 +9,8 @@ use std::path::Path;
 pub fn open(directory: &Path) -> Result<Connection, Error> {
     check_schema(&directory.join("schema"))?;
     let path = directory.join("db.sqlite");
-    let error = |source: rusqlite::Error| Error::Database { path: path.display().to_string(), source: source.into() };
+    let error =
+        |source: rusqlite::Error| Error::Database { path: path.display().to_string(), source: source.into() };
     std::fs::metadata(&path).map_err(|source| Error::io(&path, source))?;
     // With a write-ahead log this needs its two companions, or the right to make them; a database that nobody has
     // open lacks them, and then reading it as immutable is safe.
@@ -26,17 +27,28 @@ pub fn open(directory: &Path) -> Result<Connection, Error> {
 }
 
 fn attempt(path: &Path, how: &str) -> Result<Connection, rusqlite::Error> {
-    let escaped: String = path.to_string_lossy().chars().map(|c| match c {
-        '%' => "%25".to_owned(),
-        '?' => "%3f".to_owned(),
-        '#' => "%23".to_owned(),
-        other => other.to_string(),
-    }).collect();
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let absolute = if escaped.starts_with('/') { format!("file://{escaped}?{how}") } else { format!("file:{escaped}?{how}") };
+    let escaped: String = path
+        .to_string_lossy()
+        .chars()
+        .map(|c| match c {
+            '%' => "%25".to_owned(),
+            '?' => "%3f".to_owned(),
+            '#' => "%23".to_owned(),
+            other => other.to_string(),
+        })
+        .collect();
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let absolute = if escaped.starts_with('/') {
+        format!("file://{escaped}?{how}")
+    } else {
+        format!("file:{escaped}?{how}")
+    };
     let db = Connection::open_with_flags(absolute, flags)?;
     // Opening reads nothing: ask something.
-    db.query_row("select count(*) from sqlite_master where name = 'ValidPaths'", [], |row| row.get::<_, i64>(0))?;
+    db.query_row("select count(*) from sqlite_master where name = 'ValidPaths'", [], |row| {
+        row.get::<_, i64>(0)
+    })?;
     Ok(db)
 }
 

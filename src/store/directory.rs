@@ -37,11 +37,19 @@ pub struct Directory {
 impl Directory {
     /// Opens `DIR/nix/store` with `DIR/nix/var/nix/db`, or a directory of paths with a `registration`.
     pub fn open(place: &Path) -> Result<Self, Error> {
-        let place = if place.ends_with("nix/store") { place.parent().and_then(Path::parent).unwrap_or(place) } else { place };
+        let place = if place.ends_with("nix/store") {
+            place.parent().and_then(Path::parent).unwrap_or(place)
+        } else {
+            place
+        };
         let (store, db) = (place.join("nix/store"), place.join("nix/var/nix/db"));
         if store.is_dir() && db.join("db.sqlite").exists() {
             let connection = Mutex::new(database::open(&db)?);
-            return Ok(Self { name: place.display().to_string(), paths: store, knowledge: Knowledge::Database(connection, db) });
+            return Ok(Self {
+                name: place.display().to_string(),
+                paths: store,
+                knowledge: Knowledge::Database(connection, db),
+            });
         }
         for file in ["registration", "nix-path-registration"] {
             let file = place.join(file);
@@ -57,7 +65,8 @@ impl Directory {
     pub fn of_registration(file: &Path, paths: &Path) -> Result<Self, Error> {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file).map_err(|source| Error::io(file, source))?;
-        let records = registration::parse(&text).map_err(|source| Error::Registration { path: name.clone(), source })?;
+        let records = registration::parse(&text)
+            .map_err(|source| Error::Registration { path: name.clone(), source })?;
         let known = records.into_iter().map(|record| (record.path.clone(), info(record))).collect();
         let inner = paths.join("nix/store");
         let paths = if inner.is_dir() { inner } else { paths.to_owned() };
@@ -122,7 +131,8 @@ fn names(path: &Path) -> Result<Vec<OsString>, Error> {
 }
 
 fn odd(path: &Path) -> Error {
-    let message = "is neither a regular file, nor a directory, nor a symlink, which a store has not".to_owned();
+    let message =
+        "is neither a regular file, nor a directory, nor a symlink, which a store has not".to_owned();
     Error::File { path: path.display().to_string(), message }
 }
 
@@ -167,7 +177,15 @@ fn listing_at(path: &Path, depth: usize) -> Result<Node<()>, Error> {
 /// Opens the NAR of a file or directory.
 pub fn open_nar(path: &Path) -> Result<DirectoryNar, Error> {
     path.symlink_metadata().map_err(|source| Error::io(path, source))?;
-    let mut nar = DirectoryNar { buf: vec![0; BUFFER], pos: 0, len: 0, framing: Vec::new(), file: None, open: Vec::new(), begin: None };
+    let mut nar = DirectoryNar {
+        buf: vec![0; BUFFER],
+        pos: 0,
+        len: 0,
+        framing: Vec::new(),
+        file: None,
+        open: Vec::new(),
+        begin: None,
+    };
     Framing::start(&mut nar.framing);
     nar.begin = Some(path.to_owned());
     Ok(nar)
@@ -239,7 +257,8 @@ impl DirectoryNar {
 
     fn node(&mut self, path: &Path) -> Result<(), Error> {
         // O_NOFOLLOW: a symlink fails with ELOOP, a directory opens; O_NONBLOCK: a FIFO does not hang.
-        let opened = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path);
+        let opened =
+            File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path);
         let file = match opened {
             Ok(file) => file,
             Err(_) if path.is_symlink() => {

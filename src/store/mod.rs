@@ -155,14 +155,21 @@ impl Error {
             let nar::Error::Read { source, .. } = source else { unreachable!("just matched") };
             return match source.downcast::<Self>() {
                 Ok(own) => own,
-                Err(source) => Self::Nar { path: path.to_string(), source: nar::Error::Read { at: 0, source } },
+                Err(source) => {
+                    Self::Nar { path: path.to_string(), source: nar::Error::Read { at: 0, source } }
+                }
             };
         }
         Self::Nar { path: path.to_string(), source }
     }
 
     fn hash(path: &StorePath, what: &'static str, expected: &[u8; 32], found: &[u8; 32]) -> Self {
-        Self::Mismatch { path: path.to_string(), what, expected: nar_hash::show(expected), found: nar_hash::show(found) }
+        Self::Mismatch {
+            path: path.to_string(),
+            what,
+            expected: nar_hash::show(expected),
+            found: nar_hash::show(found),
+        }
     }
 }
 
@@ -173,7 +180,8 @@ pub fn open(spec: &str, paths: Option<&Path>) -> Result<Box<dyn Store>, Error> {
         return Ok(Box::new(cache::Cache::open(Path::new(directory))?));
     }
     if let Some((scheme, _)) = spec.split_once("://") {
-        let message = format!("stores of the kind {scheme}:// are not supported; use file://DIR or a directory");
+        let message =
+            format!("stores of the kind {scheme}:// are not supported; use file://DIR or a directory");
         return Err(Error::NoStore { place: spec.to_owned(), message });
     }
     let place = if spec == "auto" { Path::new("/") } else { Path::new(spec) };

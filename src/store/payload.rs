@@ -54,7 +54,9 @@ impl<'a, C> Payload<'a, C> {
 
     /// Goes to the next regular file, skipping what is left of the current one; `None` behind the last.
     pub fn next_file(&mut self) -> Result<Option<FileHeader>, Error> {
-        while let Some(event) = self.reader.next_event().map_err(|error| Error::nar(&self.info.path, error))? {
+        while let Some(event) =
+            self.reader.next_event().map_err(|error| Error::nar(&self.info.path, error))?
+        {
             if let Some(file) = self.compare(&event)? {
                 return Ok(Some(file));
             }
@@ -87,7 +89,12 @@ impl<'a, C> Payload<'a, C> {
                 });
                 match next {
                     Some((expected, node)) if expected == name => self.expected = Some(node),
-                    _ => return Err(differs(&self.info.path, &format!("an entry {:?}", String::from_utf8_lossy(name)))),
+                    _ => {
+                        return Err(differs(
+                            &self.info.path,
+                            &format!("an entry {:?}", String::from_utf8_lossy(name)),
+                        ));
+                    }
                 }
             }
             Event::Leave => {

@@ -44,7 +44,8 @@ impl Compression {
         Ok(match self {
             Self::None => packed,
             Self::Xz => {
-                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+                let stream =
+                    liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
                 buffered(liblzma::bufread::XzDecoder::new_stream(packed, stream))
             }
             Self::Zstd => {
@@ -105,7 +106,11 @@ mod tests {
             assert_eq!(Compression::sniff(&one), compression);
             assert_eq!(unpack(compression, one.clone()).unwrap(), data, "{compression:?}");
             let twice = [&one[..], &one[..]].concat();
-            assert_eq!(unpack(compression, twice).unwrap(), [&data[..], &data[..]].concat(), "{compression:?}");
+            assert_eq!(
+                unpack(compression, twice).unwrap(),
+                [&data[..], &data[..]].concat(),
+                "{compression:?}"
+            );
         }
         assert_eq!(Compression::sniff(b"nix-archive-1"), Compression::None);
     }

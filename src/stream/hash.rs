@@ -39,7 +39,8 @@ impl<R: BufRead> BufRead for Hashing<R> {
             self.ahead = buf.len();
         }
         let over = self.consumed + num::to_u64(buf.len()) > self.limit.saturating_add(1);
-        let end = if over { num::to_usize((self.limit + 1).saturating_sub(self.consumed)) } else { buf.len() };
+        let end =
+            if over { num::to_usize((self.limit + 1).saturating_sub(self.consumed)) } else { buf.len() };
         Ok(&buf[..end])
     }
 

@@ -36,7 +36,10 @@ fn uses(text: &str) -> Vec<(usize, String)> {
             continue;
         }
         for rest in line.split("crate::").skip(1) {
-            assert!(!rest.starts_with('{'), "write `use crate::module::...` one by one, so that the floors can be seen: {line}");
+            assert!(
+                !rest.starts_with('{'),
+                "write `use crate::module::...` one by one, so that the floors can be seen: {line}"
+            );
             let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             found.push((number, name));
         }
@@ -51,7 +54,9 @@ fn violations(file: &str, text: &str, module: &str) -> Vec<String> {
         .filter(|(_, used)| used != module && floor(used) >= own)
         // Floor 0 has no peers that hide anything: a tree is a tree.
         .filter(|(_, used)| !(own == 0 && floor(used) == 0))
-        .map(|(line, used)| format!("{file}:{line}: {module} (floor {own}) uses {used} (floor {})", floor(&used)))
+        .map(|(line, used)| {
+            format!("{file}:{line}: {module} (floor {own}) uses {used} (floor {})", floor(&used))
+        })
         .collect()
 }
 
@@ -68,7 +73,11 @@ fn a_module_uses_lower_floors_only() {
             continue;
         }
         seen += 1;
-        wrong.extend(violations(&inner.display().to_string(), &std::fs::read_to_string(&file).unwrap(), module));
+        wrong.extend(violations(
+            &inner.display().to_string(),
+            &std::fs::read_to_string(&file).unwrap(),
+            module,
+        ));
     }
     assert!(seen > 20, "only {seen} files were looked at");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -22,7 +22,8 @@ impl Tool {
     pub fn find(name: &str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-        let found = std::env::split_paths(&path).chain(extra).map(|dir| dir.join(name)).find(|file| file.is_file());
+        let found =
+            std::env::split_paths(&path).chain(extra).map(|dir| dir.join(name)).find(|file| file.is_file());
         if found.is_none() {
             skip(&format!("{name} not found"));
         }
@@ -38,7 +39,8 @@ impl Tool {
     /// Runs it and demands exit status 0; gives what it printed.
     pub fn passes(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{} {arguments:?}: {}\n{text}", self.path.display(), output.status);
         text
     }
@@ -51,7 +53,12 @@ pub fn skip(why: &str) {
 }
 
 /// Writes a layout into a file: over zeros, or over a file filled with `dirt`, in which what is don't care stays dirty.
-pub fn image_of<C: Copy>(layout: &impl Layout<C>, path: &Path, dirt: Option<u8>, content: &dyn Fn(C, u64, u64) -> Vec<u8>) {
+pub fn image_of<C: Copy>(
+    layout: &impl Layout<C>,
+    path: &Path,
+    dirt: Option<u8>,
+    content: &dyn Fn(C, u64, u64) -> Vec<u8>,
+) {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
     file.set_len(layout.len()).unwrap();
     let chunk = 1 << 20;

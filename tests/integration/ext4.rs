@@ -8,7 +8,9 @@ use std::path::Path;
 
 /// A content that knows its own bytes: `seed` repeated with the position.
 fn bytes(content: u64, at: u64, len: u64) -> Vec<u8> {
-    (at..at + len).map(|position| (content.wrapping_mul(31).wrapping_add(position.wrapping_mul(7) >> 2) % 251) as u8).collect()
+    (at..at + len)
+        .map(|position| (content.wrapping_mul(31).wrapping_add(position.wrapping_mul(7) >> 2) % 251) as u8)
+        .collect()
 }
 
 fn options(size: Size) -> Options {

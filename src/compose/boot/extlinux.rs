@@ -15,7 +15,13 @@ use crate::tree::Node;
 const TIMEOUT_SECONDS: u32 = 5;
 
 /// Adds kernels, initrds, device trees and `extlinux.conf`.
-pub fn add(toplevel: &Toplevel, forest: &Forest, epoch: u32, files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
+pub fn add(
+    toplevel: &Toplevel,
+    forest: &Forest,
+    epoch: u32,
+    files: &mut Files,
+    literals: &mut Literals,
+) -> Result<(), Error> {
     let mut builder = Builder { forest, files };
     let default = builder.entry(toplevel, &toplevel.boot)?;
     let mut specialisations = Vec::new();
@@ -47,12 +53,21 @@ impl Builder<'_, '_> {
             Some(_) => Some(self.copy(toplevel, &device_trees)?),
             None => None,
         };
-        Ok(Entry { kernel, initrd, init: spec.init.clone(), kernel_params: spec.kernel_params.clone(), fdtdir })
+        Ok(Entry {
+            kernel,
+            initrd,
+            init: spec.init.clone(),
+            kernel_params: spec.kernel_params.clone(),
+            fdtdir,
+        })
     }
 
     /// Copies what a path leads to into `/boot/nixos`, once, and gives its name there.
     fn copy(&mut self, toplevel: &Toplevel, path: &str) -> Result<String, Error> {
-        let missing = || Error::Toplevel { path: toplevel.path.to_string(), message: format!("{path} is not in the closure") };
+        let missing = || Error::Toplevel {
+            path: toplevel.path.to_string(),
+            message: format!("{path} is not in the closure"),
+        };
         let found = self.forest.resolve(path).ok_or_else(missing)?;
         let name = flat(&found.path);
         let target = format!("/boot/nixos/{name}");

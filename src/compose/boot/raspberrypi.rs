@@ -6,7 +6,12 @@ use crate::compose::files::{Files, Literals};
 use crate::compose::firmware::Copy;
 
 /// Adds the files that the board's rules name, and its `config.txt`.
-pub fn add(board: &Board, copies: &[Copy<'_>], files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
+pub fn add(
+    board: &Board,
+    copies: &[Copy<'_>],
+    files: &mut Files,
+    literals: &mut Literals,
+) -> Result<(), Error> {
     for (path, node) in copies {
         files.copy(path, node)?;
     }

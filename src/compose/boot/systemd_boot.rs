@@ -14,7 +14,13 @@ use crate::format::systemd_boot::{Entry, LoaderConf};
 const TIMEOUT_SECONDS: u32 = 5;
 
 /// Adds the boot loader, kernels, initrds, entries and `loader.conf`.
-pub fn add(toplevel: &Toplevel, forest: &Forest, epoch: u32, files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
+pub fn add(
+    toplevel: &Toplevel,
+    forest: &Forest,
+    epoch: u32,
+    files: &mut Files,
+    literals: &mut Literals,
+) -> Result<(), Error> {
     let (binary, fallback) = match toplevel.system.as_str() {
         "x86_64-linux" => ("systemd-bootx64.efi", "BOOTX64.EFI"),
         _ => ("systemd-bootaa64.efi", "BOOTAA64.EFI"),

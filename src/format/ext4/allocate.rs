@@ -146,11 +146,21 @@ impl<C: Copy> Plan<C> {
             shapes.push(Shape::new(&space, dir, &options.hash_seed)?);
         }
         let end = space.directories[0].entries.end;
-        space.directories.push(super::namespace::Dir { inode: FIRST_INODE, parent: ROOT, entries: end..end, subdirectories: 0 });
+        space.directories.push(super::namespace::Dir {
+            inode: FIRST_INODE,
+            parent: ROOT,
+            entries: end..end,
+            subdirectories: 0,
+        });
         shapes.push(Shape::Empty(LOST_FOUND_BLOCKS));
         let data = data_blocks(&space, &shapes)?;
         let geometry = fit(options.size, data, space.used_inodes())?;
-        let summary = Summary { blocks: geometry.blocks, groups: geometry.groups, journal_blocks: geometry.journal_blocks, ..EMPTY };
+        let summary = Summary {
+            blocks: geometry.blocks,
+            groups: geometry.groups,
+            journal_blocks: geometry.journal_blocks,
+            ..EMPTY
+        };
         let mut plan = Self {
             options: options.clone(),
             geometry,
@@ -219,7 +229,8 @@ impl<C: Copy> Plan<C> {
     fn check_promise(&self) -> Result<(), Error> {
         let Size::Smallest { free_bytes, free_inodes } = self.options.size else { return Ok(()) };
         // What `fit` computed must have come out; a tree of extents that it could not foresee is paid from the slack.
-        let short = self.summary.free_bytes() < free_bytes || self.summary.free_inodes < u64::from(free_inodes);
+        let short =
+            self.summary.free_blocks * BLOCK < free_bytes || self.summary.free_inodes < u64::from(free_inodes);
         if short {
             let given = self.summary.blocks * BLOCK;
             return Err(Error::TooSmall { needed: given + free_bytes, given });
@@ -265,8 +276,12 @@ impl<C: Copy> Plan<C> {
             list.encoded(Run { start: *block_bitmap, len: 1 }, |_| Token::BlockBitmaps(group));
             list.encoded(Run { start: *inode_bitmap, len: 1 }, |_| Token::InodeBitmaps(group));
             let first = group * g.inodes_per_group;
-            let used = (self.space.used_inodes().saturating_sub(first)).div_ceil(INODES_PER_BLOCK).min(g.table_blocks());
-            list.encoded(Run { start: *table, len: used }, |block| Token::Inodes(first + block * INODES_PER_BLOCK + 1));
+            let used = (self.space.used_inodes().saturating_sub(first))
+                .div_ceil(INODES_PER_BLOCK)
+                .min(g.table_blocks());
+            list.encoded(Run { start: *table, len: used }, |block| {
+                Token::Inodes(first + block * INODES_PER_BLOCK + 1)
+            });
             if self.options.purpose == Purpose::Image {
                 list.zeros(Run { start: table + used, len: g.table_blocks() - used });
             }
@@ -318,8 +333,15 @@ impl<C: Copy> Plan<C> {
     }
 }
 
-const EMPTY: Summary =
-    Summary { blocks: 0, free_blocks: 0, reserved_blocks: 0, inodes: 0, free_inodes: 0, groups: 0, journal_blocks: 0 };
+const EMPTY: Summary = Summary {
+    blocks: 0,
+    free_blocks: 0,
+    reserved_blocks: 0,
+    inodes: 0,
+    free_inodes: 0,
+    groups: 0,
+    journal_blocks: 0,
+};
 
 struct List<C> {
     items: Vec<(Extent<C>, Token)>,
@@ -380,11 +402,13 @@ fn data_blocks<C: Copy>(space: &Namespace<C>, shapes: &[Shape]) -> Result<u64, E
 
 /// Finds the geometry for a size.
 fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
-    let inodes_for = |blocks: u64, free: u64| (blocks / 4).max(used_inodes + free);
+    // A card gets an inode for each 16 KiB, as mke2fs does; a tight image is full of files already and gets for each
+    // 32 KiB of what it may grow to.
+    let inodes_for = |blocks: u64, per_block: u64, free: u64| (blocks / per_block).max(used_inodes + free);
     match size {
         Size::Exact(bytes) => {
             let blocks = bytes / BLOCK;
-            let geometry = Geometry::new(blocks, inodes_for(blocks, used_inodes / 4 + 16_384))?;
+            let geometry = Geometry::new(blocks, inodes_for(blocks, 4, used_inodes / 4 + 16_384))?;
             let needed = geometry.fixed_blocks() + geometry.journal_blocks + data;
             if needed > geometry.blocks {
                 return Err(Error::TooSmall { needed: needed * BLOCK, given: bytes });
@@ -393,10 +417,10 @@ fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
         }
         Size::Smallest { free_bytes, free_inodes } => {
             let free = free_bytes.div_ceil(BLOCK);
-            let mut blocks = (data + free + 2048).max(used_inodes.div_ceil(GROUP_BLOCKS) * GROUP_BLOCKS);
+            let mut blocks = data + free + 2048;
             // Each turn takes the metadata of the length before; both only grow, and less each time.
             loop {
-                let inodes = inodes_for(blocks, u64::from(free_inodes));
+                let inodes = inodes_for(blocks, 8, u64::from(free_inodes));
                 blocks = Geometry::round_up(blocks.max(inodes.div_ceil(GROUP_BLOCKS) * 64), inodes)?;
                 let geometry = match Geometry::new(blocks, inodes) {
                     Ok(geometry) => geometry,
@@ -407,7 +431,6 @@ fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
                     Err(other) => return Err(other),
                 };
                 let needed = geometry.fixed_blocks() + geometry.journal_blocks + data + free;
-                let needed = needed + reserve(needed * 100 / 99 + 1);
                 if needed <= blocks {
                     return Ok(geometry);
                 }

@@ -200,8 +200,11 @@ impl<C: Copy> Renderer<'_, C> {
         let first = node * NODE_LIMIT;
         let last = (first + NODE_LIMIT).min(tree.leaves.len());
         let first_block = 1 + tree.nodes() + count(first);
-        let index: Vec<(u32, u32)> =
-            tree.leaves[first..last].iter().zip(first_block..).map(|((hash, _), block)| (*hash, block)).collect();
+        let index: Vec<(u32, u32)> = tree.leaves[first..last]
+            .iter()
+            .zip(first_block..)
+            .map(|((hash, _), block)| (*hash, block))
+            .collect();
         self.index(out, 8, NODE_LIMIT, &index);
     }
 

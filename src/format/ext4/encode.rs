@@ -67,7 +67,9 @@ pub fn token<C: Copy>(plan: &Plan<C>, token: Token, out: &mut [u8]) {
         Token::Inodes(first) => inodes(plan, first, out),
         Token::Journal => journal(plan, out),
         Token::ResizeIndirect => resize_indirect(plan, out),
-        Token::Directories(first) => blocks(out, &|n, block| directory_block(plan, num::to_usize(n) + index(first), block)),
+        Token::Directories(first) => {
+            blocks(out, &|n, block| directory_block(plan, num::to_usize(n) + index(first), block))
+        }
         Token::Symlinks(first) => blocks(out, &|n, block| {
             block.fill(0);
             let target = plan.space.slow_target(&plan.space.slow_symlinks[num::to_usize(n) + index(first)]);
@@ -197,7 +199,8 @@ fn descriptor<C: Copy>(plan: &Plan<C>, group: u64, out: &mut [u8], scratch: &mut
 /// How many directories have inodes in a range of numbers.
 fn directories_in<C>(plan: &Plan<C>, from: u64, to: u64) -> u64 {
     // Directories are in walking order, so their inodes ascend; lost+found, the last, has a reserved number.
-    let (lost_found, walked) = plan.space.directories.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
+    let (lost_found, walked) =
+        plan.space.directories.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
     let below = |limit: u64| num::to_u64(walked.partition_point(|dir| u64::from(dir.inode) < limit));
     let lost_found = lost_found.is_some_and(|dir| (from..=to).contains(&u64::from(dir.inode)));
     below(to + 1) - below(from) + u64::from(lost_found)
@@ -236,7 +239,9 @@ fn inode_bitmap<C: Copy>(plan: &Plan<C>, group: u64, out: &mut [u8]) {
 fn inodes<C: Copy>(plan: &Plan<C>, first: u64, out: &mut [u8]) {
     out.fill(0);
     debug_assert_eq!((first - 1) % INODES_PER_BLOCK, 0);
-    for (number, bytes) in (first..=plan.space.used_inodes()).zip(out.chunks_exact_mut(num::to_usize(INODE_SIZE))) {
+    for (number, bytes) in
+        (first..=plan.space.used_inodes()).zip(out.chunks_exact_mut(num::to_usize(INODE_SIZE)))
+    {
         let number = count(num::to_usize(number));
         inode(plan, number, bytes);
         let sum = checksum::update(seed(plan, number), bytes);

@@ -84,7 +84,10 @@ impl ExtentTree<'_> {
             put_extents(out, &pieces);
         } else if leaves <= INLINE {
             header(out, leaves, INLINE, 1);
-            put_index(out, pieces.chunks(PER_BLOCK).map(|chunk| chunk[0].logical).zip(self.blocks.iter().copied()));
+            put_index(
+                out,
+                pieces.chunks(PER_BLOCK).map(|chunk| chunk[0].logical).zip(self.blocks.iter().copied()),
+            );
         } else {
             let inner = &self.blocks[leaves..];
             header(out, inner.len(), INLINE, 2);

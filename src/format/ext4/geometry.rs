@@ -150,9 +150,13 @@ struct Shape {
 impl Shape {
     fn new(blocks: u64, inodes: u64) -> Result<Self, Error> {
         let groups = blocks.div_ceil(GROUP_BLOCKS).max(1);
-        let inodes_per_group = inodes.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK).max(INODES_PER_BLOCK);
+        let inodes_per_group =
+            inodes.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK).max(INODES_PER_BLOCK);
         if inodes_per_group > GROUP_BLOCKS {
-            return Err(Error::TooSmall { needed: inodes.div_ceil(GROUP_BLOCKS) * GROUP_BLOCKS * BLOCK, given: blocks * BLOCK });
+            return Err(Error::TooSmall {
+                needed: inodes.div_ceil(GROUP_BLOCKS) * GROUP_BLOCKS * BLOCK,
+                given: blocks * BLOCK,
+            });
         }
         if blocks > u64::from(u32::MAX) || inodes_per_group * groups > u64::from(u32::MAX) {
             return Err(Error::TooLarge);
@@ -194,11 +198,23 @@ impl Shape {
         fixed.sort_by_key(|run| run.start);
         let overlap = fixed.windows(2).any(|pair| pair[0].end() > pair[1].start);
         if overlap {
-            return Err(Error::TooSmall { needed: (self.blocks + GROUP_BLOCKS) * BLOCK, given: self.blocks * BLOCK });
+            return Err(Error::TooSmall {
+                needed: (self.blocks + GROUP_BLOCKS) * BLOCK,
+                given: self.blocks * BLOCK,
+            });
         }
         let Self { blocks, groups, inodes_per_group, descriptor_blocks, reserved_blocks } = self;
         let journal_blocks = journal_blocks(blocks);
-        Ok(Geometry { blocks, groups, inodes_per_group, descriptor_blocks, reserved_blocks, journal_blocks, tables, fixed })
+        Ok(Geometry {
+            blocks,
+            groups,
+            inodes_per_group,
+            descriptor_blocks,
+            reserved_blocks,
+            journal_blocks,
+            tables,
+            fixed,
+        })
     }
 
     /// The first run of `len` blocks at or after `cursor` that no superblock interrupts.
@@ -206,11 +222,16 @@ impl Shape {
         let mut start = cursor;
         loop {
             let (first, last) = (start / GROUP_BLOCKS, (start + len - 1) / GROUP_BLOCKS);
-            let hit = (first..=last).filter(|group| has_backup(*group)).map(|group| group * GROUP_BLOCKS + self.backup_len());
+            let hit = (first..=last)
+                .filter(|group| has_backup(*group))
+                .map(|group| group * GROUP_BLOCKS + self.backup_len());
             match hit.filter(|end| *end > start).max() {
                 Some(end) => start = end,
                 None if start + len > self.blocks => {
-                    return Err(Error::TooSmall { needed: (start + len) * BLOCK, given: self.blocks * BLOCK });
+                    return Err(Error::TooSmall {
+                        needed: (start + len) * BLOCK,
+                        given: self.blocks * BLOCK,
+                    });
                 }
                 None => return Ok(Run { start, len }),
             }
@@ -230,7 +251,13 @@ mod tests {
 
     #[test]
     fn metadata_does_not_overlap_and_lies_inside() {
-        for (blocks, inodes) in [(2048, 100), (40_000, 60_000), (600_000, 500_000), (600_000, 32_768 * 18), (16_777_216, 4_194_304)] {
+        for (blocks, inodes) in [
+            (2048, 100),
+            (40_000, 60_000),
+            (600_000, 500_000),
+            (600_000, 32_768 * 18),
+            (16_777_216, 4_194_304),
+        ] {
             let g = Geometry::new(blocks, inodes).unwrap();
             assert!(g.fixed.windows(2).all(|pair| pair[0].end() <= pair[1].start), "{blocks} {inodes}");
             assert!(g.fixed.last().unwrap().end() <= g.blocks);

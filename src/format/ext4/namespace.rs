@@ -101,7 +101,10 @@ impl<C: Copy> Namespace<C> {
     pub fn new(root: &Node<C>) -> Result<Self, Error> {
         let Kind::Directory(directory) = &root.kind else { return Err(Error::RootKind) };
         if directory.get(b"lost+found").is_some() {
-            return Err(Error::Name { path: "/lost+found".to_owned(), message: "is made by the file system itself" });
+            return Err(Error::Name {
+                path: "/lost+found".to_owned(),
+                message: "is made by the file system itself",
+            });
         }
         let mut space = Self {
             inodes: Vec::new(),
@@ -154,7 +157,13 @@ impl<C: Copy> Namespace<C> {
         root.subdirectories += 1;
     }
 
-    fn directory(&mut self, directory: &Directory<C>, inode: u32, parent: u32, path: &mut Vec<u8>) -> Result<(), Error> {
+    fn directory(
+        &mut self,
+        directory: &Directory<C>,
+        inode: u32,
+        parent: u32,
+        path: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let first = self.entries.len();
         for (name, node) in directory.iter() {
             check_name(name, path)?;

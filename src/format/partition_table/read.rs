@@ -28,6 +28,12 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        Self::new(error.source.kind(), error)
+    }
+}
+
 /// Reads the table of a disk whose sector size is not known: 4096 bytes if there is a GPT that says so, else 512.
 pub fn read(disk: &dyn ReadAt) -> Result<Reading, ReadError> {
     let reading = read_with(disk, SectorSize::S512)?;

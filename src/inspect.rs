@@ -1,1 +1,0 @@
-//! What can be learnt from an image or a card.
