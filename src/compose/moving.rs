@@ -8,7 +8,7 @@ use super::plan::{Image, Plan};
 use super::{Content, Error};
 use crate::extent::{Extent, Fill, MAX_ENCODED};
 use crate::image::file::RawFile;
-use crate::image::{BUFFER, Piece, Source, SourceError};
+use crate::image::{Piece, Source, SourceError};
 use crate::num;
 use crate::store::Payload;
 use std::ops::Range;
@@ -19,8 +19,11 @@ use std::sync::{Arc, Mutex};
 /// The most bytes that a job without a source covers.
 const PLAIN_JOB: u64 = 4 << 20;
 
+/// Bytes of a buffer that a worker fills for the reader.
+const MESSAGE: usize = 256 << 10;
+
 /// Buffers that may wait between a worker and the reader, per job.
-const QUEUE: usize = 2;
+const QUEUE: usize = 4;
 
 /// Why a mover of bytes stopped.
 #[derive(Debug, thiserror::Error)]
@@ -523,14 +526,14 @@ impl Out for Queued<'_> {
     fn bytes(&mut self, offset: u64, mut bytes: &[u8]) -> Result<(), MoveError> {
         let mut offset = offset;
         while !bytes.is_empty() {
-            if self.start + num::to_u64(self.buf.len()) != offset || self.buf.len() == BUFFER {
+            if self.start + num::to_u64(self.buf.len()) != offset || self.buf.len() == MESSAGE {
                 self.flush()?;
             }
             if self.buf.is_empty() {
                 self.start = offset;
-                self.buf.reserve_exact(BUFFER);
+                self.buf.reserve_exact(MESSAGE);
             }
-            let (now, later) = bytes.split_at(bytes.len().min(BUFFER - self.buf.len()));
+            let (now, later) = bytes.split_at(bytes.len().min(MESSAGE - self.buf.len()));
             self.buf.extend_from_slice(now);
             offset += num::to_u64(now.len());
             bytes = later;
@@ -540,7 +543,7 @@ impl Out for Queued<'_> {
 
     fn zeros(&mut self, offset: u64, len: u64) -> Result<(), MoveError> {
         let joins = self.start + num::to_u64(self.buf.len()) == offset && !self.buf.is_empty();
-        let small = usize::try_from(len).is_ok_and(|len| len < 4096 && self.buf.len() + len <= BUFFER);
+        let small = usize::try_from(len).is_ok_and(|len| len < 4096 && self.buf.len() + len <= MESSAGE);
         if joins && small {
             self.buf.resize(self.buf.len() + num::to_usize(len), 0);
             return Ok(());

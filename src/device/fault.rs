@@ -65,7 +65,7 @@ pub enum Fault {
         offset: u64,
     },
     /// What was read back is not what was written.
-    #[error("verification failed: {0} differ")]
+    #[error("verification failed, there are differences: {0}")]
     Differs(Differences),
     /// The image does not fit.
     #[error("the image is longer than the target, which has {len} bytes")]
@@ -81,6 +81,9 @@ pub enum Fault {
         /// Of the target.
         found: u64,
     },
+    /// There is nothing to write.
+    #[error("the image is empty")]
+    Empty,
     /// The source failed.
     #[error("the source failed")]
     Source,
@@ -101,8 +104,6 @@ pub enum Left {
     Unbootable,
     /// A part of the image in a file.
     PartOfFile,
-    /// Everything but the certainty.
-    Complete,
     /// Nobody knows: the card did not take the wiping of its table.
     Unknown,
 }
@@ -113,8 +114,7 @@ impl fmt::Display for Left {
             Self::Untouched => "nothing was written to it",
             Self::Unbootable => "it has no partition table now and does not boot",
             Self::PartOfFile => "the file is not complete",
-            Self::Complete => "it may look complete and is not verified",
-            Self::Unknown => "its partition table could not be wiped, do not trust it",
+            Self::Unknown => "its partition table could not be wiped: do not trust it",
         })
     }
 }

@@ -451,12 +451,11 @@ impl Session<'_> {
         if let Some(moved) = &moved {
             self.take_backup(moved)?;
         }
-        if !self.tail.is_empty() {
-            self.write_kept(Kept::Tail)?;
+        // From the first sign of a table on: unless it can be wiped again, the card may look complete.
+        self.left = Left::Unknown;
+        for kept in [Kept::Tail, Kept::Head, Kept::FirstPage] {
+            self.write_kept(kept)?;
         }
-        self.write_kept(Kept::Head)?;
-        self.left = Left::Complete;
-        self.write_kept(Kept::FirstPage)?;
         if self.disk.medium() == Medium::File {
             self.disk.set_len(image_len).map_err(|source| Fault::Write { offset: image_len, len: 0, source })?;
             self.sync()?;
@@ -549,11 +548,11 @@ impl Session<'_> {
         let left = match (self.disk.medium(), self.left) {
             (Medium::File, _) => Left::PartOfFile,
             (_, Left::Untouched) => Left::Untouched,
-            // The first page may have been written: unless it is wiped, and that was seen, the card may look complete.
+            // Wiped is what was seen to be wiped.
             (_, left) => match self.wipe().and_then(|()| self.check_markers()) {
                 Ok(()) => Left::Unbootable,
-                Err(_) if left == Left::Unbootable => Left::Unbootable,
-                Err(_) => Left::Unknown,
+                // As it was before: no sign of a table was written yet, or nobody knows.
+                Err(_) => left,
             },
         };
         Error { target: self.disk.name(), fault, left }

@@ -5,6 +5,7 @@
 //! to the fastest level: a slow one would find no more in it.
 
 use super::pack::{Encoder, window_log};
+use crate::num;
 use std::io::{self, Write};
 use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};
 
@@ -21,24 +22,33 @@ const MAX_SWITCHED: i32 = 12;
 /// Bytes of a sample, and how many are taken of a job.
 const SAMPLE: usize = 4096;
 const SAMPLES: usize = 32;
-/// The sum of squared counts of the 256 byte values in a sample: 69,632 is expected of random bytes, twice that and
-/// more of programs and text.
-const DENSE: u64 = 80_000;
+/// Whether a sample looks random: the squared counts of its byte values sum up to about what is expected of random
+/// bytes; programs and text have twice that and more. Zeros behind the end of a file do not count. `None` when too
+/// little is left to tell.
+fn is_random(sample: &[u8]) -> Option<bool> {
+    let len = sample.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if len < 256 {
+        return None;
+    }
+    let mut counts = [0u64; 256];
+    for byte in &sample[..len] {
+        counts[usize::from(*byte)] += 1;
+    }
+    let found: u64 = counts.iter().map(|count| count * count).sum();
+    let len = num::to_u64(len);
+    let expected = len * len / 256 + len;
+    Some(found * 100 < expected * 125)
+}
 
-/// Whether a job holds what is compressed or encrypted already: nearly all samples look random.
+/// Whether a job holds what is compressed or encrypted already: nearly all samples that tell look random.
 fn is_dense(job: &[u8]) -> bool {
     let step = job.len() / SAMPLES;
     if step < SAMPLE {
         return false;
     }
-    let dense = (0..SAMPLES).filter(|n| {
-        let mut counts = [0u64; 256];
-        for byte in &job[n * step..n * step + SAMPLE] {
-            counts[usize::from(*byte)] += 1;
-        }
-        counts.iter().map(|count| count * count).sum::<u64>() < DENSE
-    });
-    dense.count() >= SAMPLES - 2
+    let told: Vec<bool> = (0..SAMPLES).filter_map(|n| is_random(&job[n * step..n * step + SAMPLE])).collect();
+    let random = told.iter().filter(|random| **random).count();
+    random >= SAMPLES / 2 && random * 8 >= told.len() * 7
 }
 
 /// The encoder.

@@ -3,5 +3,7 @@
 
 mod architecture;
 mod common;
+mod device;
 mod ext4;
 mod fat;
+mod partition_table;

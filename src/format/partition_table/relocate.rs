@@ -3,14 +3,12 @@
 //! The table is changed in place and not written anew: boot code, a hybrid MBR, more than 128 entries, attributes and
 //! the order of entries stay as they are. Fields: UEFI Specification 2.10, 5.3.2.
 
-use super::SectorSize;
+use super::encode::protective_end;
+use super::{GPT_HEADER, GPT_MAGIC, MBR_ENTRIES, PROTECTIVE, SectorSize};
 use crate::num;
 
-/// The entry of the MBR that a GPT hides behind.
-const PROTECTIVE: u8 = 0xee;
-const MBR_ENTRIES: usize = 446;
-/// Bytes of a header that are defined.
-const HEADER: usize = 92;
+/// Bytes of a header that mean something.
+const HEADER: usize = num::to_usize(GPT_HEADER as u64);
 
 /// What has to be written to complete the move; the start of the disk is changed already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +62,7 @@ fn stale(last_usable: u64, old_last: u64, used: u64, sectors: u64) -> Option<(u6
 
 /// The entries of a primary header whose sums are right.
 fn sound(header: &[u8], start: &[u8], sector: usize) -> Option<Vec<u8>> {
-    if !header.starts_with(b"EFI PART") || num::to_usize(u64::from(le32(header, 12))) != HEADER {
+    if !header.starts_with(GPT_MAGIC) || num::to_usize(u64::from(le32(header, 12))) != HEADER {
         return None;
     }
     if le32(header, 16) != sum(header) || le64(header, 24) != 1 {
@@ -110,6 +108,7 @@ fn protect(start: &mut [u8], last: u64) {
         && le32(start, at + 8) == 1
     {
         let sectors = u32::try_from(last).unwrap_or(u32::MAX);
+        start[at + 5..at + 8].copy_from_slice(&protective_end(last));
         start[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes());
     }
 }
