@@ -367,7 +367,10 @@ struct Composed {
     position: u64,
     jobs: Receiver<Receiver<Message>>,
     current: Option<Receiver<Message>>,
-    pending: Option<(u64, Vec<u8>, usize)>,
+    /// Bytes that come next, at their offset.
+    pending: Option<(u64, Vec<u8>)>,
+    /// Bytes that are lent to the reader.
+    lent: Vec<u8>,
     zeros: Option<(u64, u64)>,
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
     failed: bool,
@@ -393,6 +396,7 @@ impl Composed {
             jobs: receiver,
             current: None,
             pending: None,
+            lent: Vec::new(),
             zeros: None,
             spare,
             failed: false,
@@ -423,10 +427,20 @@ impl Composed {
     }
 
     /// Skips to where the next message belongs.
-    fn skip_to(&mut self, offset: u64) -> Option<Piece> {
+    fn skip_to(&mut self, offset: u64) -> Option<Piece<'static>> {
         let len = offset - self.position;
         self.position = offset;
         (len > 0).then_some(Piece::Skip(len))
+    }
+
+    /// Takes back what was lent.
+    fn recycle(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        if lent.capacity() > 0
+            && let Ok(mut spare) = self.spare.lock()
+        {
+            spare.push(lent);
+        }
     }
 }
 
@@ -435,22 +449,17 @@ impl Source for Composed {
         Some(self.len)
     }
 
-    fn next(&mut self, buf: &mut [u8]) -> Result<Option<Piece>, SourceError> {
+    fn next(&mut self) -> Result<Option<Piece<'_>>, SourceError> {
+        self.recycle();
         loop {
-            if let Some((offset, bytes, taken)) = self.pending.take() {
+            if let Some((offset, bytes)) = self.pending.take() {
                 if let Some(skip) = self.skip_to(offset) {
-                    self.pending = Some((offset, bytes, taken));
+                    self.pending = Some((offset, bytes));
                     return Ok(Some(skip));
                 }
-                let len = (bytes.len() - taken).min(buf.len());
-                buf[..len].copy_from_slice(&bytes[taken..taken + len]);
-                self.position += num::to_u64(len);
-                if taken + len < bytes.len() {
-                    self.pending = Some((self.position, bytes, taken + len));
-                } else if let Ok(mut spare) = self.spare.lock() {
-                    spare.push(bytes);
-                }
-                return Ok(Some(Piece::Data(len)));
+                self.position += num::to_u64(bytes.len());
+                self.lent = bytes;
+                return Ok(Some(Piece::Data(&self.lent)));
             }
             if let Some((offset, len)) = self.zeros.take() {
                 if let Some(skip) = self.skip_to(offset) {
@@ -461,7 +470,7 @@ impl Source for Composed {
                 return Ok(Some(Piece::Zeros(len)));
             }
             match self.message() {
-                Some(Message::Bytes { offset, bytes }) => self.pending = Some((offset, bytes, 0)),
+                Some(Message::Bytes { offset, bytes }) => self.pending = Some((offset, bytes)),
                 Some(Message::Zeros { offset, len }) => self.zeros = Some((offset, len)),
                 Some(Message::Failed(error)) => return Err(self.fail(error)),
                 None if self.failed => return Ok(None),
