@@ -5,3 +5,4 @@ mod architecture;
 mod common;
 mod ext4;
 mod fat;
+mod partition_table;
