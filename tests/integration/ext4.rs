@@ -1,7 +1,6 @@
 //! e2fsck, debugfs and the kernel judge what the ext4 writer makes.
 
 use crate::common::{Tool, image_of, temp};
-use nixflash::extent::Layout;
 use nixflash::format::ext4::{self, Label, Options, Purpose, Size};
 use nixflash::tree::{Attrs, Directory, Kind, Node};
 use std::path::Path;
