@@ -138,3 +138,82 @@ fn the_archive_of_a_directory_is_that_of_nix_store_dump() {
         assert!(ours == dumped.out, "{}", path.display());
     }
 }
+
+mod reader {
+    //! Our own ext4 reader, on file systems of mke2fs and on damaged ones.
+    use crate::common::{Tool, temp};
+    use nixflash::format::ext4_read::{Ext4, Kind};
+
+    fn made_by_mke2fs(options: &[&str]) -> Option<Vec<u8>> {
+        let mke2fs = Tool::find("mke2fs")?;
+        let dir = temp();
+        let tree = dir.path().join("tree");
+        std::fs::create_dir_all(tree.join("a/b")).unwrap();
+        std::fs::write(tree.join("a/b/file"), vec![7; 300_000]).unwrap();
+        for n in 0..400 {
+            std::fs::write(tree.join(format!("a/entry-with-a-long-name-{n}")), format!("{n}")).unwrap();
+        }
+        std::os::unix::fs::symlink("b/file", tree.join("a/short")).unwrap();
+        std::os::unix::fs::symlink("x".repeat(200), tree.join("a/long")).unwrap();
+        let image = dir.path().join("image");
+        let mut arguments = vec!["-q", "-F", "-d", tree.to_str().unwrap()];
+        arguments.extend_from_slice(options);
+        arguments.extend_from_slice(&[image.to_str().unwrap(), "16M"]);
+        mke2fs.passes(&arguments);
+        Some(std::fs::read(image).unwrap())
+    }
+
+    #[test]
+    fn file_systems_of_mke2fs_are_read() {
+        for options in [
+            &["-t", "ext4"][..],
+            &["-t", "ext4", "-O", "64bit,metadata_csum_seed,orphan_file"],
+            &["-t", "ext4", "-b", "1024"],
+            &["-t", "ext4", "-b", "4096", "-O", "^metadata_csum,^resize_inode,meta_bg"],
+            &["-t", "ext3", "-b", "1024"],
+            &["-t", "ext2", "-b", "4096"],
+        ] {
+            // An older mke2fs does not know every feature.
+            if options.contains(&"64bit,metadata_csum_seed,orphan_file")
+                && Tool::find("mke2fs")
+                    .is_some_and(|tool| !tool.run(&["-V"]).stderr.starts_with(b"mke2fs 1.47"))
+            {
+                continue;
+            }
+            let Some(bytes) = made_by_mke2fs(options) else { return };
+            let fs = Ext4::open(&bytes[..]).unwrap_or_else(|error| panic!("{options:?}: {error}"));
+            assert_eq!(fs.read_file("/a/short", 1 << 20).unwrap(), vec![7; 300_000], "{options:?}");
+            assert_eq!(fs.read_file("/a/entry-with-a-long-name-399", 10).unwrap(), b"399", "{options:?}");
+            let long = fs.lookup(b"/a/long").unwrap();
+            assert_eq!((long.kind, fs.read_link(&long).unwrap().len()), (Kind::Symlink, 200), "{options:?}");
+            assert_eq!(fs.read_dir(&fs.resolve(b"/a").unwrap()).unwrap().len(), 403, "{options:?}");
+            assert!(fs.read_file("/a/b/file", 1000).is_err() && fs.resolve(b"/a/none").is_err());
+        }
+    }
+
+    #[test]
+    fn damaged_file_systems_end_in_an_error_or_an_answer() {
+        for options in [&["-t", "ext4"][..], &["-t", "ext2", "-b", "1024"]] {
+            let Some(good) = made_by_mke2fs(options) else { return };
+            let mut seed = 1u64;
+            let mut random = move || {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                seed >> 33
+            };
+            for _ in 0..3000 {
+                let mut bytes = good.clone();
+                for _ in 0..1 + random() % 6 {
+                    // The first megabytes hold all metadata.
+                    let at = (1024 + random() % 1_500_000) as usize;
+                    bytes[at] = random() as u8;
+                }
+                let Ok(fs) = Ext4::open(&bytes[..]) else { continue };
+                for path in ["/a/short", "/a/b/file", "/a/entry-with-a-long-name-7", "/a/long", "/lost+found"]
+                {
+                    drop(fs.read_file(path, 1 << 20));
+                }
+                drop(fs.resolve(b"/a").and_then(|inode| fs.read_dir(&inode)));
+            }
+        }
+    }
+}
