@@ -21,6 +21,9 @@ pub const MAX_DEPTH: usize = 63;
 pub const MAX_NAME: u64 = 255;
 /// Bytes that a symlink's target may have.
 pub const MAX_TARGET: u64 = 4095;
+/// Files, directories and symlinks that a tree is read of: far more than any store path has, and a bound for the memory
+/// that a small compressed archive of nothing but names can take.
+const MAX_NODES: usize = 2_000_000;
 /// Bytes of the longest word of the format.
 const MAX_WORD: u64 = 32;
 
@@ -304,7 +307,12 @@ pub fn tree<R: BufRead>(reader: &mut Reader<R>) -> Result<Node<()>, Error> {
     let mut open: Vec<Vec<Named>> = Vec::new();
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut root = None;
+    let mut nodes = 0;
     while let Some(event) = reader.next_event()? {
+        nodes += 1;
+        if nodes > 2 * MAX_NODES {
+            return Err(reader.wrong(format!("more than {MAX_NODES} files")));
+        }
         let node = match event {
             Event::Directory => {
                 open.push(Vec::new());

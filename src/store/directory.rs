@@ -107,6 +107,10 @@ impl Store for Directory {
         listing(&self.place(path)).map(Some)
     }
 
+    fn is_packed(&self) -> bool {
+        false
+    }
+
     fn names(&self) -> Result<Vec<StorePath>, Error> {
         let mut paths = match &self.knowledge {
             Knowledge::Registration(known) => known.keys().cloned().collect(),

@@ -335,3 +335,53 @@ fn real_nix_takes_the_root_for_its_own() {
     let listed = run(generations.env("NIX_CONFIG", "build-users-group =").env("HOME", dir.path()));
     assert!(String::from_utf8_lossy(&listed.out).contains("1   1970-01-01"), "{}", listed.err);
 }
+
+#[test]
+fn a_database_with_a_log_is_read_by_who_may_only_read() {
+    let Some(demo) = demo() else { return };
+    let (Some(python), Some(setpriv)) = (Tool::find("python3"), Tool::find("setpriv")) else { return };
+    if !is_root() {
+        return;
+    }
+    let dir = temp();
+    let store = dir.path().join("store");
+    assert!(Command::new("cp").args(["-a", &demo.at("root")]).arg(&store).status().unwrap().success());
+    let program = dir.path().join("nixflash");
+    std::fs::copy(env!("CARGO_BIN_EXE_nixflash"), &program).unwrap();
+    let db = store.join("nix/var/nix/db/db.sqlite");
+    // As Nix leaves it: in WAL mode; the log and its index are there while a daemon runs, and gone after.
+    python.passes(&[
+        "-c",
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma journal_mode=wal')",
+        db.to_str().unwrap(),
+    ]);
+    assert_eq!(std::fs::read(&db).unwrap()[18..20], [2, 2]);
+    assert!(Command::new("chmod").args(["-R", "go+rX,go-w"]).arg(dir.path()).status().unwrap().success());
+    let dry = || {
+        let arguments = [
+            "--reuid=65534",
+            "--clear-groups",
+            program.to_str().unwrap(),
+            "compose",
+            "rpi4",
+            "--system",
+            &demo.top,
+            "--store",
+        ];
+        setpriv.run(&[&arguments[..], &[store.to_str().unwrap(), "--dry-run"]].concat())
+    };
+    let done = dry();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("10 store paths"));
+    // A log that holds something cannot be left out: better no answer than an old one.
+    std::fs::write(db.with_file_name("db.sqlite-wal"), vec![0; 4096]).unwrap();
+    assert!(
+        Command::new("chmod").arg("644").arg(db.with_file_name("db.sqlite-wal")).status().unwrap().success()
+    );
+    let done = dry();
+    assert!(
+        !done.status.success() && String::from_utf8_lossy(&done.stderr).contains("db.sqlite"),
+        "{:?}",
+        done.status
+    );
+}
