@@ -16,8 +16,9 @@ const OUT: usize = 256 << 10;
 /// The level for what is compressed already: fast, and as good there as any.
 const FAST: i32 = -7;
 
-/// Up to this level a job is exactly as long as was asked for; above, its overlap with the one before is longer.
-const MAX_SWITCHED: i32 = 12;
+/// The levels at which jobs are judged. Below, finding out costs what it saves: what is compressed already passes the
+/// match finder of level 3 at 1.6 GB/s. Above, a job is longer than was asked for, by its overlap with the one before.
+const JUDGED: std::ops::RangeInclusive<i32> = 4..=12;
 
 /// Bytes of a sample, and how many are taken of a job.
 const SAMPLE: usize = 4096;
@@ -117,14 +118,19 @@ impl<W: Write> Zst<W> {
     fn end_job(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (before, last) = bytes.split_at(bytes.len() - 1);
         self.feed(before)?;
-        let level = if self.level <= MAX_SWITCHED && self.sampler.is_dense() { FAST } else { self.level };
+        let dense = JUDGED.contains(&self.level) && self.sampler.is_dense();
+        self.set_level(if dense { FAST } else { self.level })?;
+        self.feed(last)?;
+        self.position = 0;
+        (self.sampler.random, self.sampler.told) = (0, 0);
+        Ok(())
+    }
+
+    fn set_level(&mut self, level: i32) -> io::Result<()> {
         if level != self.current {
             self.encoder.set_parameter(CParameter::CompressionLevel(level))?;
             self.current = level;
         }
-        self.feed(last)?;
-        self.position = 0;
-        (self.sampler.random, self.sampler.told) = (0, 0);
         Ok(())
     }
 
@@ -144,7 +150,9 @@ impl<W: Write> Encoder for Zst<W> {
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(JOB - self.position));
-            self.sampler.pass(self.position, now);
+            if JUDGED.contains(&self.level) {
+                self.sampler.pass(self.position, now);
+            }
             self.position += now.len();
             if self.position == JOB {
                 self.end_job(now)?;
@@ -157,6 +165,9 @@ impl<W: Write> Encoder for Zst<W> {
     }
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
+        if self.position > 0 {
+            self.set_level(self.level)?;
+        }
         loop {
             let mut output = OutBuffer::around(&mut self.packed[..]);
             let left = self.encoder.finish(&mut output, true)?;

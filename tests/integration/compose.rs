@@ -385,3 +385,45 @@ fn a_database_with_a_log_is_read_by_who_may_only_read() {
         done.status
     );
 }
+
+#[test]
+fn firmware_is_found_in_a_package_named_by_a_relative_path() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let cache = dir.path().join("cache");
+    assert!(Command::new("cp").args(["-r", &demo.at("cache-none")]).arg(&cache).status().unwrap().success());
+    for entry in std::fs::read_dir(&cache).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if text
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains("-raspberrypifw-") || line.contains("-uboot-"))
+        {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let find = |part: &str| {
+        let mut entries =
+            std::fs::read_dir(demo.at("root/nix/store")).unwrap().map(|entry| entry.unwrap().path());
+        entries.find(|path| path.to_string_lossy().contains(part)).unwrap()
+    };
+    // A plain directory with the files in it, a store path, and the root of a store.
+    let plain = dir.path().join("fw");
+    let boot = find("-raspberrypifw-").join("share/raspberrypi/boot");
+    assert!(Command::new("cp").arg("-rL").arg(boot).arg(&plain).status().unwrap().success());
+    let uboot = find("-uboot-rpi_4_defconfig");
+    for firmware in [["fw", uboot.to_str().unwrap()], [&demo.at("root"), "fw"]] {
+        let path = dir.path().join("a.img");
+        let mut command = demo.compose("rpi4", cache.to_str().unwrap(), &path);
+        command
+            .args(["--force", "--firmware", firmware[0], "--firmware", firmware[1]])
+            .current_dir(dir.path());
+        let done = run(&mut command);
+        assert_eq!(done.code, 0, "{firmware:?}: {}", done.err);
+    }
+    let done = run(demo
+        .compose("rpi4", cache.to_str().unwrap(), &dir.path().join("b.img"))
+        .args(["--firmware", "/nowhere"]));
+    assert!(done.code == 1 && done.err.contains("cannot read /nowhere"), "{} {}", done.code, done.err);
+}
