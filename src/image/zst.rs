@@ -78,7 +78,7 @@ impl Sampler {
 
     /// Whether the job holds what is compressed or encrypted already: nearly all samples that tell look random.
     fn is_dense(&self) -> bool {
-        self.random >= SAMPLES / 2 && self.random * 8 >= self.told * 7
+        self.random >= SAMPLES / 2 && self.random * 5 >= self.told * 4
     }
 }
 
