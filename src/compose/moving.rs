@@ -8,7 +8,7 @@ use super::plan::{Image, Plan};
 use super::{Content, Error};
 use crate::extent::{Extent, Fill, MAX_ENCODED};
 use crate::image::file::RawFile;
-use crate::image::{Piece, Source, SourceError};
+use crate::image::{self, CopyError, Feeder, Piece, Progress, Sink, Source, SourceError};
 use crate::num;
 use crate::store::Payload;
 use std::ops::Range;
@@ -63,6 +63,36 @@ impl Plan {
     #[must_use]
     pub fn source(&self, workers: usize) -> Box<dyn Source> {
         Box::new(Composed::start(&self.image, workers))
+    }
+
+    /// Moves the image into a sink, in order. Where sources have to be decoded, `workers` threads do so ahead of the
+    /// sink; files of this machine are read by the caller's thread, straight into the sink.
+    pub fn copy<'a>(
+        &self,
+        sink: Box<dyn Sink + 'a>,
+        workers: usize,
+        progress: &'a mut dyn Progress,
+    ) -> Result<u64, CopyError> {
+        let decoding = self.image.stores.iter().any(|store| store.is_packed());
+        if decoding {
+            return image::copy(&mut *self.source(workers), sink, progress);
+        }
+        let image = &*self.image;
+        let mut direct = Direct { feeder: Feeder::new(sink, progress), failed: None };
+        let mut scratch = Vec::new();
+        for job in jobs(image) {
+            match run(image, &job, &mut scratch, &mut direct) {
+                Ok(()) => {}
+                Err(error) => {
+                    return Err(direct
+                        .failed
+                        .take()
+                        .unwrap_or_else(|| CopyError::Source(source_error(error))));
+                }
+            }
+        }
+        direct.skip_to(image.len).map_err(|_| direct.failed.take().unwrap_or(CopyError::Interrupted))?;
+        direct.feeder.finish()
     }
 
     /// Writes the image all over a file that reads as zeros. `progress` is told how many mapped bytes are done, a few
@@ -230,7 +260,7 @@ fn run(image: &Image, job: &Job, scratch: &mut Vec<u8>, out: &mut dyn Out) -> Re
             Fill::Content { content: Content::Packed { file, .. }, at, len } => {
                 // cannot fail: a job with packed contents has a source
                 let cursor = cursor.as_mut().expect("the job names its source");
-                cursor.copy(file, at, len, offset, out)?;
+                cursor.copy(file, Slice { at, len }, offset, out)?;
                 len
             }
         };
@@ -242,6 +272,13 @@ fn run(image: &Image, job: &Job, scratch: &mut Vec<u8>, out: &mut dyn Out) -> Re
         Some(cursor) => cursor.finish(),
         None => Ok(()),
     }
+}
+
+/// A part of a file, in bytes.
+#[derive(Clone, Copy)]
+struct Slice {
+    at: u64,
+    len: u64,
 }
 
 /// Where a worker is in the contents of a source.
@@ -257,14 +294,8 @@ impl<'a> Cursor<'a> {
         Self { payload, file: None, taken: 0 }
     }
 
-    fn copy(
-        &mut self,
-        file: u32,
-        at: u64,
-        len: u64,
-        offset: u64,
-        out: &mut dyn Out,
-    ) -> Result<(), MoveError> {
+    fn copy(&mut self, file: u32, slice: Slice, offset: u64, out: &mut dyn Out) -> Result<(), MoveError> {
+        let Slice { at, len } = slice;
         while self.file != Some(file) {
             // The payload compares itself with the planned tree, so that it cannot end before this file.
             self.payload.next_file().map_err(Error::from)?;
@@ -354,6 +385,49 @@ impl Out for Scattered<'_> {
     }
 }
 
+/// Sorts an error of a source by who is to blame.
+fn source_error(error: MoveError) -> SourceError {
+    match error {
+        MoveError::Source(Error::Store(store)) if !store.is_bad_source() => SourceError::Io(Box::new(store)),
+        other => SourceError::Bad(Box::new(other)),
+    }
+}
+
+/// Gives what a job gives straight to a sink.
+struct Direct<'a> {
+    feeder: Feeder<'a>,
+    /// Why the sink stopped, for which a job has no word.
+    failed: Option<CopyError>,
+}
+
+impl Direct<'_> {
+    fn feed(&mut self, piece: Piece<'_>) -> Result<(), MoveError> {
+        self.feeder.feed(piece).map_err(|error| {
+            self.failed = Some(error);
+            MoveError::Stopped
+        })
+    }
+
+    fn skip_to(&mut self, offset: u64) -> Result<(), MoveError> {
+        match offset - self.feeder.position() {
+            0 => Ok(()),
+            len => self.feed(Piece::Skip(len)),
+        }
+    }
+}
+
+impl Out for Direct<'_> {
+    fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MoveError> {
+        self.skip_to(offset)?;
+        self.feed(Piece::Data(bytes))
+    }
+
+    fn zeros(&mut self, offset: u64, len: u64) -> Result<(), MoveError> {
+        self.skip_to(offset)?;
+        self.feed(Piece::Zeros(len))
+    }
+}
+
 /// What a worker sends to the reader.
 enum Message {
     Bytes { offset: u64, bytes: Vec<u8> },
@@ -367,7 +441,10 @@ struct Composed {
     position: u64,
     jobs: Receiver<Receiver<Message>>,
     current: Option<Receiver<Message>>,
-    pending: Option<(u64, Vec<u8>, usize)>,
+    /// Bytes that come next, at their offset.
+    pending: Option<(u64, Vec<u8>)>,
+    /// Bytes that are lent to the reader.
+    lent: Vec<u8>,
     zeros: Option<(u64, u64)>,
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
     failed: bool,
@@ -393,6 +470,7 @@ impl Composed {
             jobs: receiver,
             current: None,
             pending: None,
+            lent: Vec::new(),
             zeros: None,
             spare,
             failed: false,
@@ -423,10 +501,20 @@ impl Composed {
     }
 
     /// Skips to where the next message belongs.
-    fn skip_to(&mut self, offset: u64) -> Option<Piece> {
+    fn skip_to(&mut self, offset: u64) -> Option<Piece<'static>> {
         let len = offset - self.position;
         self.position = offset;
         (len > 0).then_some(Piece::Skip(len))
+    }
+
+    /// Takes back what was lent.
+    fn recycle(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        if lent.capacity() > 0
+            && let Ok(mut spare) = self.spare.lock()
+        {
+            spare.push(lent);
+        }
     }
 }
 
@@ -435,22 +523,17 @@ impl Source for Composed {
         Some(self.len)
     }
 
-    fn next(&mut self, buf: &mut [u8]) -> Result<Option<Piece>, SourceError> {
+    fn next(&mut self) -> Result<Option<Piece<'_>>, SourceError> {
+        self.recycle();
         loop {
-            if let Some((offset, bytes, taken)) = self.pending.take() {
+            if let Some((offset, bytes)) = self.pending.take() {
                 if let Some(skip) = self.skip_to(offset) {
-                    self.pending = Some((offset, bytes, taken));
+                    self.pending = Some((offset, bytes));
                     return Ok(Some(skip));
                 }
-                let len = (bytes.len() - taken).min(buf.len());
-                buf[..len].copy_from_slice(&bytes[taken..taken + len]);
-                self.position += num::to_u64(len);
-                if taken + len < bytes.len() {
-                    self.pending = Some((self.position, bytes, taken + len));
-                } else if let Ok(mut spare) = self.spare.lock() {
-                    spare.push(bytes);
-                }
-                return Ok(Some(Piece::Data(len)));
+                self.position += num::to_u64(bytes.len());
+                self.lent = bytes;
+                return Ok(Some(Piece::Data(&self.lent)));
             }
             if let Some((offset, len)) = self.zeros.take() {
                 if let Some(skip) = self.skip_to(offset) {
@@ -461,7 +544,7 @@ impl Source for Composed {
                 return Ok(Some(Piece::Zeros(len)));
             }
             match self.message() {
-                Some(Message::Bytes { offset, bytes }) => self.pending = Some((offset, bytes, 0)),
+                Some(Message::Bytes { offset, bytes }) => self.pending = Some((offset, bytes)),
                 Some(Message::Zeros { offset, len }) => self.zeros = Some((offset, len)),
                 Some(Message::Failed(error)) => return Err(self.fail(error)),
                 None if self.failed => return Ok(None),

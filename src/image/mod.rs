@@ -14,9 +14,9 @@ use std::error::Error as StdError;
 
 /// What the next bytes of an image are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// That many bytes, in the caller's buffer.
-    Data(usize),
+pub enum Piece<'a> {
+    /// Bytes, lent by the source.
+    Data(&'a [u8]),
     /// That many zeros, which a reader may rely on.
     Zeros(u64),
     /// That many bytes that nobody will read: unallocated blocks. A file leaves a hole; a pipe gets zeros.
@@ -28,9 +28,8 @@ pub trait Source {
     /// The length in bytes, where it is known before the end.
     fn len(&self) -> Option<u64>;
 
-    /// The next piece, or `None` at the end. Data are written to the start of `buf`, which is [`BUFFER`] bytes long.
-    /// Pieces are never empty.
-    fn next(&mut self, buf: &mut [u8]) -> Result<Option<Piece>, SourceError>;
+    /// The next piece, or `None` at the end. Pieces are never empty.
+    fn next(&mut self) -> Result<Option<Piece<'_>>, SourceError>;
 
     /// Whether the image is known to have no bytes.
     fn is_empty(&self) -> bool {
@@ -55,8 +54,8 @@ pub trait Sink {
     fn finish(self: Box<Self>) -> Result<(), SinkError>;
 }
 
-/// The length of the buffer between a source and a sink, in bytes.
-pub const BUFFER: usize = 1 << 20;
+/// The most zeros that are moved between two looks at the progress, in bytes.
+const STEP: u64 = 16 << 20;
 
 /// A source failed.
 #[derive(Debug, thiserror::Error)]
@@ -102,33 +101,67 @@ pub trait Progress {
     fn at(&mut self, position: u64) -> bool;
 }
 
-/// Moves all of a source into a sink and completes it.
-pub fn copy(
-    source: &mut dyn Source,
-    mut sink: Box<dyn Sink + '_>,
-    progress: &mut dyn Progress,
-) -> Result<u64, CopyError> {
-    let mut buf = vec![0; BUFFER];
-    let mut position = 0;
-    while let Some(piece) = source.next(&mut buf)? {
-        position += match piece {
-            Piece::Data(len) => {
-                sink.data(&buf[..len])?;
-                crate::num::to_u64(len)
-            }
-            Piece::Zeros(len) => {
-                sink.zeros(len)?;
-                len
-            }
-            Piece::Skip(len) => {
-                sink.skip(len)?;
-                len
-            }
-        };
-        if !progress.at(position) {
-            return Err(CopyError::Interrupted);
-        }
+/// Feeds a sink and tells the progress; gigabytes of zeros go in steps, so that they can be interrupted.
+pub struct Feeder<'a> {
+    sink: Box<dyn Sink + 'a>,
+    progress: &'a mut dyn Progress,
+    position: u64,
+}
+
+impl<'a> Feeder<'a> {
+    /// Begins at the first byte of an image.
+    pub fn new(sink: Box<dyn Sink + 'a>, progress: &'a mut dyn Progress) -> Self {
+        Self { sink, progress, position: 0 }
     }
-    sink.finish()?;
-    Ok(position)
+
+    /// How many bytes were fed.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Feeds a piece.
+    pub fn feed(&mut self, piece: Piece<'_>) -> Result<(), CopyError> {
+        let mut left = match piece {
+            Piece::Data(bytes) => {
+                self.sink.data(bytes)?;
+                return self.advance(crate::num::to_u64(bytes.len()));
+            }
+            Piece::Zeros(len) | Piece::Skip(len) => len,
+        };
+        while left > 0 {
+            let step = left.min(STEP);
+            match piece {
+                Piece::Skip(_) => self.sink.skip(step)?,
+                _ => self.sink.zeros(step)?,
+            }
+            left -= step;
+            self.advance(step)?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, len: u64) -> Result<(), CopyError> {
+        self.position += len;
+        if self.progress.at(self.position) { Ok(()) } else { Err(CopyError::Interrupted) }
+    }
+
+    /// Completes the sink and gives the length of the image.
+    pub fn finish(self) -> Result<u64, CopyError> {
+        self.sink.finish()?;
+        Ok(self.position)
+    }
+}
+
+/// Moves all of a source into a sink and completes it.
+pub fn copy<'a>(
+    source: &mut dyn Source,
+    sink: Box<dyn Sink + 'a>,
+    progress: &'a mut dyn Progress,
+) -> Result<u64, CopyError> {
+    let mut feeder = Feeder::new(sink, progress);
+    while let Some(piece) = source.next()? {
+        feeder.feed(piece)?;
+    }
+    feeder.finish()
 }

@@ -93,11 +93,10 @@ impl Source for Bytes {
         Some(self.bytes.len() as u64)
     }
 
-    fn next(&mut self, buf: &mut [u8]) -> Result<Option<Piece>, SourceError> {
-        let n = buf.len().min(self.bytes.len() - self.at);
-        buf[..n].copy_from_slice(&self.bytes[self.at..self.at + n]);
-        self.at += n;
-        Ok((n > 0).then_some(Piece::Data(n)))
+    fn next(&mut self) -> Result<Option<Piece<'_>>, SourceError> {
+        let from = self.at;
+        self.at += (self.bytes.len() - from).min(MIB);
+        Ok((self.at > from).then_some(Piece::Data(&self.bytes[from..self.at])))
     }
 }
 

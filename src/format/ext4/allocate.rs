@@ -229,8 +229,8 @@ impl<C: Copy> Plan<C> {
     fn check_promise(&self) -> Result<(), Error> {
         let Size::Smallest { free_bytes, free_inodes } = self.options.size else { return Ok(()) };
         // What `fit` computed must have come out; a tree of extents that it could not foresee is paid from the slack.
-        let short =
-            self.summary.free_blocks * BLOCK < free_bytes || self.summary.free_inodes < u64::from(free_inodes);
+        let short = self.summary.free_blocks * BLOCK < free_bytes
+            || self.summary.free_inodes < u64::from(free_inodes);
         if short {
             let given = self.summary.blocks * BLOCK;
             return Err(Error::TooSmall { needed: given + free_bytes, given });
@@ -421,7 +421,9 @@ fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
             // Each turn takes the metadata of the length before; both only grow, and less each time.
             loop {
                 let inodes = inodes_for(blocks, 8, u64::from(free_inodes));
-                blocks = Geometry::round_up(blocks.max(inodes.div_ceil(GROUP_BLOCKS) * 64), inodes)?;
+                // A group has at most as many inodes as its bitmap has bits.
+                let groups = inodes.div_ceil(GROUP_BLOCKS);
+                blocks = Geometry::round_up(blocks.max((groups - 1) * GROUP_BLOCKS + 1), inodes)?;
                 let geometry = match Geometry::new(blocks, inodes) {
                     Ok(geometry) => geometry,
                     Err(Error::TooSmall { .. }) => {

@@ -163,7 +163,7 @@ impl<R: ReadAt> Contents<'_, R> {
 
     /// The next block, for directories.
     pub(super) fn next_block(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        if self.size % self.fs.superblock.block_size != 0 {
+        if !self.size.is_multiple_of(self.fs.superblock.block_size) {
             return Err(Error::Damaged(format!(
                 "the directory in inode {} has {} bytes, which are no whole blocks",
                 self.inode, self.size
