@@ -13,6 +13,8 @@
 //! | 2 | [`store`], [`board`], [`device`] |
 //! | 3 | [`compose`], [`flash`], [`inspect`], [`verify`] |
 //! | 4 | [`cli`] |
+#![cfg_attr(test, expect(clippy::cast_possible_truncation, reason = "lengths of test data fit"))]
+
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit target");
 

@@ -92,7 +92,10 @@ mod tests {
         found.add(8192, 512);
         found.add_unreadable(16384, 512);
         assert_eq!(found.ranges, [Bad { offset: 4096, len: 4608 }, Bad { offset: 16384, len: 512 }]);
-        assert_eq!(found.to_string(), "5 KiB in 2 places, from byte 4096 to byte 16896, 512 bytes of them unreadable");
+        assert_eq!(
+            found.to_string(),
+            "5 KiB in 2 places, from byte 4096 to byte 16896, 512 bytes of them unreadable"
+        );
         for n in 10..5000 {
             found.add(n * 8192, 1024);
         }

@@ -26,7 +26,9 @@ pub fn gather(listing: &Listing, path: &Path, wanted: &Wanted<'_>) -> Result<Fac
     let failed = |source| Error::Path { path: path.display().to_string(), source };
     let named = resolve(listing, path).map_err(failed)?;
     let (members, holds_source) = match &named {
-        Named::Disk(device) => (members(listing, device).map_err(failed)?, holds(listing, device, wanted.reads)),
+        Named::Disk(device) => {
+            (members(listing, device).map_err(failed)?, holds(listing, device, wanted.reads))
+        }
         Named::File { id } => (Vec::new(), wanted.reads.iter().any(|path| same_file(path, *id))),
         _ => (Vec::new(), false),
     };
@@ -55,11 +57,8 @@ fn members(listing: &Listing, device: &Device) -> io::Result<Vec<(String, Member
     let mut found = Vec::new();
     for name in names {
         let node = Path::new("/dev").join(name.replace('!', "/"));
-        let sign = match look(&listing.roots, &node).and_then(|disk| member(&disk)) {
-            Ok(sign) => sign,
-            // Who may not read it may not write it; a disk that cannot be read fails when it is opened or written.
-            Err(_) => None,
-        };
+        // Who may not read it may not write it; a disk that cannot be read fails when it is opened or written.
+        let sign = look(&listing.roots, &node).and_then(|disk| member(&disk)).unwrap_or_default();
         found.extend(sign.map(|sign| (name.clone(), sign)));
     }
     Ok(found)

@@ -237,8 +237,23 @@ pub const LARGE: u64 = 256 << 30;
 
 /// Mount points, and all below them, without which a system does not run or people lose what they own.
 const SYSTEM: &[&str] = &[
-    "/boot", "/efi", "/esp", "/etc", "/home", "/iso", "/nix", "/opt", "/root", "/srv", "/sysroot", "/usr",
-    "/var", "/run/initramfs", "/run/live", "/lib/live", "/gnu",
+    "/boot",
+    "/efi",
+    "/esp",
+    "/etc",
+    "/home",
+    "/iso",
+    "/nix",
+    "/opt",
+    "/root",
+    "/srv",
+    "/sysroot",
+    "/usr",
+    "/var",
+    "/run/initramfs",
+    "/run/live",
+    "/lib/live",
+    "/gnu",
 ];
 
 /// Decides whether a target may be written. No clock, no system call.
@@ -253,7 +268,10 @@ pub fn judge(facts: &Facts, policy: &Policy) -> Verdict {
         Named::File { .. } => return confirm(vec![Reason::Overwritten], None, facts, policy),
         Named::Other(kind) => return Verdict::Refused(Refusal::NotATarget { path, kind }),
         Named::Volume => {
-            return Verdict::Refused(Refusal::NotATarget { path, kind: "a volume on other disks, or no disk" });
+            return Verdict::Refused(Refusal::NotATarget {
+                path,
+                kind: "a volume on other disks, or no disk",
+            });
         }
         Named::Partition { disk } => {
             let disk = disk.display().to_string();
@@ -332,7 +350,8 @@ fn reasons(device: &Device, facts: &Facts, policy: &Policy) -> Vec<Reason> {
         reasons.extend((device.size > LARGE).then_some(Reason::Large(device.size)));
     }
     let members = facts.members.iter();
-    reasons.extend(members.map(|(device, member)| Reason::Member { device: device.clone(), member: *member }));
+    reasons
+        .extend(members.map(|(device, member)| Reason::Member { device: device.clone(), member: *member }));
     reasons
 }
 

@@ -52,8 +52,15 @@ fn mounted(at: &str) -> Facts {
 
 fn policies() -> Vec<Policy> {
     let typed = |text: &str| Answer::Typed(text.to_owned());
-    let answers =
-        [Answer::None, Answer::Yes, typed("Ultra"), typed("4C53"), typed(""), typed("SanDisk"), typed("/dev/sdb")];
+    let answers = [
+        Answer::None,
+        Answer::Yes,
+        typed("Ultra"),
+        typed("4C53"),
+        typed(""),
+        typed("SanDisk"),
+        typed("/dev/sdb"),
+    ];
     let mut policies = Vec::new();
     for mounts in [Mounted::Refuse, Mounted::Unmount] {
         for fixed in [Fixed::Identify, Fixed::Allow] {
@@ -133,7 +140,18 @@ fn the_truth_table_holds_for_every_policy() {
         (disk(|device| device.size = LARGE + 512), Rule::Fixed),
         (disk(|device| device.bus = Bus::Loop), Rule::Fixed),
     ];
-    for at in ["/", "/boot", "/boot/efi", "/nix", "/nix/store", "/home", "/home/user/mnt", "/var/lib", "/usr", "/iso"] {
+    for at in [
+        "/",
+        "/boot",
+        "/boot/efi",
+        "/nix",
+        "/nix/store",
+        "/home",
+        "/home/user/mnt",
+        "/var/lib",
+        "/usr",
+        "/iso",
+    ] {
         table.push(system(at));
     }
     for sign in [
@@ -148,7 +166,8 @@ fn the_truth_table_holds_for_every_policy() {
         table.push((member(sign), Rule::Identity));
     }
     for (facts, rule) in &table {
-        let names: &[&str] = if matches!(facts.named, Named::Disk(_)) { &["Ultra", "4C53"] } else { &["card.img"] };
+        let names: &[&str] =
+            if matches!(facts.named, Named::Disk(_)) { &["Ultra", "4C53"] } else { &["card.img"] };
         for policy in policies() {
             let allowed = judge(facts, &policy) == Verdict::Allowed;
             assert_eq!(allowed, rule.allows(&policy, names), "{rule:?} {policy:?} {facts:?}");
@@ -194,6 +213,10 @@ fn a_confirmation_lists_all_reasons() {
     facts.members.push(("sdb2".into(), Member::Lvm));
     let Verdict::NeedsConfirmation { reasons, proof } = judge(&facts, &Policy::default()) else { panic!() };
     let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-    let expected = ["all that is on it will be lost", "it is not removable", "sdb2 is an LVM physical volume"];
-    assert_eq!((reasons.iter().map(String::as_str).collect::<Vec<_>>(), proof), (expected.to_vec(), Proof::Identity));
+    let expected =
+        ["all that is on it will be lost", "it is not removable", "sdb2 is an LVM physical volume"];
+    assert_eq!(
+        (reasons.iter().map(String::as_str).collect::<Vec<_>>(), proof),
+        (expected.to_vec(), Proof::Identity)
+    );
 }

@@ -375,10 +375,7 @@ mod tests {
         system.file("sys/class/block/mmcblk1/device/type", "MMC\n");
         let devices = list(&system.roots()).unwrap().devices;
         let seen: Vec<_> = devices.iter().map(|d| (d.bus, d.removable, d.title())).collect();
-        assert_eq!(
-            seen,
-            [(Bus::Sd, true, "SC16G".to_owned()), (Bus::Emmc, false, "emmc disk".to_owned())]
-        );
+        assert_eq!(seen, [(Bus::Sd, true, "SC16G".to_owned()), (Bus::Emmc, false, "emmc disk".to_owned())]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod resolve;
 mod roots;
 pub mod scan;
 #[cfg(test)]
-#[expect(missing_docs, reason = "for tests only")]
+#[expect(missing_docs, clippy::new_without_default, clippy::too_many_arguments, reason = "for tests only")]
 pub mod testing;
 pub mod write;
 

@@ -164,8 +164,8 @@ fn changed(
     now: &Listing,
     access: Access,
 ) -> Option<Changed> {
-    let is_node = metadata.file_type().is_block_device()
-        && DeviceNumber::of_stat(metadata.rdev()) == confirmed.number;
+    let is_node =
+        metadata.file_type().is_block_device() && DeviceNumber::of_stat(metadata.rdev()) == confirmed.number;
     if !is_node {
         return Some(Changed::Node);
     }
@@ -264,7 +264,8 @@ pub fn open_file(path: &Path, existing: Existing) -> Result<OpenFile, OpenError>
     let (file, direct) = match open(true) {
         Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
             // The file may have been made before direct I/O was refused.
-            let made = existing == Existing::Refuse && std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
+            let made =
+                existing == Existing::Refuse && std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
             if made {
                 std::fs::remove_file(path).map_err(|e| opening(&name, e))?;
             }

@@ -121,10 +121,7 @@ mod tests {
     #[test]
     fn the_real_system_has_character_devices_and_paths_below_dev() {
         let listing = list(&Roots::system()).unwrap();
-        assert_eq!(
-            resolve(&listing, Path::new("/dev/null")).unwrap(),
-            Named::Other("a character device")
-        );
+        assert_eq!(resolve(&listing, Path::new("/dev/null")).unwrap(), Named::Other("a character device"));
         for (path, expected) in [
             ("/dev/sdq", true),
             ("/dev/disk/by-id/none", true),

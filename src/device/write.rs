@@ -230,12 +230,10 @@ impl Session<'_> {
         }
         places.extend((!self.tail.is_empty()).then_some(self.tail_at));
         let mut page = Buffer::new(ALIGN);
-        self.generation = marker::fresh_generation(self.disk, &places, &mut page)
-            .map_err(|source| Fault::Read { offset: 0, source })?;
+        self.generation = marker::fresh_generation(self.disk, &places, &mut page);
         self.left = Left::Unknown;
         self.wipe()?;
-        let probes: Vec<u64> =
-            places.into_iter().filter(|at| (head..self.tail_at).contains(at)).collect();
+        let probes: Vec<u64> = places.into_iter().filter(|at| (head..self.tail_at).contains(at)).collect();
         for at in &probes {
             marker::fill(&mut page, *at, self.generation);
             self.write(&page, *at)?;
@@ -457,7 +455,11 @@ impl Session<'_> {
             self.write_kept(kept)?;
         }
         if self.disk.medium() == Medium::File {
-            self.disk.set_len(image_len).map_err(|source| Fault::Write { offset: image_len, len: 0, source })?;
+            self.disk.set_len(image_len).map_err(|source| Fault::Write {
+                offset: image_len,
+                len: 0,
+                source,
+            })?;
             self.sync()?;
         }
         Ok(moved.is_some())

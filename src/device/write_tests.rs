@@ -137,7 +137,8 @@ fn has_table(disk: &[u8]) -> bool {
 #[test]
 fn an_image_of_any_length_is_on_the_card_and_nothing_beyond_its_last_page() {
     let card = 9 * MIB + 512;
-    for len in [512, 513, 4096, MIB - 1, MIB, MIB + 1, 5 * MIB + 51, 6 * MIB + 4097, 8 * MIB, card - 1, card] {
+    for len in [512, 513, 4096, MIB - 1, MIB, MIB + 1, 5 * MIB + 51, 6 * MIB + 4097, 8 * MIB, card - 1, card]
+    {
         let image = Image::plain(len);
         let disk = MemoryDisk::new(card);
         let report = write(&disk, &image).unwrap();
@@ -180,7 +181,9 @@ fn no_prefix_of_the_writes_leaves_a_table_before_all_is_verified() {
         let calls = disk.calls();
         let count = |is: fn(&Call) -> bool| calls.iter().filter(|call| is(call)).count();
         let writes = count(|call| matches!(call, Call::Write(..)));
-        let last_read_of_data = calls.iter().rposition(|call| matches!(call, Call::Read(at, _) if *at >= 2 << 20 && *at < 5 << 20));
+        let last_read_of_data = calls
+            .iter()
+            .rposition(|call| matches!(call, Call::Read(at, _) if *at >= 2 << 20 && *at < 5 << 20));
         let (mut number, mut was_wiped, mut had_table) = (0, false, false);
         for (position, call) in calls.iter().enumerate() {
             let Call::Write(offset, bytes) = call else { continue };
@@ -232,7 +235,10 @@ fn every_fault_at_every_call_is_reported_and_leaves_no_table() {
                 let disk = if stays { disk.fault_from(call, fault) } else { disk.fault_once(call, fault) };
                 let result = write(&disk, &image);
                 let bytes = disk.bytes();
-                let what = format!("call {call} of {count}, {:?}, {fault:?}, stays: {stays}", kind(&calls[call - 1]));
+                let what = format!(
+                    "call {call} of {count}, {:?}, {fault:?}, stays: {stays}",
+                    kind(&calls[call - 1])
+                );
                 match result {
                     // A flipped bit of the first look at the card, or a probe that was never read, harms nothing.
                     Ok(report) => {
@@ -292,7 +298,10 @@ fn a_card_that_has_less_than_it_says_is_found_out() {
                     continue;
                 }
             };
-            assert!(matches!(error.fault, Fault::Counterfeit { .. } | Fault::Differs(_)), "{beyond:?} {real}: {error}");
+            assert!(
+                matches!(error.fault, Fault::Counterfeit { .. } | Fault::Differs(_)),
+                "{beyond:?} {real}: {error}"
+            );
             assert!(!has_table(&disk.bytes()[..real.max(8192)]), "{beyond:?} {real}");
         }
     }

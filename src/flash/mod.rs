@@ -81,7 +81,11 @@ pub fn write(source: &mut dyn Source, cards: &[Card<'_>], options: &Options<'_>)
         // Closing without an end tells the cards that the source failed; buffers go before the cards are read back.
         drop(senders);
         drop(pool);
-        let lost = |card: &Card<'_>| WriteError { target: card.disk.name(), fault: Fault::Lost, left: Left::Unknown };
+        let lost = |card: &Card<'_>| WriteError {
+            target: card.disk.name(),
+            fault: Fault::Lost,
+            left: Left::Unknown,
+        };
         let results = threads.into_iter().zip(cards);
         let cards = results.map(|(thread, card)| thread.join().unwrap_or_else(|_| Err(lost(card)))).collect();
         Outcome { image, cards }

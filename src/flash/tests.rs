@@ -46,8 +46,12 @@ fn run(source: &mut Bytes, disks: &[&MemoryDisk], sector: u32) -> Outcome {
     let cards: Vec<_> =
         disks.iter().zip(&meters).map(|(disk, meter)| Card { disk: *disk, sector, meter }).collect();
     let interrupted = AtomicBool::new(false);
-    let options =
-        Options { check: Check::Verify, rewrite: Rewrite::All, image_sector: None, interrupted: &interrupted };
+    let options = Options {
+        check: Check::Verify,
+        rewrite: Rewrite::All,
+        image_sector: None,
+        interrupted: &interrupted,
+    };
     write(source, &cards, &options)
 }
 
@@ -83,7 +87,12 @@ fn when_all_cards_fail_the_source_is_left() {
 
 #[test]
 fn a_source_that_fails_leaves_no_table_or_the_card_as_it_was() {
-    for (fails_at, left) in [(0, Left::Untouched), (MIB / 2, Left::Untouched), (2 * MIB, Left::Unbootable), (6 * MIB, Left::Unbootable)] {
+    for (fails_at, left) in [
+        (0, Left::Untouched),
+        (MIB / 2, Left::Untouched),
+        (2 * MIB, Left::Unbootable),
+        (6 * MIB, Left::Unbootable),
+    ] {
         let mut source = Bytes { fails_at: Some(fails_at), ..image(6 * MIB) };
         let disk = MemoryDisk::new(8 * MIB);
         let outcome = run(&mut source, &[&disk], 512);

@@ -233,7 +233,8 @@ impl<'a> Reader<'a> {
         let is_moved = moved.is_some() && is_readable && held.get(at..at * 2) == Some(&changed[at..at * 2]);
         let expected = if is_moved { &changed } else { &plain };
         let pages = self.pages;
-        for (page, at) in expected.chunks(ALIGN).zip((0..).step_by(ALIGN)).filter(|(_, at)| pages[at / ALIGN]) {
+        for (page, at) in expected.chunks(ALIGN).zip((0..).step_by(ALIGN)).filter(|(_, at)| pages[at / ALIGN])
+        {
             let fits = held.len().saturating_sub(at).min(ALIGN);
             self.check_padding(&page[fits..])?;
             self.compared += num::to_u64(fits);
@@ -280,9 +281,11 @@ impl<'a> Reader<'a> {
         }
         for (sector, at) in held.chunks(SECTOR).zip((0..).step_by(SECTOR)) {
             let place = offset + num::to_u64(at);
-            let is_same = expected.map_or_else(|| is_zero(sector), |bytes| bytes[at..at + sector.len()] == *sector);
+            let is_same =
+                expected.map_or_else(|| is_zero(sector), |bytes| bytes[at..at + sector.len()] == *sector);
             let is_stale = stale.is_some_and(|(from, len)| (from..from + len).contains(&place));
-            if !is_same && !(is_stale && is_zero(sector)) {
+            let is_expected = is_same || (is_stale && is_zero(sector));
+            if !is_expected {
                 self.found.add(place, num::to_u64(sector.len()));
             }
         }

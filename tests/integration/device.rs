@@ -3,8 +3,8 @@
 use crate::common::{Tool, skip, temp};
 use nixflash::device::write::{Check, Report, Rewrite, Verification};
 use nixflash::device::{
-    Access, Answer, Changed, Device, Fault, Fixed, Left, Meter, Mounted, Named, OpenError, Policy, Refusal, Roots,
-    Verdict, Wanted, WriteError, gather, judge, list, open_disk, unmount,
+    Access, Answer, Changed, Device, Fault, Fixed, Left, Meter, Mounted, Named, OpenError, Policy, Refusal,
+    Roots, Verdict, Wanted, WriteError, gather, judge, list, open_disk, unmount,
 };
 use nixflash::flash::{self, Card};
 use nixflash::format::partition_table::{Gpt, GptPartition, SectorSize, Table, encode, read_with};
@@ -155,7 +155,12 @@ fn cards_of_odd_sizes_and_both_sector_sizes_are_written_and_verified_past_the_ca
     ] {
         let backing = file(directory.path(), "card", len, 0xaa);
         let old = image(len, SectorSize::S512);
-        File::options().write(true).open(&backing).unwrap().write_all_at(&old[len - 20_000..], len as u64 - 20_000).unwrap();
+        File::options()
+            .write(true)
+            .open(&backing)
+            .unwrap()
+            .write_all_at(&old[len - 20_000..], len as u64 - 20_000)
+            .unwrap();
         let size = sector.bytes().to_string();
         let Some(attached) = Loop::attach(&backing, &["--sector-size", &size]) else { return };
         let device = attached.device();
@@ -210,7 +215,10 @@ fn a_mounted_disk_is_refused_opened_by_nobody_and_unmounted_on_request() {
     let Some(mount) = Mount::new(&attached.path, &at) else { return };
     let refused = attached.verdict(&allow(), &Wanted::default());
     let at_text = at.display().to_string();
-    assert!(matches!(&refused, Verdict::Refused(Refusal::Mounted { at, .. }) if *at == at_text), "{refused:?}");
+    assert!(
+        matches!(&refused, Verdict::Refused(Refusal::Mounted { at, .. }) if *at == at_text),
+        "{refused:?}"
+    );
     let unmounting = Policy { mounts: Mounted::Unmount, ..allow() };
     assert_eq!(attached.verdict(&unmounting, &Wanted::default()), Verdict::Allowed);
     // Even if all of that were skipped, the kernel says no.
@@ -305,7 +313,9 @@ fn a_medium_that_is_full_behind_the_kernels_back_is_no_success() {
     let bytes = image(12 * MIB, SectorSize::S512);
     match write(&device, &bytes) {
         Ok(_) => assert!(is_equal(&device, &bytes, SectorSize::S512)),
-        Err(error) => assert!(!matches!(error.fault, Fault::Lost) && error.left == Left::Unbootable, "{error}"),
+        Err(error) => {
+            assert!(!matches!(error.fault, Fault::Lost) && error.left == Left::Unbootable, "{error}")
+        }
     }
 }
 
