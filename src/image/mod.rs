@@ -5,9 +5,11 @@
 
 pub mod beside;
 pub mod file;
+pub mod foreign;
 pub mod open;
 pub mod pack;
 pub mod raw;
+pub mod stream;
 mod zst;
 
 use std::error::Error as StdError;
