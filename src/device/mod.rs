@@ -36,7 +36,9 @@ pub use guard::{Answer, Facts, Fixed, LARGE, Mounted, Policy, Proof, Reason, Ref
 pub use list::{Bus, Device, Listing, Partition, Use, list};
 pub use member::{Member, member};
 pub use meter::{Meter, Phase};
-pub use open::{Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file};
+pub use open::{
+    Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file, open_to_read,
+};
 pub use resolve::{Named, is_below_dev, resolve};
 pub use roots::{DeviceNumber, Roots};
 

@@ -320,6 +320,64 @@ impl Disk for OpenFile {
     }
 }
 
+/// Opens a regular file to compare it, past the cache where its file system allows that.
+pub fn open_to_read(path: &Path) -> Result<ReadFile, OpenError> {
+    let name = path.display().to_string();
+    let open = |direct: OFlag| {
+        let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | direct;
+        OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+    };
+    // A last page that is not whole can be read directly too; what is refused is refused at the open.
+    let (file, direct) = match open(OFlag::O_DIRECT) {
+        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => (open(OFlag::empty()), false),
+        result => (result, true),
+    };
+    let mut file = file.map_err(|error| opening(&name, error))?;
+    let len = file.seek(SeekFrom::End(0)).map_err(|error| opening(&name, error))?;
+    Ok(ReadFile { file, name, len, direct })
+}
+
+/// A regular file that is only compared.
+pub struct ReadFile {
+    file: File,
+    name: String,
+    len: u64,
+    direct: bool,
+}
+
+impl Disk for ReadFile {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if !self.direct || buf.len().is_multiple_of(super::disk::ALIGN) {
+            return self.file.read_at(buf, offset);
+        }
+        // The end of a file that is no multiple of a page: direct I/O takes whole pages only.
+        let mut whole = super::buffer::Buffer::new(buf.len().next_multiple_of(super::disk::ALIGN));
+        let read = self.file.read_at(&mut whole, offset)?.min(buf.len());
+        buf[..read].copy_from_slice(&whole[..read]);
+        Ok(read)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bypasses_cache(&self) -> bool {
+        self.direct
+    }
+}
+
 /// A disk, partition or file that is only looked at, by way of the cache.
 pub struct Look {
     file: File,

@@ -4,7 +4,7 @@
 //! comes behind what it describes comes too late, and then the zeros count. Bytes that are not zero always count,
 //! wherever they are.
 
-use crate::format::partition_table::{SectorSize, Table, read};
+use crate::format::partition_table::read;
 use crate::format::usage::{Ext4, Fat, Run, Usage, Want};
 use crate::image::{Piece, Source, SourceError};
 use crate::num;
@@ -180,20 +180,7 @@ impl Watch {
 
     fn table(&mut self, head: &[u8]) {
         let Ok(reading) = read(&Head(head)) else { return };
-        let sector = match reading.sector {
-            SectorSize::S512 => 512,
-            SectorSize::S4096 => 4096,
-        };
-        let places: Vec<(u64, u64)> = match reading.table {
-            Some(Table::Gpt(gpt)) => gpt.partitions.iter().map(|p| (p.start, p.sectors)).collect(),
-            Some(Table::Mbr(mbr)) => {
-                let real = mbr.partitions.iter().filter(|p| !p.is_extended());
-                real.map(|p| (p.start, p.sectors)).collect()
-            }
-            None => return,
-        };
-        let places =
-            places.into_iter().map(|(at, len)| (at.saturating_mul(sector), len.saturating_mul(sector)));
+        let places = reading.places().into_iter().map(|place| (place.start, place.len));
         let places: Vec<_> =
             places.filter(|(start, _)| *start >= num::to_u64(HEAD)).take(MAX_PARTITIONS).collect();
         let overlap =
@@ -252,7 +239,7 @@ mod tests {
 
     /// An image of two FAT16 partitions, 2 MiB and 8 MiB from the start, of 6 MiB each, in pieces of any length.
     fn image() -> Vec<u8> {
-        use crate::format::partition_table::{Mbr, MbrPartition, encode};
+        use crate::format::partition_table::{Mbr, MbrPartition, SectorSize, Table, encode};
         let mut image = vec![0; 16 << 20];
         let places = [(1, 2u64 << 11), (2, 8 << 11)];
         let partitions = places.map(|(number, start)| MbrPartition {

@@ -184,7 +184,10 @@ impl<R: BufRead> Xz<R> {
             let end = bytes.is_empty();
             self.packed.consume(zeros);
             padding += zeros;
-            if self.first && padding > 0 || !all && !padding.is_multiple_of(4) || end && !padding.is_multiple_of(4) {
+            if self.first && padding > 0
+                || !all && !padding.is_multiple_of(4)
+                || end && !padding.is_multiple_of(4)
+            {
                 return Err(damaged("padding of a length that is no multiple of 4"));
             }
             if end {
