@@ -13,3 +13,4 @@ mod fat;
 mod formats;
 mod hostile;
 mod partition_table;
+mod write;
