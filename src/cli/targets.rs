@@ -269,7 +269,7 @@ pub fn open(target: &Target, consent: &Consent, voice: &Voice) -> Result<Box<dyn
 /// A target that cannot be opened, with its code and a hint.
 pub fn unopened(error: &OpenError) -> Failure {
     match error {
-        OpenError::Permission(_) => Failure::of(Code::Permission, error).hint(sudo()),
+        OpenError::Permission { .. } => Failure::of(Code::Permission, error).hint(sudo()),
         OpenError::Exists(_) => Failure::of(Code::Refused, error),
         OpenError::Io { .. } => Failure::of(Code::Target, error),
         _ => Failure::of(Code::Refused, error),

@@ -24,6 +24,7 @@ pub mod scan;
 #[cfg(test)]
 #[expect(missing_docs, clippy::new_without_default, clippy::too_many_arguments, reason = "for tests only")]
 pub mod testing;
+mod udisks;
 pub mod write;
 
 pub use contents::describe;

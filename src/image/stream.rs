@@ -74,15 +74,19 @@ impl<R: Read> Source for Stream<R> {
                 return Ok(None);
             }
         }
-        let rest = &self.chunk[self.at..self.filled];
-        let mut blocks = rest.chunks(BLOCK);
-        let zeros = blocks.next().is_some_and(is_zero);
-        let more = blocks.take_while(|block| is_zero(block) == zeros).count();
-        let len = ((more + 1) * BLOCK).min(rest.len());
+        let (zeros, len) = run(&self.chunk[self.at..self.filled]);
         let from = self.at;
         self.at += len;
         Ok(Some(if zeros { Piece::Zeros(num::to_u64(len)) } else { Piece::Data(&self.chunk[from..self.at]) }))
     }
+}
+
+/// The first run of bytes that are alike: whether they are zeros, and how many there are.
+pub(super) fn run(bytes: &[u8]) -> (bool, usize) {
+    let mut blocks = bytes.chunks(BLOCK);
+    let zeros = blocks.next().is_some_and(is_zero);
+    let more = blocks.take_while(|block| is_zero(block) == zeros).count();
+    (zeros, ((more + 1) * BLOCK).min(bytes.len()))
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

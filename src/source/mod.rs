@@ -13,6 +13,7 @@ pub use bmap::{BlockMap, Mapped};
 pub use sums::{BadSum, parse_sha256};
 pub use trim::Trim;
 
+use crate::image::sparse::Sparse;
 use crate::image::stream::Stream;
 use crate::image::{Source, file, foreign};
 use crate::num::{self, to_base16};
@@ -124,6 +125,7 @@ const MAX_SUMS: u64 = 1 << 20;
 pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     let mut checks = Vec::new();
     let file = Path::new(spec);
+    let mut raw = None;
     let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
         "-" => (Box::new(Ahead::new(Box::new(io::stdin()), &options.interrupted)), None),
         _ if is_address(spec) => {
@@ -134,6 +136,7 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
         }
         _ => {
             let (file, len) = open_file(spec)?;
+            raw = len.and_then(|len| Some((file.try_clone().ok()?, len)));
             (Box::new(file), len)
         }
     };
@@ -146,6 +149,7 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     if let Some((_, from)) = &sum {
         checks.push(format!("SHA-256 of {from}"));
     }
+    let has_sum = sum.is_some();
     let summed = Summed::new(reader, sum);
     let mut packed = BufReader::with_capacity(CHUNK, summed);
     let start = look(&mut packed).map_err(|source| io_error(spec, source))?;
@@ -159,9 +163,15 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
         _ => None,
     };
     let damaged = |source| Error::Stream { name: spec.to_owned(), kind: compression.name(), source };
-    let reader = compression.open_on(options.threads, Box::new(packed)).map_err(damaged)?;
-    let stream =
-        Claimed { inner: Stream::new(reader, len.filter(|_| compression == Compression::None)), claim };
+    let stream: Box<dyn Source + Send> = match raw {
+        // Without a hash there is no need to read what is known to be zeros.
+        Some((file, len)) if compression == Compression::None && !has_sum => Box::new(Sparse::new(file, len)),
+        _ => {
+            let reader = compression.open_on(options.threads, Box::new(packed)).map_err(damaged)?;
+            let len = len.filter(|_| compression == Compression::None);
+            Box::new(Claimed { inner: Stream::new(reader, len), claim })
+        }
+    };
     let map = match options.bmap {
         Some(path) => Some(path.to_path_buf()),
         None if is_file && options.beside => bmap_beside(file),

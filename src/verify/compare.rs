@@ -102,7 +102,7 @@ pub fn compare(disk: &dyn Disk, source: &mut dyn Source, options: &Options<'_>) 
         let reader = scope.spawn(move || Reader::new(disk, *options).run(&inbox));
         let mut emit = |part: Part| sender.send(part).is_ok();
         let stop = || is_set(options.interrupted);
-        let cutter = Box::new(Cutter::new(&pool, &stop, &mut emit));
+        let cutter = Box::new(Cutter::new(&pool, &stop, &mut emit).without_digests());
         let copied = copy(source, cutter, &mut Until(options.interrupted));
         drop(sender);
         let found = reader.join().unwrap_or_else(|_| Err(Error::Lost(disk.name())));

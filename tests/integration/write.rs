@@ -259,7 +259,10 @@ fn a_bmap_of_bmaptool_says_what_is_written() {
     for at in [0, 2 * MIB, 5 * MIB] {
         assert!(held[at..at + MIB / 2] == bytes[at..at + MIB / 2]);
     }
-    assert!(held[4 * MIB + 4096..5 * MIB].iter().all(|byte| *byte == 0xaa), "what is not mapped is not written");
+    assert!(
+        held[4 * MIB + 4096..5 * MIB].iter().all(|byte| *byte == 0xaa),
+        "what is not mapped is not written"
+    );
 }
 
 #[test]
