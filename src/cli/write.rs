@@ -54,6 +54,10 @@ struct How {
     /// Read first, and write only what differs
     #[arg(long)]
     minimize_writes: bool,
+    /// Let the last partition reach the end of the card, with its ext4 if
+    /// nixflash made it
+    #[arg(long)]
+    grow: bool,
     /// Do not read the card back
     #[arg(long)]
     no_verify: bool,
@@ -229,6 +233,7 @@ fn write(
         let how = flash::Options {
             check: if options.how.no_verify { Check::Skip } else { Check::Verify },
             rewrite: if options.how.minimize_writes { Rewrite::Changed } else { Rewrite::All },
+            grow: options.how.grow,
             image_sector: None,
             interrupted: stop,
         };
@@ -410,8 +415,17 @@ fn told(report: &Report, seconds: u64) -> String {
     } else {
         String::new()
     };
+    let grown = report.growth.as_ref().map_or_else(String::new, |growth| {
+        let len = show_bytes(growth.len);
+        match &growth.left {
+            None => format!(", partition {} grown to {len}", growth.number),
+            Some(why) => {
+                format!(", partition {} grown to {len} (its file system is as it was: {why})", growth.number)
+            }
+        }
+    });
     let moved = if report.backup_moved { ", backup of the partition table moved to its end" } else { "" };
-    format!("{verified}; {} written{kept}{moved}, in {seconds} s", show_bytes(report.written))
+    format!("{verified}; {} written{kept}{moved}{grown}, in {seconds} s", show_bytes(report.written))
 }
 
 fn to_json(result: &Result_) -> Value {
@@ -429,6 +443,7 @@ fn to_json(result: &Result_) -> Value {
             "kept": report.kept,
             "verified": report.verified,
             "backupMoved": report.backup_moved,
+            "grown": report.growth.as_ref().map(|growth| json!({ "partition": growth.number, "len": growth.len, "fileSystemLeft": growth.left })),
         }),
         Err(failure) => json!({
             "target": target,
