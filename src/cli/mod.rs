@@ -83,4 +83,15 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether the environment is that of the user who answers for it: under sudo it may be another's.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn trusts_environment() -> bool {
+    std::env::var_os("SUDO_UID").is_none() || !nix::unistd::geteuid().is_root()
+}
+
+/// Where what is unpacked goes for a while.
+fn scratch() -> std::path::PathBuf {
+    if trusts_environment() { std::env::temp_dir() } else { "/var/tmp".into() }
+}
+
 type Outcome = Result<(), Failure>;

@@ -41,9 +41,12 @@ pub struct Download {
     interrupted: Arc<AtomicBool>,
 }
 
-/// Asks for a file.
-pub fn open(address: &str, interrupted: &Arc<AtomicBool>) -> Result<Download, Error> {
-    let agent: Agent = Agent::config_builder()
+/// Asks for a file, through the proxies of the environment or through none.
+pub fn open(address: &str, proxies: bool, interrupted: &Arc<AtomicBool>) -> Result<Download, Error> {
+    let config = Agent::config_builder();
+    // Without a word, ureq takes them from the environment.
+    let config = if proxies { config } else { config.proxy(None) };
+    let agent: Agent = config
         .http_status_as_error(false)
         // Who asked for https does not get http.
         .https_only(address.starts_with("https://"))

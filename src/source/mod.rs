@@ -37,6 +37,8 @@ pub struct Options<'a> {
     pub beside: bool,
     /// Threads that may decode.
     pub threads: u32,
+    /// Whether proxies are taken from the environment.
+    pub proxies: bool,
     /// Set to stop waiting for the network.
     pub interrupted: Arc<AtomicBool>,
 }
@@ -129,7 +131,7 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
         "-" => (Box::new(Ahead::new(Box::new(io::stdin()), &options.interrupted)), None),
         _ if is_address(spec) => {
-            let body = http::open(spec, &options.interrupted)
+            let body = http::open(spec, options.proxies, &options.interrupted)
                 .map_err(|source| Error::Http { name: spec.to_owned(), source })?;
             let len = body.len();
             (Box::new(Ahead::new(Box::new(body), &options.interrupted)), len)
