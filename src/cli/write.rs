@@ -2,12 +2,12 @@
 
 use super::cards::{self, Shown};
 use super::exit::{Code, Failure};
-use super::inputs::{Inputs, refused};
+use super::inputs::Inputs;
 use super::sources::{self, Sidecars};
 use super::targets::{self, Consent, Target};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
-use crate::compose::{self, Plan, RootSize};
+use crate::compose::{Plan, RootSize};
 use crate::device::disk::Disk;
 use crate::device::write::{Check, Report, Rewrite, Verification};
 use crate::device::{Differences, Fault, Meter, Roots, Wanted, WriteError, eject};
@@ -167,8 +167,7 @@ fn composed(
     // All plans before any write: what cannot be composed for one card is said while all are untouched.
     for size in sizes {
         let root_size = size.map_or(RootSize::Free(FREE), RootSize::Card);
-        let request = options.inputs.request(board, system, root_size)?;
-        let plan = compose::compose(request).map_err(|error| refused(&error))?;
+        let plan = options.inputs.plan(board, system, root_size, voice)?;
         plans.push((size, plan));
     }
     if let Some((_, plan)) = plans.first() {

@@ -107,6 +107,7 @@ fn a_closure_signed_by_real_nix_keeps_its_signatures_and_references() {
         let store = nixflash::store::open(
             &format!("file://{}", fixtures.join(format!("synthetic/cache-{kind}")).display()),
             None,
+            &remote(),
         )
         .unwrap();
         let names = store.names().unwrap();
@@ -215,5 +216,15 @@ mod reader {
                 drop(fs.resolve(b"/a").and_then(|inode| fs.read_dir(&inode)));
             }
         }
+    }
+}
+
+/// Nothing is fetched here.
+fn remote() -> nixflash::store::Remote {
+    nixflash::store::Remote {
+        client: nixflash::net::Client::new(false, &std::sync::Arc::default()),
+        kept: std::env::temp_dir(),
+        keys: None,
+        fetched: std::sync::Arc::default(),
     }
 }

@@ -13,4 +13,5 @@ mod fat;
 mod formats;
 mod hostile;
 mod partition_table;
+mod remote;
 mod write;
