@@ -1,6 +1,7 @@
 //! Words, terminal, exit codes: one file per command.
 
 mod boards;
+mod cache;
 mod cards;
 mod compose;
 mod devices;
@@ -45,6 +46,7 @@ enum Command {
     Devices(devices::Options),
     Inspect(inspect::Options),
     Boards(boards::Options),
+    Cache(cache::Options),
 }
 
 /// How much is said, and how.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Devices(options) => devices::run(options),
         Command::Inspect(options) => inspect::run(options, &voice),
         Command::Boards(options) => boards::run(options),
+        Command::Cache(options) => cache::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,11 +8,13 @@ mod closure;
 mod database;
 mod directory;
 mod http;
+mod kept;
 mod payload;
 mod trust;
 
 pub use closure::{Closure, Member, closure};
 pub use http::{Fetched, Remote};
+pub use kept::{Usage, prune, usage};
 pub use payload::{FileHeader, Payload};
 pub use trust::{BadKey, Keys};
 
