@@ -90,7 +90,7 @@ mod tests {
         for (name, age) in [("old", 300), ("older", 400), ("new", 10)] {
             let file = std::fs::File::create(nars.join(name)).unwrap();
             file.set_len(1000).unwrap();
-            let time = SystemTime::now() - Duration::from_secs(age);
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 - age);
             file.set_times(std::fs::FileTimes::new().set_accessed(time).set_modified(time)).unwrap();
         }
         assert_eq!(prune(kept.path(), 2500).unwrap().nars, 2);
