@@ -85,7 +85,7 @@ pub struct FileSystem {
     /// `clean`, `not unmounted` or `journal to be replayed`.
     pub state: Option<&'static str>,
     /// Features of ext4.
-    pub features: Vec<&'static str>,
+    pub features: Vec<String>,
 }
 
 type Part<'a> = Window<&'a dyn ReadAt>;

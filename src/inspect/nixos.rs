@@ -150,7 +150,7 @@ impl Look<'_, '_> {
 
     fn names(&mut self, path: &str) -> Vec<String> {
         let entries = self.ext4.resolve(path.as_bytes()).and_then(|inode| match inode.kind {
-            Kind::Directory => self.ext4.read_dir(&inode),
+            Kind::Directory => self.ext4.read_dir(&inode)?.collect::<Result<Vec<_>, _>>(),
             _ => Ok(Vec::new()),
         });
         let entries = self.keep(entries).unwrap_or_default();
