@@ -211,13 +211,13 @@ impl Look<'_, '_> {
     fn extlinux(&mut self) -> Vec<BootEntry> {
         for file in ["/boot/extlinux/extlinux.conf", "/extlinux/extlinux.conf"] {
             if let Some(text) = self.text(file) {
-                let entries = extlinux::entries(&text).into_iter().take(MAX_ENTRIES);
+                let entries = extlinux::parse(&text).entries.into_iter().take(MAX_ENTRIES);
                 return entries
-                    .map(|(label, kernel, command_line)| BootEntry {
+                    .map(|entry| BootEntry {
                         file: file.to_owned(),
-                        label,
-                        kernel,
-                        command_line,
+                        label: entry.label,
+                        kernel: entry.kernel,
+                        command_line: entry.command_line,
                     })
                     .collect();
             }
@@ -261,7 +261,8 @@ fn fat_entries(fat: &Volume<Part<'_>>) -> Vec<BootEntry> {
     {
         let file = format!("loader/entries/{name}");
         let Some(text) = text(&file) else { continue };
-        let value = |key: &str| systemd_boot::value(&text, key).unwrap_or_default().to_owned();
+        let read = systemd_boot::parse(&text);
+        let value = |key: &str| read.value(key).unwrap_or_default().to_owned();
         let label = format!("{} {}", value("title"), value("version"));
         found.push(BootEntry { file, label, kernel: value("linux"), command_line: value("options") });
     }

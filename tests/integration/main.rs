@@ -4,4 +4,5 @@
 mod architecture;
 mod common;
 mod ext4;
+mod ext4_read;
 mod fat;
