@@ -83,6 +83,12 @@ impl<C> Directory<C> {
         }
     }
 
+    /// Gives the entries away.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<(Box<[u8]>, Node<C>)> {
+        self.entries
+    }
+
     /// The node of that name.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&Node<C>> {

@@ -329,7 +329,7 @@ impl Job<'_> {
     }
 
     fn copy(&self, sink: Box<dyn Sink + '_>) -> Outcome {
-        let mut source = self.plan.source(self.threads);
+        let mut source = self.plan.source((self.threads / 2).max(1));
         let mut meter = self.voice.meter("compose", self.plan.summary.image_bytes, &self.stop);
         let moved_bytes = image::copy(&mut *source, sink, &mut meter).map_err(|error| moved(&error))?;
         meter.finish(moved_bytes);

@@ -36,6 +36,11 @@ impl Files {
         Self { root: Node { attrs, kind: Kind::Directory(Directory::default()) }, epoch }
     }
 
+    /// The tree so far.
+    pub const fn root(&self) -> &Node<Content> {
+        &self.root
+    }
+
     /// The finished tree.
     pub fn into_root(self) -> Node<Content> {
         self.root

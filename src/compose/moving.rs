@@ -8,7 +8,7 @@ use super::plan::{Image, Plan};
 use super::{Content, Error};
 use crate::extent::{Extent, Fill, MAX_ENCODED};
 use crate::image::file::RawFile;
-use crate::image::{BUFFER, Piece, Source, SourceError};
+use crate::image::{Piece, Source, SourceError};
 use crate::num;
 use crate::store::Payload;
 use std::ops::Range;
@@ -19,8 +19,11 @@ use std::sync::{Arc, Mutex};
 /// The most bytes that a job without a source covers.
 const PLAIN_JOB: u64 = 4 << 20;
 
+/// Bytes of a buffer that a worker fills for the reader.
+const MESSAGE: usize = 256 << 10;
+
 /// Buffers that may wait between a worker and the reader, per job.
-const QUEUE: usize = 2;
+const QUEUE: usize = 4;
 
 /// Why a mover of bytes stopped.
 #[derive(Debug, thiserror::Error)]
@@ -364,7 +367,10 @@ struct Composed {
     position: u64,
     jobs: Receiver<Receiver<Message>>,
     current: Option<Receiver<Message>>,
-    pending: Option<(u64, Vec<u8>, usize)>,
+    /// Bytes that come next, at their offset.
+    pending: Option<(u64, Vec<u8>)>,
+    /// Bytes that are lent to the reader.
+    lent: Vec<u8>,
     zeros: Option<(u64, u64)>,
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
     failed: bool,
@@ -390,6 +396,7 @@ impl Composed {
             jobs: receiver,
             current: None,
             pending: None,
+            lent: Vec::new(),
             zeros: None,
             spare,
             failed: false,
@@ -420,10 +427,20 @@ impl Composed {
     }
 
     /// Skips to where the next message belongs.
-    fn skip_to(&mut self, offset: u64) -> Option<Piece> {
+    fn skip_to(&mut self, offset: u64) -> Option<Piece<'static>> {
         let len = offset - self.position;
         self.position = offset;
         (len > 0).then_some(Piece::Skip(len))
+    }
+
+    /// Takes back what was lent.
+    fn recycle(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        if lent.capacity() > 0
+            && let Ok(mut spare) = self.spare.lock()
+        {
+            spare.push(lent);
+        }
     }
 }
 
@@ -432,22 +449,17 @@ impl Source for Composed {
         Some(self.len)
     }
 
-    fn next(&mut self, buf: &mut [u8]) -> Result<Option<Piece>, SourceError> {
+    fn next(&mut self) -> Result<Option<Piece<'_>>, SourceError> {
+        self.recycle();
         loop {
-            if let Some((offset, bytes, taken)) = self.pending.take() {
+            if let Some((offset, bytes)) = self.pending.take() {
                 if let Some(skip) = self.skip_to(offset) {
-                    self.pending = Some((offset, bytes, taken));
+                    self.pending = Some((offset, bytes));
                     return Ok(Some(skip));
                 }
-                let len = (bytes.len() - taken).min(buf.len());
-                buf[..len].copy_from_slice(&bytes[taken..taken + len]);
-                self.position += num::to_u64(len);
-                if taken + len < bytes.len() {
-                    self.pending = Some((self.position, bytes, taken + len));
-                } else if let Ok(mut spare) = self.spare.lock() {
-                    spare.push(bytes);
-                }
-                return Ok(Some(Piece::Data(len)));
+                self.position += num::to_u64(bytes.len());
+                self.lent = bytes;
+                return Ok(Some(Piece::Data(&self.lent)));
             }
             if let Some((offset, len)) = self.zeros.take() {
                 if let Some(skip) = self.skip_to(offset) {
@@ -458,7 +470,7 @@ impl Source for Composed {
                 return Ok(Some(Piece::Zeros(len)));
             }
             match self.message() {
-                Some(Message::Bytes { offset, bytes }) => self.pending = Some((offset, bytes, 0)),
+                Some(Message::Bytes { offset, bytes }) => self.pending = Some((offset, bytes)),
                 Some(Message::Zeros { offset, len }) => self.zeros = Some((offset, len)),
                 Some(Message::Failed(error)) => return Err(self.fail(error)),
                 None if self.failed => return Ok(None),
@@ -523,14 +535,14 @@ impl Out for Queued<'_> {
     fn bytes(&mut self, offset: u64, mut bytes: &[u8]) -> Result<(), MoveError> {
         let mut offset = offset;
         while !bytes.is_empty() {
-            if self.start + num::to_u64(self.buf.len()) != offset || self.buf.len() == BUFFER {
+            if self.start + num::to_u64(self.buf.len()) != offset || self.buf.len() == MESSAGE {
                 self.flush()?;
             }
             if self.buf.is_empty() {
                 self.start = offset;
-                self.buf.reserve_exact(BUFFER);
+                self.buf.reserve_exact(MESSAGE);
             }
-            let (now, later) = bytes.split_at(bytes.len().min(BUFFER - self.buf.len()));
+            let (now, later) = bytes.split_at(bytes.len().min(MESSAGE - self.buf.len()));
             self.buf.extend_from_slice(now);
             offset += num::to_u64(now.len());
             bytes = later;
@@ -540,7 +552,7 @@ impl Out for Queued<'_> {
 
     fn zeros(&mut self, offset: u64, len: u64) -> Result<(), MoveError> {
         let joins = self.start + num::to_u64(self.buf.len()) == offset && !self.buf.is_empty();
-        let small = usize::try_from(len).is_ok_and(|len| len < 4096 && self.buf.len() + len <= BUFFER);
+        let small = usize::try_from(len).is_ok_and(|len| len < 4096 && self.buf.len() + len <= MESSAGE);
         if joins && small {
             self.buf.resize(self.buf.len() + num::to_usize(len), 0);
             return Ok(());

@@ -191,14 +191,17 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
-    let (stores, sources, trees) = forest.into_parts();
+    let (stores, sources, mut trees) = forest.into_parts();
+    let firmware_trees = trees.split_off(closure);
     let paths = sources[..closure].iter().map(|packed| packed.info.path.clone());
-    files
-        .put("/nix/store", rootfs::store_directory(paths.zip(trees[..closure].iter().cloned()).collect())?)?;
+    files.put("/nix/store", rootfs::store_directory(paths.zip(trees).collect())?)?;
 
     let root_start = board.root().start;
     let size = ext4_size(root_size, root_start, &board, free_inodes)?;
-    let ext4 = ext4::plan(&files.into_root(), &ids.ext4(size, epoch)?)?;
+    let ext4 = ext4::plan(files.root(), &ids.ext4(size, epoch)?)?;
+    // The trees go out of the root again: contents are compared with them while they move.
+    let mut trees = rootfs::store_trees(files.into_root());
+    trees.extend(firmware_trees);
     let ext4_summary = ext4.summary();
     let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len() };
     let len = match root_size {

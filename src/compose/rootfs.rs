@@ -68,3 +68,19 @@ pub fn store_directory(trees: Vec<(StorePath, Node<Content>)>) -> Result<Node<Co
     let attrs = Attrs { mode: 0o1775, uid: 0, gid: NIXBLD, mtime: 1 };
     Ok(Node { attrs, kind: Kind::Directory(directory) })
 }
+
+/// Takes the trees of the store out of a root, in the order of their paths.
+pub fn store_trees(root: Node<Content>) -> Vec<Node<Content>> {
+    let mut node = Some(root);
+    for name in STORE_DIR.split('/').filter(|name| !name.is_empty()) {
+        node = entries(node).into_iter().find(|(entry, _)| **entry == *name.as_bytes()).map(|(_, child)| child);
+    }
+    entries(node).into_iter().map(|(_, tree)| tree).collect()
+}
+
+fn entries(node: Option<Node<Content>>) -> Vec<(Box<[u8]>, Node<Content>)> {
+    match node.map(|node| node.kind) {
+        Some(Kind::Directory(directory)) => directory.into_entries(),
+        _ => Vec::new(),
+    }
+}

@@ -14,9 +14,9 @@ use std::error::Error as StdError;
 
 /// What the next bytes of an image are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// That many bytes, in the caller's buffer.
-    Data(usize),
+pub enum Piece<'a> {
+    /// Bytes, lent by the source.
+    Data(&'a [u8]),
     /// That many zeros, which a reader may rely on.
     Zeros(u64),
     /// That many bytes that nobody will read: unallocated blocks. A file leaves a hole; a pipe gets zeros.
@@ -28,9 +28,8 @@ pub trait Source {
     /// The length in bytes, where it is known before the end.
     fn len(&self) -> Option<u64>;
 
-    /// The next piece, or `None` at the end. Data are written to the start of `buf`, which is [`BUFFER`] bytes long.
-    /// Pieces are never empty.
-    fn next(&mut self, buf: &mut [u8]) -> Result<Option<Piece>, SourceError>;
+    /// The next piece, or `None` at the end. Pieces are never empty.
+    fn next(&mut self) -> Result<Option<Piece<'_>>, SourceError>;
 
     /// Whether the image is known to have no bytes.
     fn is_empty(&self) -> bool {
@@ -54,9 +53,6 @@ pub trait Sink {
     /// Completes the output; what was taken is durable where the sink can promise that.
     fn finish(self: Box<Self>) -> Result<(), SinkError>;
 }
-
-/// The length of the buffer between a source and a sink, in bytes.
-pub const BUFFER: usize = 1 << 20;
 
 /// A source failed.
 #[derive(Debug, thiserror::Error)]
@@ -108,13 +104,12 @@ pub fn copy(
     mut sink: Box<dyn Sink + '_>,
     progress: &mut dyn Progress,
 ) -> Result<u64, CopyError> {
-    let mut buf = vec![0; BUFFER];
     let mut position = 0;
-    while let Some(piece) = source.next(&mut buf)? {
+    while let Some(piece) = source.next()? {
         position += match piece {
-            Piece::Data(len) => {
-                sink.data(&buf[..len])?;
-                crate::num::to_u64(len)
+            Piece::Data(bytes) => {
+                sink.data(bytes)?;
+                crate::num::to_u64(bytes.len())
             }
             Piece::Zeros(len) => {
                 sink.zeros(len)?;

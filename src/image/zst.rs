@@ -5,11 +5,12 @@
 //! to the fastest level: a slow one would find no more in it.
 
 use super::pack::{Encoder, window_log};
+use crate::num;
 use std::io::{self, Write};
 use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};
 
 /// Bytes of a job.
-const JOB: usize = 2 << 20;
+const JOB: usize = 4 << 20;
 /// Bytes compressed and not yet written.
 const OUT: usize = 256 << 10;
 /// The level for what is compressed already: fast, and as good there as any.
@@ -21,24 +22,63 @@ const MAX_SWITCHED: i32 = 12;
 /// Bytes of a sample, and how many are taken of a job.
 const SAMPLE: usize = 4096;
 const SAMPLES: usize = 32;
-/// The sum of squared counts of the 256 byte values in a sample: 69,632 is expected of random bytes, twice that and
-/// more of programs and text.
-const DENSE: u64 = 80_000;
-
-/// Whether a job holds what is compressed or encrypted already: nearly all samples look random.
-fn is_dense(job: &[u8]) -> bool {
-    let step = job.len() / SAMPLES;
-    if step < SAMPLE {
-        return false;
+/// Bytes from one sample to the next.
+const STEP: usize = JOB / SAMPLES;
+/// Whether a sample looks random: the squared counts of its byte values sum up to about what is expected of random
+/// bytes; programs and text have twice that and more. Zeros behind the end of a file do not count. `None` when too
+/// little is left to tell.
+fn is_random(sample: &[u8]) -> Option<bool> {
+    let len = sample.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if len < 256 {
+        return None;
     }
-    let dense = (0..SAMPLES).filter(|n| {
-        let mut counts = [0u64; 256];
-        for byte in &job[n * step..n * step + SAMPLE] {
-            counts[usize::from(*byte)] += 1;
+    let mut counts = [0u64; 256];
+    for byte in &sample[..len] {
+        counts[usize::from(*byte)] += 1;
+    }
+    let found: u64 = counts.iter().map(|count| count * count).sum();
+    let len = num::to_u64(len);
+    let expected = len * len / 256 + len;
+    Some(found * 100 < expected * 125)
+}
+
+/// Looks at the bytes of a job as they pass.
+struct Sampler {
+    sample: Vec<u8>,
+    random: usize,
+    told: usize,
+}
+
+impl Sampler {
+    /// Takes the bytes that begin at `position` of the job.
+    fn pass(&mut self, mut position: usize, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let within = position % STEP;
+            let end = if within < SAMPLE { SAMPLE } else { STEP };
+            let (now, later) = bytes.split_at(bytes.len().min(end - within));
+            if within < SAMPLE {
+                self.sample.extend_from_slice(now);
+                if within + now.len() == SAMPLE {
+                    self.judge();
+                }
+            }
+            position += now.len();
+            bytes = later;
         }
-        counts.iter().map(|count| count * count).sum::<u64>() < DENSE
-    });
-    dense.count() >= SAMPLES - 2
+    }
+
+    fn judge(&mut self) {
+        if let Some(random) = is_random(&self.sample) {
+            self.told += 1;
+            self.random += usize::from(random);
+        }
+        self.sample.clear();
+    }
+
+    /// Whether the job holds what is compressed or encrypted already: nearly all samples that tell look random.
+    fn is_dense(&self) -> bool {
+        self.random >= SAMPLES / 2 && self.random * 8 >= self.told * 7
+    }
 }
 
 /// The encoder.
@@ -47,13 +87,16 @@ pub struct Zst<W> {
     encoder: zstd::stream::raw::Encoder<'static>,
     level: i32,
     current: i32,
-    job: Vec<u8>,
+    /// How far the current job is.
+    position: usize,
+    sampler: Sampler,
     packed: Vec<u8>,
 }
 
 impl<W: Write> Zst<W> {
     /// Begins a frame for `len` bytes.
     pub fn new(out: W, level: u32, len: u64, threads: u32) -> io::Result<Self> {
+        let window_log = window_log(level);
         let level = i32::try_from(level).unwrap_or(19);
         let mut encoder = zstd::stream::raw::Encoder::new(level)?;
         encoder.set_pledged_src_size(Some(len))?;
@@ -62,29 +105,26 @@ impl<W: Write> Zst<W> {
         // At least one worker: without, the library would not cut jobs and the bytes would differ.
         encoder.set_parameter(CParameter::NbWorkers(threads.max(1)))?;
         encoder.set_parameter(CParameter::JobSize(u32::try_from(JOB).unwrap_or(u32::MAX)))?;
-        if let Some(window_log) = window_log(u32::try_from(level).unwrap_or(0)) {
+        if let Some(window_log) = window_log {
             encoder.set_parameter(CParameter::WindowLog(window_log))?;
         }
-        Ok(Self { out, encoder, level, current: level, job: Vec::with_capacity(JOB), packed: vec![0; OUT] })
+        let sampler = Sampler { sample: Vec::with_capacity(SAMPLE), random: 0, told: 0 };
+        Ok(Self { out, encoder, level, current: level, position: 0, sampler, packed: vec![0; OUT] })
     }
 
-    /// Compresses a whole job, at the level that suits it.
-    fn flush_job(&mut self) -> io::Result<()> {
-        let job = std::mem::take(&mut self.job);
-        let level = if self.level <= MAX_SWITCHED && is_dense(&job) { FAST } else { self.level };
-        let mut rest = &job[..];
+    /// Ends a job with its last bytes. The library takes the level when it cuts a job, which the last byte makes it do;
+    /// the bytes before were accepted, so the job before is cut: the level is this job's, however workers are timed.
+    fn end_job(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (before, last) = bytes.split_at(bytes.len() - 1);
+        self.feed(before)?;
+        let level = if self.level <= MAX_SWITCHED && self.sampler.is_dense() { FAST } else { self.level };
         if level != self.current {
-            // A level holds for jobs that are cut after it was set. The first byte of this job is accepted only when
-            // the job before has been cut: from then on the level is this job's, however the workers are timed.
-            let (first, later) = rest.split_at(rest.len().min(1));
-            self.feed(first)?;
-            rest = later;
             self.encoder.set_parameter(CParameter::CompressionLevel(level))?;
             self.current = level;
         }
-        self.feed(rest)?;
-        self.job = job;
-        self.job.clear();
+        self.feed(last)?;
+        self.position = 0;
+        (self.sampler.random, self.sampler.told) = (0, 0);
         Ok(())
     }
 
@@ -103,18 +143,20 @@ impl<W: Write> Zst<W> {
 impl<W: Write> Encoder for Zst<W> {
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(JOB - self.job.len()));
-            self.job.extend_from_slice(now);
-            bytes = later;
-            if self.job.len() == JOB {
-                self.flush_job()?;
+            let (now, later) = bytes.split_at(bytes.len().min(JOB - self.position));
+            self.sampler.pass(self.position, now);
+            self.position += now.len();
+            if self.position == JOB {
+                self.end_job(now)?;
+            } else {
+                self.feed(now)?;
             }
+            bytes = later;
         }
         Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
-        self.flush_job()?;
         loop {
             let mut output = OutBuffer::around(&mut self.packed[..]);
             let left = self.encoder.finish(&mut output, true)?;

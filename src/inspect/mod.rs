@@ -108,7 +108,7 @@ pub fn inspect(disk: &dyn ReadAt) -> io::Result<Report> {
         partitions: Vec::new(),
         nixos: None,
         provenance: None,
-        problems: reading.problems,
+        problems: reading.problems.iter().map(ToString::to_string).collect(),
     };
     match &reading.table {
         Some(Table::Mbr(mbr)) => {

@@ -1,4 +1,5 @@
 //! FAT volumes, judged by `fsck.fat`, `mtools` and `fatfs`; and what hostile volumes do to the reader.
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
 use crate::common::{Tool, image_of, temp};
 use nixflash::extent::{Extent, Fill, Layout};
@@ -283,8 +284,9 @@ fn the_reader_reads_volumes_of_mkfs_and_mtools() {
     let dir = temp();
     let (image, source) = (dir.path().join("volume.img"), dir.path().join("source"));
     let mut files = firmware_for_mtools();
-    // mtools asks what to do when a short name that it made up is in the way.
-    files.retain(|(path, _)| !path.contains('~'));
+    // mtools asks what to do when a short name that it made up is in the way, and sometimes finds
+    // "no directory slots" for the longest name.
+    files.retain(|(path, _)| !path.contains('~') && path.len() < 100);
     for (path, bytes) in contents(&files) {
         let path = source.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -484,7 +486,7 @@ fn exercise(image: &[u8]) -> Result<usize, volume::Error> {
 
 #[test]
 fn mutated_volumes_neither_panic_nor_hang() {
-    for (kind, rounds) in [(Kind::Fat16, 20_000), (Kind::Fat32, 4_000)] {
+    for (kind, rounds) in [(Kind::Fat16, 20_000), (Kind::Fat32, 20_000)] {
         let (mut image, plan) = victim(kind);
         let encoded: Vec<_> =
             plan.extents().iter().filter(|extent| extent.fill == Fill::Encoded).copied().collect();

@@ -6,3 +6,4 @@ mod common;
 mod ext4;
 mod ext4_read;
 mod fat;
+mod partition_table;

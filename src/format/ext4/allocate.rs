@@ -230,7 +230,7 @@ impl<C: Copy> Plan<C> {
         let Size::Smallest { free_bytes, free_inodes } = self.options.size else { return Ok(()) };
         // What `fit` computed must have come out; a tree of extents that it could not foresee is paid from the slack.
         let short =
-            self.summary.free_bytes() < free_bytes || self.summary.free_inodes < u64::from(free_inodes);
+            self.summary.free_blocks * BLOCK < free_bytes || self.summary.free_inodes < u64::from(free_inodes);
         if short {
             let given = self.summary.blocks * BLOCK;
             return Err(Error::TooSmall { needed: given + free_bytes, given });
@@ -402,11 +402,13 @@ fn data_blocks<C: Copy>(space: &Namespace<C>, shapes: &[Shape]) -> Result<u64, E
 
 /// Finds the geometry for a size.
 fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
-    let inodes_for = |blocks: u64, free: u64| (blocks / 4).max(used_inodes + free);
+    // A card gets an inode for each 16 KiB, as mke2fs does; a tight image is full of files already and gets for each
+    // 32 KiB of what it may grow to.
+    let inodes_for = |blocks: u64, per_block: u64, free: u64| (blocks / per_block).max(used_inodes + free);
     match size {
         Size::Exact(bytes) => {
             let blocks = bytes / BLOCK;
-            let geometry = Geometry::new(blocks, inodes_for(blocks, used_inodes / 4 + 16_384))?;
+            let geometry = Geometry::new(blocks, inodes_for(blocks, 4, used_inodes / 4 + 16_384))?;
             let needed = geometry.fixed_blocks() + geometry.journal_blocks + data;
             if needed > geometry.blocks {
                 return Err(Error::TooSmall { needed: needed * BLOCK, given: bytes });
@@ -418,7 +420,7 @@ fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
             let mut blocks = data + free + 2048;
             // Each turn takes the metadata of the length before; both only grow, and less each time.
             loop {
-                let inodes = inodes_for(blocks, u64::from(free_inodes));
+                let inodes = inodes_for(blocks, 8, u64::from(free_inodes));
                 blocks = Geometry::round_up(blocks.max(inodes.div_ceil(GROUP_BLOCKS) * 64), inodes)?;
                 let geometry = match Geometry::new(blocks, inodes) {
                     Ok(geometry) => geometry,
@@ -429,7 +431,6 @@ fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
                     Err(other) => return Err(other),
                 };
                 let needed = geometry.fixed_blocks() + geometry.journal_blocks + data + free;
-                let needed = needed + reserve(needed * 100 / 99 + 1);
                 if needed <= blocks {
                     return Ok(geometry);
                 }

@@ -48,7 +48,7 @@ pub enum Size {
     Exact(u64),
     /// As short as it can be with room for more.
     Smallest {
-        /// Bytes that any user can still write, beyond the 1 % that is kept for root.
+        /// Bytes that can still be written, by root; of these 1 % of the file system is kept from others.
         free_bytes: u64,
         /// Inodes that can still be made.
         free_inodes: u32,
@@ -147,10 +147,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Bytes that any user can still write.
+    /// Bytes that can still be written, by root.
     #[must_use]
     pub const fn free_bytes(&self) -> u64 {
-        self.free_blocks.saturating_sub(self.reserved_blocks) * BLOCK
+        self.free_blocks * BLOCK
     }
 }
 

@@ -30,17 +30,16 @@ pub(super) struct Found {
 pub(super) fn check<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<Found, Error> {
     let free_clusters = count_free(disk, boot)?;
     let used = vec![0; num::to_usize(u64::from(boot.clusters) / 64 + 1)];
-    let mut walker = Walker { disk, boot, used, entries: 0, label: None };
+    let mut walker = Walker { disk, boot, used, entries: 0, label: None, path: Vec::new() };
     let slots = match boot.fat_type {
         FatType::Fat16 => {
             let mut slots = vec![0; num::to_usize(boot.root * boot.sector_bytes)];
             walker.read(&mut slots, boot.root_start * boot.sector_bytes)?;
             slots
         }
-        FatType::Fat32 => walker.directory_slots(boot.root_cluster, "")?,
+        FatType::Fat32 => walker.directory_slots(boot.root_cluster)?,
     };
-    let root = Place { path: "", cluster: 0, parent: 0, depth: 0 };
-    let root = node(0, Kind::Directory(walker.directory(&slots, root)?));
+    let root = node(0, Kind::Directory(walker.directory(slots, Place { cluster: 0, parent: 0 })?));
     Ok(Found { root, label: walker.label, free_clusters })
 }
 
@@ -89,19 +88,11 @@ const fn entry_bytes(fat_type: FatType) -> u64 {
 
 /// A directory that is walked.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    path: &'a str,
+struct Place {
     /// Its first cluster; 0 for the root.
     cluster: u32,
     /// The first cluster of its parent; 0 for the root.
     parent: u32,
-    depth: usize,
-}
-
-impl Place<'_> {
-    fn refuse(&self, message: &'static str) -> Error {
-        Error::Directory { path: self.path.to_owned(), message }
-    }
 }
 
 /// A slot with its name.
@@ -140,6 +131,8 @@ struct Walker<'a, R> {
     used: Vec<u64>,
     entries: usize,
     label: Option<String>,
+    /// Names from the root to what is walked; joined only when an error needs it.
+    path: Vec<String>,
 }
 
 impl<R: ReadAt> Walker<'_, R> {
@@ -147,38 +140,45 @@ impl<R: ReadAt> Walker<'_, R> {
         self.disk.read(buf, offset).map_err(|source| Error::Io { offset, source })
     }
 
+    fn refuse(&self, message: &'static str) -> Error {
+        Error::Directory { path: self.path.join("/"), message }
+    }
+
+    fn fault(&self, fault: ChainFault) -> Error {
+        Error::Chain { path: self.path.join("/"), fault }
+    }
+
     /// Checks a directory and all below it.
-    fn directory(&mut self, slots: &[u8], place: Place<'_>) -> Result<Directory<FileRef>, Error> {
+    fn directory(&mut self, slots: Vec<u8>, place: Place) -> Result<Directory<FileRef>, Error> {
+        let entries = self.entries(&slots, place)?;
+        // Not kept while what is below is walked.
+        drop(slots);
         let mut nodes = Vec::new();
-        for entry in self.entries(slots, place)? {
-            let path = if place.path.is_empty() {
-                entry.name.clone()
-            } else {
-                format!("{}/{}", place.path, entry.name)
-            };
-            let kind = self.kind(&entry, &path, place)?;
+        for entry in entries {
+            self.path.push(entry.name.clone());
+            let kind = self.kind(&entry, place)?;
+            self.path.pop();
             nodes.push((entry.name.as_bytes().into(), node(entry.mtime(), kind)));
         }
         // Names were compared in a coarser way already.
-        Directory::from_entries(nodes).map_err(|_| place.refuse("has a name twice"))
+        Directory::from_entries(nodes).map_err(|_| self.refuse("has a name twice"))
     }
 
-    fn kind(&mut self, entry: &Entry, path: &str, place: Place<'_>) -> Result<Kind<FileRef>, Error> {
+    fn kind(&mut self, entry: &Entry, place: Place) -> Result<Kind<FileRef>, Error> {
         let cluster = entry.cluster(self.boot.fat_type);
         if entry.attributes() & ATTR_DIRECTORY == 0 {
-            self.file(path, cluster, entry.len())?;
+            self.file(cluster, entry.len())?;
             return Ok(Kind::File { len: entry.len(), content: FileRef { cluster } });
         }
-        if place.depth >= MAX_DEPTH {
-            return Err(Error::Directory { path: path.to_owned(), message: "is nested too deeply" });
+        if self.path.len() > MAX_DEPTH {
+            return Err(self.refuse("is nested too deeply"));
         }
-        let slots = self.directory_slots(cluster, path)?;
-        let place = Place { path, cluster, parent: place.cluster, depth: place.depth + 1 };
-        Ok(Kind::Directory(self.directory(&slots, place)?))
+        let slots = self.directory_slots(cluster)?;
+        Ok(Kind::Directory(self.directory(slots, Place { cluster, parent: place.cluster })?))
     }
 
     /// The entries of a directory, without `.`, `..` and the label.
-    fn entries(&mut self, slots: &[u8], place: Place<'_>) -> Result<Vec<Entry>, Error> {
+    fn entries(&mut self, slots: &[u8], place: Place) -> Result<Vec<Entry>, Error> {
         let (mut long, mut entries, mut names) = (LongName::default(), Vec::new(), BTreeSet::new());
         for slot in slots.chunks_exact(SLOT_LEN) {
             let slot = slot.first_chunk::<SLOT_LEN>().copied().unwrap_or([END; SLOT_LEN]);
@@ -189,7 +189,7 @@ impl<R: ReadAt> Walker<'_, R> {
                 _ if attributes & ATTR_LONG_NAME == ATTR_LONG_NAME => long.take(&slot),
                 _ if attributes & ATTR_VOLUME_ID != 0 => {
                     long.clear();
-                    if place.depth == 0 {
+                    if self.path.is_empty() {
                         self.label.get_or_insert_with(|| label_text(&slot[..11]));
                     }
                 }
@@ -199,7 +199,7 @@ impl<R: ReadAt> Walker<'_, R> {
                 }
                 _ => {
                     let entry =
-                        entry_of(&slot, &mut long, &mut names).map_err(|message| place.refuse(message))?;
+                        entry_of(&slot, &mut long, &mut names).map_err(|message| self.refuse(message))?;
                     self.entries += 1;
                     if self.entries > MAX_ENTRIES {
                         return Err(Error::TooMany);
@@ -212,7 +212,7 @@ impl<R: ReadAt> Walker<'_, R> {
     }
 
     /// Checks `.` and `..`, which are the only short names that begin with a dot.
-    fn check_dots(&self, slot: &[u8; SLOT_LEN], place: Place<'_>) -> Result<(), Error> {
+    fn check_dots(&self, slot: &[u8; SLOT_LEN], place: Place) -> Result<(), Error> {
         let cluster = Entry { name: String::new(), slot: *slot }.cluster(self.boot.fat_type);
         let is_right = match slot.first_chunk::<11>() {
             Some(b".          ") => cluster == place.cluster,
@@ -223,24 +223,21 @@ impl<R: ReadAt> Walker<'_, R> {
             _ => false,
         };
         let is_directory = slot[11] & ATTR_DIRECTORY != 0;
-        if is_right && is_directory && place.depth > 0 {
+        if is_right && is_directory && !self.path.is_empty() {
             return Ok(());
         }
-        Err(place.refuse("has a wrong \".\" or \"..\""))
+        Err(self.refuse("has a wrong \".\" or \"..\""))
     }
 
     /// Reads all clusters of a directory.
-    fn directory_slots(&mut self, first: u32, path: &str) -> Result<Vec<u8>, Error> {
+    fn directory_slots(&mut self, first: u32) -> Result<Vec<u8>, Error> {
         let cluster_bytes = num::to_usize(self.boot.cluster_bytes());
         let (mut slots, mut cluster) = (Vec::new(), Some(first));
         while let Some(this) = cluster {
             if num::to_u64(slots.len()) >= MAX_DIRECTORY {
-                return Err(Error::Directory {
-                    path: path.to_owned(),
-                    message: "is longer than 65,536 slots",
-                });
+                return Err(self.refuse("is longer than 65,536 slots"));
             }
-            cluster = self.step(this, path)?;
+            cluster = self.step(this)?;
             let from = slots.len();
             slots.resize(from + cluster_bytes, 0);
             self.read(&mut slots[from..], self.boot.cluster_offset(this))?;
@@ -249,20 +246,20 @@ impl<R: ReadAt> Walker<'_, R> {
     }
 
     /// Follows the chain of a file.
-    fn file(&mut self, path: &str, first: u32, len: u64) -> Result<(), Error> {
+    fn file(&mut self, first: u32, len: u64) -> Result<(), Error> {
         let expected = len.div_ceil(self.boot.cluster_bytes());
-        let wrong = || Error::Chain { path: path.to_owned(), fault: ChainFault::Length { expected, len } };
+        let wrong = ChainFault::Length { expected, len };
         let mut cluster = (first != 0).then_some(first);
         for _ in 0..expected {
-            cluster = self.step(cluster.ok_or_else(wrong)?, path)?;
+            let this = cluster.ok_or_else(|| self.fault(wrong))?;
+            cluster = self.step(this)?;
         }
-        if cluster.is_some() { Err(wrong()) } else { Ok(()) }
+        if cluster.is_some() { Err(self.fault(wrong)) } else { Ok(()) }
     }
 
     /// Takes a cluster of a chain and gives the next one, or `None` at the end.
-    fn step(&mut self, cluster: u32, path: &str) -> Result<Option<u32>, Error> {
-        let fault = |fault| Error::Chain { path: path.to_owned(), fault };
-        self.take(cluster).map_err(fault)?;
+    fn step(&mut self, cluster: u32) -> Result<Option<u32>, Error> {
+        self.take(cluster).map_err(|fault| self.fault(fault))?;
         let width = entry_bytes(self.boot.fat_type);
         let mut entry = [0; 4];
         let entry = &mut entry[..num::to_usize(width)];
@@ -276,7 +273,7 @@ impl<R: ReadAt> Walker<'_, R> {
             return Ok(None);
         }
         // Looked at again when it is taken; but a file may end here.
-        if self.is_cluster(next) { Ok(Some(next)) } else { Err(fault(ChainFault::OutOfRange(next))) }
+        if self.is_cluster(next) { Ok(Some(next)) } else { Err(self.fault(ChainFault::OutOfRange(next))) }
     }
 
     fn is_cluster(&self, cluster: u32) -> bool {
