@@ -73,7 +73,8 @@ pub fn store_directory(trees: Vec<(StorePath, Node<Content>)>) -> Result<Node<Co
 pub fn store_trees(root: Node<Content>) -> Vec<Node<Content>> {
     let mut node = Some(root);
     for name in STORE_DIR.split('/').filter(|name| !name.is_empty()) {
-        node = entries(node).into_iter().find(|(entry, _)| **entry == *name.as_bytes()).map(|(_, child)| child);
+        node =
+            entries(node).into_iter().find(|(entry, _)| **entry == *name.as_bytes()).map(|(_, child)| child);
     }
     entries(node).into_iter().map(|(_, tree)| tree).collect()
 }

@@ -10,6 +10,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The newest schema that is known; newer ones may mean anything.
 pub const SCHEMA: u32 = 10;
 
+/// Steps of SQLite's machine that a database in memory may take: a sum over some million rows.
+const MAX_STEPS: i32 = 100_000_000;
+/// Steps between two looks at how many there were.
+const STEPS_AT_A_TIME: i32 = 10_000;
+
 /// One valid path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -181,9 +186,20 @@ pub fn open_bytes(mut bytes: Vec<u8>) -> Result<Connection, Error> {
         versions.fill(1);
     }
     let mut db = Connection::open_in_memory()?;
+    bound(&mut db)?;
     let len = bytes.len();
     db.deserialize_read_exact(rusqlite::MAIN_DB, &bytes[..], len, true)?;
     Ok(db)
+}
+
+/// Bounds the work of all queries together, so that a page that is its own child, or a view in place of a table, ends.
+fn bound(db: &mut Connection) -> Result<(), Error> {
+    let mut left = MAX_STEPS / STEPS_AT_A_TIME;
+    let is_used_up = move || {
+        left = left.saturating_sub(1);
+        left == 0
+    };
+    Ok(db.progress_handler(STEPS_AT_A_TIME, Some(is_used_up))?)
 }
 
 fn signed(n: u64) -> i64 {
@@ -226,6 +242,18 @@ mod tests {
         assert_eq!(find(&db, &rows[1].path).unwrap().unwrap(), rows[1]);
         assert_eq!(totals(&db).unwrap(), (2, 198));
         assert!(find(&db, &row("c", &[]).path).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_query_without_an_end_is_stopped() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "create view ValidPaths as with recursive n(narSize) as (select 1 union all select 1 from n) select narSize from n",
+        )
+        .unwrap();
+        let bytes = db.serialize(rusqlite::MAIN_DB).unwrap().to_vec();
+        let error = open_bytes(bytes).and_then(|db| totals(&db)).unwrap_err();
+        assert_eq!(error.to_string(), "interrupted");
     }
 
     #[test]

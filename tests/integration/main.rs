@@ -6,4 +6,5 @@ mod common;
 mod ext4;
 mod ext4_read;
 mod fat;
+mod inspect;
 mod partition_table;

@@ -229,8 +229,8 @@ impl<C: Copy> Plan<C> {
     fn check_promise(&self) -> Result<(), Error> {
         let Size::Smallest { free_bytes, free_inodes } = self.options.size else { return Ok(()) };
         // What `fit` computed must have come out; a tree of extents that it could not foresee is paid from the slack.
-        let short =
-            self.summary.free_blocks * BLOCK < free_bytes || self.summary.free_inodes < u64::from(free_inodes);
+        let short = self.summary.free_blocks * BLOCK < free_bytes
+            || self.summary.free_inodes < u64::from(free_inodes);
         if short {
             let given = self.summary.blocks * BLOCK;
             return Err(Error::TooSmall { needed: given + free_bytes, given });
