@@ -53,7 +53,7 @@ pub fn show_bytes(bytes: u64) -> String {
         unit += 1;
     }
     let one = 1u64 << (10 * unit);
-    if bytes % one == 0 {
+    if bytes.is_multiple_of(one) {
         return format!("{} {}", bytes / one, UNITS[unit]);
     }
     let tenths = (u128::from(bytes) * 10 + u128::from(one) / 2) / u128::from(one);

@@ -168,9 +168,9 @@ impl Forest {
         open(&self.stores, &self.sources[num::to_usize(u64::from(source))], self.tree(source))
     }
 
-    /// Takes the forest apart, for the plan: stores, sources, trees.
-    pub fn into_parts(self) -> (Vec<Box<dyn Store>>, Vec<Packed>, Vec<Node<Content>>) {
-        (self.stores, self.sources, self.trees)
+    /// Takes the trees out, in the order of the sources.
+    pub fn take_trees(&mut self) -> Vec<Node<Content>> {
+        std::mem::take(&mut self.trees)
     }
 }
 

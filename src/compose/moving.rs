@@ -230,7 +230,7 @@ fn run(image: &Image, job: &Job, scratch: &mut Vec<u8>, out: &mut dyn Out) -> Re
             Fill::Content { content: Content::Packed { file, .. }, at, len } => {
                 // cannot fail: a job with packed contents has a source
                 let cursor = cursor.as_mut().expect("the job names its source");
-                cursor.copy(file, at, len, offset, out)?;
+                cursor.copy(file, Slice { at, len }, offset, out)?;
                 len
             }
         };
@@ -242,6 +242,13 @@ fn run(image: &Image, job: &Job, scratch: &mut Vec<u8>, out: &mut dyn Out) -> Re
         Some(cursor) => cursor.finish(),
         None => Ok(()),
     }
+}
+
+/// A part of a file, in bytes.
+#[derive(Clone, Copy)]
+struct Slice {
+    at: u64,
+    len: u64,
 }
 
 /// Where a worker is in the contents of a source.
@@ -257,14 +264,8 @@ impl<'a> Cursor<'a> {
         Self { payload, file: None, taken: 0 }
     }
 
-    fn copy(
-        &mut self,
-        file: u32,
-        at: u64,
-        len: u64,
-        offset: u64,
-        out: &mut dyn Out,
-    ) -> Result<(), MoveError> {
+    fn copy(&mut self, file: u32, slice: Slice, offset: u64, out: &mut dyn Out) -> Result<(), MoveError> {
+        let Slice { at, len } = slice;
         while self.file != Some(file) {
             // The payload compares itself with the planned tree, so that it cannot end before this file.
             self.payload.next_file().map_err(Error::from)?;

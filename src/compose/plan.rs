@@ -6,7 +6,7 @@ use super::files::{Files, Literals};
 use super::firmware::{self, Places};
 use super::forest::{Forest, Packed};
 use super::identity::Identity;
-use super::provenance;
+use super::provenance::{self, Composition};
 use super::rootfs::{self, Root};
 use super::toplevel::Toplevel;
 use super::{Content, Error, Request, RootSize};
@@ -177,7 +177,14 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     let mut literals = Literals::default();
     let context = Context { board: &board, toplevel: &toplevel, forest: &forest, places: &places, epoch };
     let boot_fat = context.boot_fat(&ids, &mut literals)?;
-    let manifest = provenance::manifest(&board, &toplevel, &ids.shown, closure, &forest, &places);
+    let manifest = provenance::manifest(&Composition {
+        board: &board,
+        toplevel: &toplevel,
+        ids: &ids.shown,
+        closure,
+        forest: &forest,
+        places: &places,
+    });
     let mut files = Files::new(epoch);
     if board.loader == Loader::Extlinux {
         boot::extlinux::add(&toplevel, &forest, epoch, &mut files, &mut literals)?;
@@ -191,7 +198,8 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
-    let (stores, sources, mut trees) = forest.into_parts();
+    let mut trees = forest.take_trees();
+    let Forest { stores, sources, .. } = forest;
     let firmware_trees = trees.split_off(closure);
     let paths = sources[..closure].iter().map(|packed| packed.info.path.clone());
     files.put("/nix/store", rootfs::store_directory(paths.zip(trees).collect())?)?;

@@ -12,15 +12,25 @@ use serde_json::{Value, json};
 /// Names the form of the manifest.
 pub const SCHEMA: &str = "nixflash-manifest/1";
 
-/// The manifest of a composition, with the closure (`paths` of the forest) and the firmware.
-pub fn manifest(
-    board: &Board,
-    toplevel: &Toplevel,
-    ids: &Identifiers,
-    closure: usize,
-    forest: &Forest,
-    places: &Places,
-) -> Value {
+/// What a manifest tells of.
+pub struct Composition<'a> {
+    /// The board.
+    pub board: &'a Board,
+    /// The toplevel.
+    pub toplevel: &'a Toplevel,
+    /// The identifiers.
+    pub ids: &'a Identifiers,
+    /// How many sources of the forest are the closure.
+    pub closure: usize,
+    /// The sources.
+    pub forest: &'a Forest,
+    /// The firmware.
+    pub places: &'a Places,
+}
+
+/// The manifest of a composition, with the closure and the firmware.
+pub fn manifest(composition: &Composition<'_>) -> Value {
+    let Composition { board, toplevel, ids, closure, forest, places } = *composition;
     let mut manifest = summary(board, toplevel, ids);
     let paths: Vec<Value> = forest.sources[..closure]
         .iter()

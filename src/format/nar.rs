@@ -296,9 +296,12 @@ pub fn padding_of(len: u64) -> usize {
     num::to_usize(len.wrapping_neg() % 8)
 }
 
+/// A node with its name.
+type Named = (Box<[u8]>, Node<()>);
+
 /// Reads an archive for its tree; contents are skipped.
 pub fn tree<R: BufRead>(reader: &mut Reader<R>) -> Result<Node<()>, Error> {
-    let mut open: Vec<Vec<(Box<[u8]>, Node<()>)>> = Vec::new();
+    let mut open: Vec<Vec<Named>> = Vec::new();
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut root = None;
     while let Some(event) = reader.next_event()? {

@@ -54,6 +54,9 @@ pub trait Sink {
     fn finish(self: Box<Self>) -> Result<(), SinkError>;
 }
 
+/// The most zeros that are moved between two looks at the progress, in bytes.
+const STEP: u64 = 16 << 20;
+
 /// A source failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -106,20 +109,27 @@ pub fn copy(
 ) -> Result<u64, CopyError> {
     let mut position = 0;
     while let Some(piece) = source.next()? {
-        position += match piece {
+        let mut left = match piece {
             Piece::Data(bytes) => {
                 sink.data(bytes)?;
-                crate::num::to_u64(bytes.len())
+                position += crate::num::to_u64(bytes.len());
+                0
             }
-            Piece::Zeros(len) => {
-                sink.zeros(len)?;
-                len
-            }
-            Piece::Skip(len) => {
-                sink.skip(len)?;
-                len
-            }
+            Piece::Zeros(len) | Piece::Skip(len) => len,
         };
+        // Gigabytes of zeros are moved in steps, so that they can be interrupted.
+        while left > 0 {
+            let step = left.min(STEP);
+            match piece {
+                Piece::Skip(_) => sink.skip(step)?,
+                _ => sink.zeros(step)?,
+            }
+            left -= step;
+            position += step;
+            if !progress.at(position) {
+                return Err(CopyError::Interrupted);
+            }
+        }
         if !progress.at(position) {
             return Err(CopyError::Interrupted);
         }

@@ -90,7 +90,7 @@ fn xz(
     builder
         .preset(level)
         .check(liblzma::stream::Check::Crc64)
-        .block_size(XZ_BLOCK.max(3 * dictionary(level)))
+        .block_size(XZ_BLOCK.max(dictionary(level)))
         .threads(threads.max(1));
     Ok(liblzma::write::XzEncoder::new_stream(out, builder.encoder()?))
 }

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_stream_of_several_is_read_and_recognised() {
-        let data: Vec<u8> = (0..100_000u32).map(|n| (n / 7 % 256) as u8).collect();
+        let data: Vec<u8> = (0..100_000u32).map(|n| (n / 7).to_le_bytes()[0]).collect();
         for compression in ALL {
             let one = pack(compression, &data);
             assert_eq!(Compression::sniff(&one), compression);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn truncation_damage_and_garbage_behind_are_errors() {
-        let data: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let data: Vec<u8> = (0..100_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
         for compression in ALL {
             let packed = pack(compression, &data);
             for cut in [1, 5, packed.len() / 2, packed.len() - 1] {

@@ -79,7 +79,7 @@ pub fn image_of<C: Copy>(
     for (index, extent) in layout.extents().iter().enumerate() {
         assert!(extent.offset >= last && extent.len > 0, "extents ascend: {last} {}", extent.offset);
         last = extent.offset + extent.len;
-        write_extent(layout, index, extent, &file, dirt.is_some(), content);
+        write_extent(layout, index, extent, (&file, dirt.is_some()), content);
     }
     assert!(last <= layout.len(), "the last extent ends at {last}, the layout at {}", layout.len());
 }
@@ -88,8 +88,7 @@ fn write_extent<C: Copy>(
     layout: &impl Layout<C>,
     index: usize,
     extent: &Extent<C>,
-    file: &File,
-    dirty: bool,
+    (file, dirty): (&File, bool),
     content: &dyn Fn(C, u64, u64) -> Vec<u8>,
 ) {
     let zeros = |from: u64, to: u64| {
@@ -118,6 +117,148 @@ fn write_extent<C: Copy>(
                 done += now;
             }
             zeros(extent.offset + len, extent.offset + extent.len);
+        }
+    }
+}
+
+/// The program under test.
+pub fn nixflash() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nixflash"));
+    command.env_remove("SOURCE_DATE_EPOCH").stdin(std::process::Stdio::null());
+    command
+}
+
+/// What a run of a program gave, as text.
+pub struct Run {
+    /// Exit status.
+    pub code: i32,
+    /// Standard output.
+    pub out: Vec<u8>,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Run {
+    let output = command.output().unwrap();
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        out: output.stdout,
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The SHA-256 of a file.
+pub fn sha256(path: &Path) -> String {
+    use sha2::Digest;
+    use std::io::Read;
+    let (mut file, mut hasher, mut buf) = (File::open(path).unwrap(), sha2::Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buf).unwrap() {
+            0 => return hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            len => hasher.update(&buf[..len]),
+        }
+    }
+}
+
+/// The demo closure in every form, made once for all tests by `tests/fixtures/make-demo`.
+pub struct Demo {
+    /// `root/` is a chroot store with database and registration; `cache-KIND/` are caches.
+    pub dir: tempfile::TempDir,
+    /// The toplevel.
+    pub top: String,
+}
+
+/// The demo closure; `None`, and a line that says so, where python3 or zstd is missing.
+pub fn demo() -> Option<&'static Demo> {
+    static DEMO: std::sync::OnceLock<Option<Demo>> = std::sync::OnceLock::new();
+    DEMO.get_or_init(|| {
+        let (python, _zstd) = (Tool::find("python3")?, Tool::find("zstd")?);
+        let dir = temp();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/make-demo");
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let mut top = python.passes(&[script, "--root", &at("root")]);
+        for kind in ["none", "xz", "zstd", "bzip2"] {
+            top = python.passes(&[script, "--cache", &at(&format!("cache-{kind}")), "--compression", kind]);
+        }
+        python.passes(&[script, "--root", &at("changed"), "--change", "quirks=x"]);
+        Some(Demo { top: top.trim().to_owned(), dir })
+    })
+    .as_ref()
+}
+
+impl Demo {
+    /// A path in the directory, as text.
+    pub fn at(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// A compose command for a board, from the store, to a file.
+    pub fn compose(&self, board: &str, store: &str, output: &Path) -> Command {
+        let mut command = nixflash();
+        command.args(["-q", "compose", board, "--system", &self.top, "--store", store, "-o"]).arg(output);
+        command
+    }
+}
+
+/// The partitions of an image by sfdisk: start and length in bytes.
+pub fn partitions(image: &Path) -> Option<Vec<(u64, u64)>> {
+    let text = Tool::find("sfdisk")?.passes(&["-J", image.to_str().unwrap()]);
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let list = table["partitiontable"]["partitions"].as_array().unwrap();
+    let sectors = |partition: &serde_json::Value, key: &str| partition[key].as_u64().unwrap() * 512;
+    Some(list.iter().map(|partition| (sectors(partition, "start"), sectors(partition, "size"))).collect())
+}
+
+/// Copies a partition out of an image, holes as holes.
+pub fn cut(image: &Path, (start, len): (u64, u64), to: &Path) {
+    let (from, out) = (File::open(image).unwrap(), File::create(to).unwrap());
+    out.set_len(len).unwrap();
+    let mut buf = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let now = (len - at).min(1 << 20) as usize;
+        from.read_exact_at(&mut buf[..now], start + at).unwrap();
+        if buf[..now].iter().any(|byte| *byte != 0) {
+            out.write_all_at(&buf[..now], at).unwrap();
+        }
+        at += now as u64;
+    }
+}
+
+/// Whether tests run as root, who may mount.
+pub fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip("not root, so nothing can be mounted");
+    }
+    root
+}
+
+/// A mounted image; unmounted when dropped.
+pub struct Mount {
+    /// Where.
+    pub dir: tempfile::TempDir,
+}
+
+impl Mount {
+    /// Mounts an ext4 image through a loop device.
+    pub fn new(image: &Path, options: &str) -> Option<Self> {
+        let dir = temp();
+        let output =
+            Tool::find("mount")?.run(&["-o", options, image.to_str().unwrap(), dir.path().to_str().unwrap()]);
+        if !output.status.success() {
+            skip(&format!("mount: {}", String::from_utf8_lossy(&output.stderr)));
+            return None;
+        }
+        Some(Self { dir })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if let Some(tool) = Tool::find("umount") {
+            tool.run(&[self.dir.path().to_str().unwrap()]);
         }
     }
 }

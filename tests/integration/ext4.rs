@@ -1,7 +1,6 @@
 //! e2fsck, debugfs and the kernel judge what the ext4 writer makes.
 
 use crate::common::{Tool, image_of, temp};
-use nixflash::extent::Layout;
 use nixflash::format::ext4::{self, Label, Options, Purpose, Size};
 use nixflash::tree::{Attrs, Directory, Kind, Node};
 use std::path::Path;
@@ -89,4 +88,212 @@ fn a_tree_with_every_kind_of_name_is_clean() {
 fn a_card_with_untouched_inode_tables_is_clean() {
     let card = Options { purpose: Purpose::Card, ..options(Size::Exact(3 << 30)) };
     check(&sample(), &card);
+}
+
+/// An image whose files are all zeros, so that it is written as a hole.
+fn sparse(tree: &Node<u64>, options: &Options) -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = temp();
+    let path = dir.path().join("sparse.img");
+    let plan = ext4::plan(tree, options).unwrap();
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(nixflash::extent::Layout::len(&plan)).unwrap();
+    let extents = nixflash::extent::Layout::extents(&plan);
+    for (index, extent) in extents.iter().enumerate() {
+        if extent.fill == nixflash::extent::Fill::Encoded {
+            let mut out = vec![0x55; extent.len as usize];
+            nixflash::extent::Layout::encode(&plan, index, &mut out);
+            std::os::unix::fs::FileExt::write_all_at(&file, &out, extent.offset).unwrap();
+        }
+    }
+    (dir, path)
+}
+
+#[test]
+fn sizes_around_every_group_boundary_are_clean() {
+    let tree = root(vec![(b"a", Node::store_file(false, 10_000, 1))]);
+    let group = 32_768u64 * 4096;
+    let mut seen = 0;
+    for groups in [0u64, 1, 2, 3, 9, 15, 16, 17, 31, 32, 33, 49, 64] {
+        for blocks in [-600i64, -60, -1, 0, 1, 30, 49, 50, 51, 180, 300, 700, 3000] {
+            let Some(bytes) = (groups * group).checked_add_signed(blocks * 4096) else { continue };
+            let card = if (groups + blocks.unsigned_abs()) % 2 == 0 { Purpose::Card } else { Purpose::Image };
+            let options = Options { purpose: card, ..options(Size::Exact(bytes)) };
+            match ext4::plan(&tree, &options) {
+                Ok(_) => {
+                    let (_dir, path) = sparse(&tree, &options);
+                    assert!(path.metadata().unwrap().len() <= bytes);
+                    fsck(&path);
+                    seen += 1;
+                }
+                Err(error) => assert!(
+                    bytes < 20 << 20 && matches!(error, ext4::Error::TooSmall { .. }),
+                    "{bytes}: {error}"
+                ),
+            }
+        }
+    }
+    assert!(seen >= 150, "only {seen} sizes");
+}
+
+#[test]
+fn sixty_thousand_long_names_make_a_tree_of_two_levels() {
+    let entries = (0..60_000u64)
+        .map(|n| (format!("{n:0>200}").into_bytes().into(), Node::store_file(false, 0, n)))
+        .collect();
+    check(&root(vec![(b"many", directory(entries))]), &options(SMALL));
+}
+
+#[test]
+fn files_in_many_pieces_have_trees_of_extents() {
+    // 70 GiB in one file: metadata cuts it at least once in 16 groups, extents end at 128 MiB; more than 340 pieces.
+    for (gib, deep) in [(5u64, false), (70, true)] {
+        let tree = root(vec![
+            (b"huge", Node::store_file(false, gib << 30, 0)),
+            (b"next", Node::store_file(false, 1, 0)),
+        ]);
+        let (_dir, path) = sparse(&tree, &options(SMALL));
+        fsck(&path);
+        let Some(debugfs) = Tool::find("debugfs") else { return };
+        let dump = debugfs.passes(&["-R", "dump_extents -l /huge", path.to_str().unwrap()]);
+        let pieces = dump.lines().filter(|line| line.contains(" - ")).count();
+        assert!(if deep { pieces > 340 } else { (5..340).contains(&pieces) }, "{pieces}: {dump}");
+    }
+}
+
+#[test]
+fn a_grown_file_system_keeps_its_resize_inode_and_has_no_meta_bg() {
+    let (Some(resize), Some(dumpe2fs)) = (Tool::find("resize2fs"), Tool::find("dumpe2fs")) else { return };
+    for size in [4u64 << 30, 64 << 30] {
+        let (_dir, path) = check(&sample(), &options(SMALL));
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(size).unwrap();
+        resize.passes(&["-f", path.to_str().unwrap()]);
+        fsck(&path);
+        let text = dumpe2fs.passes(&["-h", path.to_str().unwrap()]);
+        let features = text.lines().find(|line| line.starts_with("Filesystem features")).unwrap();
+        assert!(features.contains("resize_inode") && !features.contains("meta_bg"), "{features}");
+        assert!(text.contains(&format!("Block count:              {}", size / 4096)), "{text}");
+    }
+}
+
+#[test]
+fn features_are_those_that_every_reader_understands() {
+    let Some(dumpe2fs) = Tool::find("dumpe2fs") else { return };
+    let (_dir, path) = check(&sample(), &options(SMALL));
+    let text = dumpe2fs.passes(&["-h", path.to_str().unwrap()]);
+    let mut features: Vec<&str> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Filesystem features:"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    features.sort_unstable();
+    let expected = "dir_index dir_nlink ext_attr extent extra_isize filetype flex_bg has_journal huge_file large_file metadata_csum resize_inode sparse_super";
+    assert_eq!(features.join(" "), expected);
+    assert!(text.contains("Filesystem UUID:          30313233-3435-3637-3839-616263646566"));
+}
+
+#[test]
+fn what_was_promised_to_be_free_is_free() {
+    for (free_bytes, free_inodes) in [(0u64, 0u32), (1 << 20, 1), (64 << 20, 16_384), (3 << 30, 500_000)] {
+        let plan = ext4::plan(&sample(), &options(Size::Smallest { free_bytes, free_inodes })).unwrap();
+        let summary = plan.summary();
+        assert!(
+            summary.free_bytes() >= free_bytes && summary.free_inodes >= u64::from(free_inodes),
+            "{summary:?}"
+        );
+    }
+}
+
+#[test]
+fn names_and_targets_that_ext4_has_not_are_named() {
+    let long = vec![b'n'; 256];
+    for (name, node, expected) in [
+        (&long[..], Node::store_file(false, 0, 0), "more than 255 bytes"),
+        (b"a/b", Node::store_file(false, 0, 0), "a slash or a NUL"),
+        (b"..", Node::store_file(false, 0, 0), "is not a name"),
+        (b"lost+found", directory(vec![]), "made by the file system"),
+        (b"link", Node::store_symlink(vec![b't'; 4096]), "4096 bytes, expected 1 to 4095"),
+        (b"link", Node::store_symlink(vec![]), "0 bytes, expected"),
+        (b"file", Node::store_file(false, 17 << 40, 0), "more than ext4 can hold"),
+    ] {
+        let error = ext4::plan(&root(vec![(name, node)]), &options(SMALL)).err().unwrap();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let small = ext4::plan(&sample(), &options(Size::Exact(64 << 20))).err().unwrap();
+    assert!(
+        matches!(small, ext4::Error::TooSmall { needed, given } if needed > 300_000_000 && given == 64 << 20),
+        "{small}"
+    );
+}
+
+#[test]
+fn the_kernel_sees_the_tree_and_works_on_it() {
+    if !crate::common::is_root() {
+        return;
+    }
+    let (_dir, path) =
+        check(&sample(), &options(Size::Smallest { free_bytes: 160 << 20, free_inodes: 30_000 }));
+    {
+        let Some(mount) = crate::common::Mount::new(&path, "loop") else { return };
+        let at = mount.dir.path();
+        assert_eq!(std::fs::read_dir(at.join("many")).unwrap().count(), 3000);
+        for n in [0u64, 1, 77, 1234, 2999] {
+            assert_eq!(
+                std::fs::read(at.join(format!("many/entry-{n}"))).unwrap(),
+                bytes(n, 0, n % 9000),
+                "{n}"
+            );
+        }
+        assert_eq!(std::fs::read_link(at.join("links/link-4095")).unwrap().as_os_str().len(), 4095);
+        assert_eq!(std::fs::read_link(at.join("links/link-59")).unwrap().as_os_str().len(), 59);
+        let mut deep = at.join("deep");
+        let mut levels = 0;
+        while deep.join("d").is_dir() {
+            deep.push("d");
+            levels += 1;
+        }
+        assert_eq!(levels, 300);
+        for n in 0..20_000 {
+            std::fs::write(at.join(format!("many/new-{n}")), "x").unwrap();
+            if n % 7 == 0 && n < 3000 {
+                std::fs::remove_file(at.join(format!("many/entry-{n}"))).unwrap();
+            }
+        }
+    }
+    fsck(&path);
+}
+
+mod random {
+    use super::{SMALL, check, options, root};
+    use nixflash::tree::{Directory, Node};
+    use proptest::prelude::*;
+
+    fn node() -> impl Strategy<Value = Node<u64>> {
+        let leaf = prop_oneof![
+            (any::<bool>(), 0u64..40_000, any::<u64>()).prop_map(|(x, len, content)| Node::store_file(
+                x,
+                len,
+                content % 1000
+            )),
+            prop::collection::vec(1u8..=255, 1..90).prop_map(Node::store_symlink),
+        ];
+        leaf.prop_recursive(4, 120, 20, |inner| {
+            let name = prop::collection::vec(prop_oneof![1u8..=46, 48u8..=255], 1..255);
+            prop::collection::btree_map(name, inner, 0..20).prop_map(|entries| {
+                let entries = entries.into_iter().filter(|(name, _)| name != b"." && name != b"..");
+                Node::store_directory(
+                    Directory::from_entries(entries.map(|(name, node)| (name.into(), node)).collect())
+                        .unwrap(),
+                )
+            })
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn random_trees_are_clean(tree in node()) {
+            check(&root(vec![(b"top", tree)]), &options(SMALL));
+        }
+    }
 }

@@ -1,10 +1,16 @@
 //! What nixflash promises, judged by others: the tools of the field, the kernel, Nix, QEMU.
 #![expect(clippy::disallowed_methods, reason = "tests run the tools that judge, and look at the environment")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says so")]
+#![expect(clippy::cast_possible_truncation, reason = "lengths of test data fit")]
 
 mod architecture;
+mod cli;
 mod common;
+mod compose;
 mod ext4;
 mod ext4_read;
 mod fat;
+mod formats;
+mod hostile;
 mod inspect;
 mod partition_table;

@@ -421,7 +421,9 @@ fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
             // Each turn takes the metadata of the length before; both only grow, and less each time.
             loop {
                 let inodes = inodes_for(blocks, 8, u64::from(free_inodes));
-                blocks = Geometry::round_up(blocks.max(inodes.div_ceil(GROUP_BLOCKS) * 64), inodes)?;
+                // A group has at most as many inodes as its bitmap has bits.
+                let groups = inodes.div_ceil(GROUP_BLOCKS);
+                blocks = Geometry::round_up(blocks.max((groups - 1) * GROUP_BLOCKS + 1), inodes)?;
                 let geometry = match Geometry::new(blocks, inodes) {
                     Ok(geometry) => geometry,
                     Err(Error::TooSmall { .. }) => {

@@ -175,7 +175,7 @@ impl Shape {
     fn smallest_last(&self) -> u64 {
         let last = self.groups - 1;
         let backup = if has_backup(last) { self.backup_len() } else { 0 };
-        let tables = if last % FLEX == 0 { 2 + self.inodes_per_group / INODES_PER_BLOCK } else { 0 };
+        let tables = if last.is_multiple_of(FLEX) { 2 + self.inodes_per_group / INODES_PER_BLOCK } else { 0 };
         backup + tables + LAST_GROUP_SLACK
     }
 
