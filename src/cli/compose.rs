@@ -9,7 +9,7 @@ use crate::image::beside::{self, Hashed, HashedSink};
 use crate::image::file::{self, Overwrite, Pending, RawFile};
 use crate::image::pack::{self, Packing};
 use crate::image::raw::Raw;
-use crate::image::{self, CopyError, Progress, Sink, SourceError};
+use crate::image::{CopyError, Progress, Sink, SourceError};
 use crate::num::{parse_bytes, show_bytes};
 use crate::store::{self, Store};
 use std::io::{IsTerminal, Write};
@@ -114,10 +114,11 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
         print(&plan, true)?;
     }
     let (bytes, mapped) = (show_bytes(plan.summary.image_bytes), show_bytes(plan.summary.mapped_bytes));
-    voice.say(&format!(
-        "{}: {bytes}, {mapped} of it used; look at it with: nixflash inspect {0}",
-        target.display()
-    ));
+    let next = match target.to_str() {
+        Some("-") => String::new(),
+        _ => format!("; look at it with: nixflash inspect {}", target.display()),
+    };
+    voice.say(&format!("{}: {bytes}, {mapped} of it used{next}", target.display()));
     Ok(())
 }
 
@@ -314,7 +315,7 @@ impl Job<'_> {
             let (sink, hash) = HashedSink::new(Box::new(Raw::new(handle, &name)));
             (Box::new(sink), hash)
         } else {
-            let (out, hash) = Hashed::new(std::io::BufWriter::with_capacity(1 << 20, handle));
+            let (out, hash) = Hashed::new(handle);
             (self.pack(Box::new(out), &name)?, hash)
         };
         if self.options.bmap {
@@ -329,9 +330,8 @@ impl Job<'_> {
     }
 
     fn copy(&self, sink: Box<dyn Sink + '_>) -> Outcome {
-        let mut source = self.plan.source((self.threads / 2).max(1));
         let mut meter = self.voice.meter("compose", self.plan.summary.image_bytes, &self.stop);
-        let moved_bytes = image::copy(&mut *source, sink, &mut meter).map_err(|error| moved(&error))?;
+        let moved_bytes = self.plan.copy(sink, self.threads, &mut meter).map_err(|error| moved(&error))?;
         meter.finish(moved_bytes);
         Ok(())
     }

@@ -142,13 +142,14 @@ fn in_directory(
     forest: &mut Forest,
 ) -> Result<Option<Place>, Error> {
     let mut found = Vec::new();
-    let candidates = candidates(path)?;
-    for candidate in candidates {
+    let read = |source| Error::Read { path: path.display().to_string(), source };
+    let path = &path.canonicalize().map_err(read)?;
+    for candidate in candidates(path)? {
         let name = candidate.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // A package is known by its name where it has that of a store path: many have a u-boot.bin.
         let rank = match StorePath::from_base_name(&name) {
             Ok(store_path) => rank(package, store_path.name()),
-            Err(_) if candidate == path => Some(0),
+            Err(_) if candidate == *path => Some(0),
             Err(_) => rank(package, &name),
         };
         let Some(rank) = rank else { continue };
@@ -165,10 +166,9 @@ fn in_directory(
 
 fn candidates(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let read = |source| Error::Read { path: path.display().to_string(), source };
-    let path = path.canonicalize().map_err(read)?;
     let store = path.join("nix/store");
-    let parent = if store.is_dir() { store } else { path.clone() };
-    let mut candidates = vec![path];
+    let parent = if store.is_dir() { store } else { path.to_owned() };
+    let mut candidates = vec![path.to_owned()];
     for entry in std::fs::read_dir(&parent).map_err(read)? {
         let child = entry.map_err(read)?.path();
         if child.is_dir() {

@@ -21,8 +21,12 @@ pub const MAX_DEPTH: usize = 63;
 pub const MAX_NAME: u64 = 255;
 /// Bytes that a symlink's target may have.
 pub const MAX_TARGET: u64 = 4095;
+/// Files, directories and symlinks that a tree is read of: far more than any store path has, and a bound for the memory
+/// that a small compressed archive of nothing but names can take.
+const MAX_NODES: usize = 2_000_000;
 /// Bytes of the longest word of the format.
 const MAX_WORD: u64 = 32;
+const WORD_LEN: usize = 32;
 
 /// What comes next in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,8 +176,8 @@ impl<R: BufRead> Reader<R> {
     fn node(&mut self) -> Result<Event, Error> {
         self.expect("(")?;
         self.expect("type")?;
-        let kind = self.string(MAX_WORD, "the type of a node")?;
-        match &kind[..] {
+        let (kind, len) = self.word("the type of a node")?;
+        match &kind[..len] {
             b"regular" => self.regular(),
             b"symlink" => {
                 self.expect("target")?;
@@ -198,14 +202,14 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn regular(&mut self) -> Result<Event, Error> {
-        let mut word = self.string(MAX_WORD, "a word")?;
-        let executable = word == b"executable";
+        let (mut word, mut word_len) = self.word("a word")?;
+        let executable = word[..word_len] == *b"executable";
         if executable {
             self.expect("")?;
-            word = self.string(MAX_WORD, "a word")?;
+            (word, word_len) = self.word("a word")?;
         }
-        if word != b"contents" {
-            return Err(self.unexpected("contents", &word));
+        if word[..word_len] != *b"contents" {
+            return Err(self.unexpected("contents", &word[..word_len]));
         }
         let len = self.number()?;
         self.state = State::Contents(len, padding_of(len));
@@ -213,14 +217,15 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn entry(&mut self) -> Result<Event, Error> {
-        let word = self.string(MAX_WORD, "a word")?;
+        let (word, len) = self.word("a word")?;
+        let word = &word[..len];
         if word == b")" {
             self.open.pop();
             self.state = State::Complete;
             return Ok(Event::Leave);
         }
         if word != b"entry" {
-            return Err(self.unexpected("entry or )", &word));
+            return Err(self.unexpected("entry or )", word));
         }
         self.expect("(")?;
         self.expect("name")?;
@@ -251,8 +256,28 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn expect(&mut self, word: &str) -> Result<(), Error> {
-        let found = self.string(MAX_WORD, word)?;
-        if found == word.as_bytes() { Ok(()) } else { Err(self.unexpected(&format!("{word:?}"), &found)) }
+        let (bytes, len) = self.word(word)?;
+        if bytes[..len] == *word.as_bytes() {
+            Ok(())
+        } else {
+            Err(self.unexpected(&format!("{word:?}"), &bytes[..len]))
+        }
+    }
+
+    /// A word of the format, read without allocating: there are a dozen for each file.
+    fn word(&mut self, what: &str) -> Result<([u8; WORD_LEN], usize), Error> {
+        let len = self.number()?;
+        if len > MAX_WORD {
+            return Err(self.wrong(format!("{what} of {len} bytes, expected at most {MAX_WORD}")));
+        }
+        let mut bytes = [0; WORD_LEN];
+        let len = num::to_usize(len);
+        let padded = len.next_multiple_of(8);
+        self.exact(&mut bytes[..padded])?;
+        if bytes[len..padded].iter().any(|b| *b != 0) {
+            return Err(self.wrong("padding that is not zeros".to_owned()));
+        }
+        Ok((bytes, len))
     }
 
     fn exact(&mut self, out: &mut [u8]) -> Result<(), Error> {
@@ -304,7 +329,12 @@ pub fn tree<R: BufRead>(reader: &mut Reader<R>) -> Result<Node<()>, Error> {
     let mut open: Vec<Vec<Named>> = Vec::new();
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut root = None;
+    let mut nodes = 0;
     while let Some(event) = reader.next_event()? {
+        nodes += 1;
+        if nodes > 2 * MAX_NODES {
+            return Err(reader.wrong(format!("more than {MAX_NODES} files")));
+        }
         let node = match event {
             Event::Directory => {
                 open.push(Vec::new());

@@ -101,39 +101,67 @@ pub trait Progress {
     fn at(&mut self, position: u64) -> bool;
 }
 
-/// Moves all of a source into a sink and completes it.
-pub fn copy(
-    source: &mut dyn Source,
-    mut sink: Box<dyn Sink + '_>,
-    progress: &mut dyn Progress,
-) -> Result<u64, CopyError> {
-    let mut position = 0;
-    while let Some(piece) = source.next()? {
+/// Feeds a sink and tells the progress; gigabytes of zeros go in steps, so that they can be interrupted.
+pub struct Feeder<'a> {
+    sink: Box<dyn Sink + 'a>,
+    progress: &'a mut dyn Progress,
+    position: u64,
+}
+
+impl<'a> Feeder<'a> {
+    /// Begins at the first byte of an image.
+    pub fn new(sink: Box<dyn Sink + 'a>, progress: &'a mut dyn Progress) -> Self {
+        Self { sink, progress, position: 0 }
+    }
+
+    /// How many bytes were fed.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Feeds a piece.
+    pub fn feed(&mut self, piece: Piece<'_>) -> Result<(), CopyError> {
         let mut left = match piece {
             Piece::Data(bytes) => {
-                sink.data(bytes)?;
-                position += crate::num::to_u64(bytes.len());
-                0
+                self.sink.data(bytes)?;
+                return self.advance(crate::num::to_u64(bytes.len()));
             }
             Piece::Zeros(len) | Piece::Skip(len) => len,
         };
-        // Gigabytes of zeros are moved in steps, so that they can be interrupted.
         while left > 0 {
             let step = left.min(STEP);
             match piece {
-                Piece::Skip(_) => sink.skip(step)?,
-                _ => sink.zeros(step)?,
+                Piece::Skip(_) => self.sink.skip(step)?,
+                _ => self.sink.zeros(step)?,
             }
             left -= step;
-            position += step;
-            if !progress.at(position) {
-                return Err(CopyError::Interrupted);
-            }
+            self.advance(step)?;
         }
-        if !progress.at(position) {
-            return Err(CopyError::Interrupted);
-        }
+        Ok(())
     }
-    sink.finish()?;
-    Ok(position)
+
+    fn advance(&mut self, len: u64) -> Result<(), CopyError> {
+        self.position += len;
+        if self.progress.at(self.position) { Ok(()) } else { Err(CopyError::Interrupted) }
+    }
+
+    /// Completes the sink and gives the length of the image.
+    pub fn finish(self) -> Result<u64, CopyError> {
+        self.sink.finish()?;
+        Ok(self.position)
+    }
+}
+
+/// Moves all of a source into a sink and completes it.
+pub fn copy<'a>(
+    source: &mut dyn Source,
+    sink: Box<dyn Sink + 'a>,
+    progress: &'a mut dyn Progress,
+) -> Result<u64, CopyError> {
+    let mut feeder = Feeder::new(sink, progress);
+    while let Some(piece) = source.next()? {
+        feeder.feed(piece)?;
+    }
+    feeder.finish()
 }

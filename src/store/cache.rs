@@ -167,6 +167,10 @@ impl Store for Cache {
         Ok(None)
     }
 
+    fn is_packed(&self) -> bool {
+        true
+    }
+
     fn names(&self) -> Result<Vec<StorePath>, Error> {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(&self.root).map_err(|source| Error::io(&self.root, source))? {

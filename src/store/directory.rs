@@ -107,6 +107,10 @@ impl Store for Directory {
         listing(&self.place(path)).map(Some)
     }
 
+    fn is_packed(&self) -> bool {
+        false
+    }
+
     fn names(&self) -> Result<Vec<StorePath>, Error> {
         let mut paths = match &self.knowledge {
             Knowledge::Registration(known) => known.keys().cloned().collect(),
@@ -120,13 +124,18 @@ impl Store for Directory {
     }
 }
 
+/// A name, and whether it is that of a symlink, which the directory tells for free.
+type Name = (OsString, bool);
+
 /// The names in a directory, in the order of a NAR.
-fn names(path: &Path) -> Result<Vec<OsString>, Error> {
+fn names(path: &Path) -> Result<Vec<Name>, Error> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|source| Error::io(path, source))? {
-        names.push(entry.map_err(|source| Error::io(path, source))?.file_name());
+        let entry = entry.map_err(|source| Error::io(path, source))?;
+        let kind = entry.file_type().map_err(|source| Error::io(path, source))?;
+        names.push((entry.file_name(), kind.is_symlink()));
     }
-    names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    names.sort_unstable_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
     Ok(names)
 }
 
@@ -166,8 +175,10 @@ fn listing_at(path: &Path, depth: usize) -> Result<Node<()>, Error> {
         return Err(Error::File { path: path.display().to_string(), message });
     }
     let mut entries = Vec::new();
-    for name in names(path)? {
-        let node = listing_at(&path.join(&name), depth + 1)?;
+    for (name, is_symlink) in names(path)? {
+        let child = path.join(&name);
+        let node =
+            if is_symlink { Node::store_symlink(target(&child)?) } else { listing_at(&child, depth + 1)? };
         entries.push((name.into_vec().into_boxed_slice(), node));
     }
     // cannot fail: a directory has no name twice
@@ -200,7 +211,7 @@ pub struct DirectoryNar {
     framing: Vec<u8>,
     file: Option<OpenFile>,
     /// Directories that are open, and the names still to come, last first.
-    open: Vec<(PathBuf, Vec<OsString>)>,
+    open: Vec<(PathBuf, Vec<Name>)>,
     /// The node that begins next.
     begin: Option<PathBuf>,
 }
@@ -230,23 +241,30 @@ impl DirectoryNar {
             } else if self.open.is_empty() {
                 break;
             } else {
-                self.step();
+                self.step()?;
             }
         }
         Ok(())
     }
 
     /// The next entry of the innermost directory, or its end.
-    fn step(&mut self) {
-        let Some((path, names)) = self.open.last_mut() else { return };
-        if let Some(name) = names.pop() {
+    fn step(&mut self) -> Result<(), Error> {
+        let Some((path, names)) = self.open.last_mut() else { return Ok(()) };
+        if let Some((name, is_symlink)) = names.pop() {
             Framing::entry(&mut self.framing, name.as_bytes());
-            self.begin = Some(path.join(name));
+            let child = path.join(name);
+            if is_symlink {
+                Framing::symlink(&mut self.framing, &target(&child)?);
+                self.end_of_node();
+            } else {
+                self.begin = Some(child);
+            }
         } else {
             self.open.pop();
             Framing::close(&mut self.framing);
             self.end_of_node();
         }
+        Ok(())
     }
 
     fn end_of_node(&mut self) {

@@ -35,6 +35,9 @@ pub trait Store: Send + Sync {
     /// The tree of a path with the length of each file, where the store knows it without reading contents.
     fn listing(&self, path: &StorePath) -> Result<Option<Node<()>>, Error>;
 
+    /// Whether contents have to be decoded, which is worth more than one thread.
+    fn is_packed(&self) -> bool;
+
     /// Every path that the store has, in order.
     fn names(&self) -> Result<Vec<StorePath>, Error>;
 }

@@ -335,3 +335,95 @@ fn real_nix_takes_the_root_for_its_own() {
     let listed = run(generations.env("NIX_CONFIG", "build-users-group =").env("HOME", dir.path()));
     assert!(String::from_utf8_lossy(&listed.out).contains("1   1970-01-01"), "{}", listed.err);
 }
+
+#[test]
+fn a_database_with_a_log_is_read_by_who_may_only_read() {
+    let Some(demo) = demo() else { return };
+    let (Some(python), Some(setpriv)) = (Tool::find("python3"), Tool::find("setpriv")) else { return };
+    if !is_root() {
+        return;
+    }
+    let dir = temp();
+    let store = dir.path().join("store");
+    assert!(Command::new("cp").args(["-a", &demo.at("root")]).arg(&store).status().unwrap().success());
+    let program = dir.path().join("nixflash");
+    std::fs::copy(env!("CARGO_BIN_EXE_nixflash"), &program).unwrap();
+    let db = store.join("nix/var/nix/db/db.sqlite");
+    // As Nix leaves it: in WAL mode; the log and its index are there while a daemon runs, and gone after.
+    python.passes(&[
+        "-c",
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('pragma journal_mode=wal')",
+        db.to_str().unwrap(),
+    ]);
+    assert_eq!(std::fs::read(&db).unwrap()[18..20], [2, 2]);
+    assert!(Command::new("chmod").args(["-R", "go+rX,go-w"]).arg(dir.path()).status().unwrap().success());
+    let dry = || {
+        let arguments = [
+            "--reuid=65534",
+            "--clear-groups",
+            program.to_str().unwrap(),
+            "compose",
+            "rpi4",
+            "--system",
+            &demo.top,
+            "--store",
+        ];
+        setpriv.run(&[&arguments[..], &[store.to_str().unwrap(), "--dry-run"]].concat())
+    };
+    let done = dry();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("10 store paths"));
+    // A log that holds something cannot be left out: better no answer than an old one.
+    std::fs::write(db.with_file_name("db.sqlite-wal"), vec![0; 4096]).unwrap();
+    assert!(
+        Command::new("chmod").arg("644").arg(db.with_file_name("db.sqlite-wal")).status().unwrap().success()
+    );
+    let done = dry();
+    assert!(
+        !done.status.success() && String::from_utf8_lossy(&done.stderr).contains("db.sqlite"),
+        "{:?}",
+        done.status
+    );
+}
+
+#[test]
+fn firmware_is_found_in_a_package_named_by_a_relative_path() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let cache = dir.path().join("cache");
+    assert!(Command::new("cp").args(["-r", &demo.at("cache-none")]).arg(&cache).status().unwrap().success());
+    for entry in std::fs::read_dir(&cache).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if text
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains("-raspberrypifw-") || line.contains("-uboot-"))
+        {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let find = |part: &str| {
+        let mut entries =
+            std::fs::read_dir(demo.at("root/nix/store")).unwrap().map(|entry| entry.unwrap().path());
+        entries.find(|path| path.to_string_lossy().contains(part)).unwrap()
+    };
+    // A plain directory with the files in it, a store path, and the root of a store.
+    let plain = dir.path().join("fw");
+    let boot = find("-raspberrypifw-").join("share/raspberrypi/boot");
+    assert!(Command::new("cp").arg("-rL").arg(boot).arg(&plain).status().unwrap().success());
+    let uboot = find("-uboot-rpi_4_defconfig");
+    for firmware in [["fw", uboot.to_str().unwrap()], [&demo.at("root"), "fw"]] {
+        let path = dir.path().join("a.img");
+        let mut command = demo.compose("rpi4", cache.to_str().unwrap(), &path);
+        command
+            .args(["--force", "--firmware", firmware[0], "--firmware", firmware[1]])
+            .current_dir(dir.path());
+        let done = run(&mut command);
+        assert_eq!(done.code, 0, "{firmware:?}: {}", done.err);
+    }
+    let done = run(demo
+        .compose("rpi4", cache.to_str().unwrap(), &dir.path().join("b.img"))
+        .args(["--firmware", "/nowhere"]));
+    assert!(done.code == 1 && done.err.contains("cannot read /nowhere"), "{} {}", done.code, done.err);
+}
