@@ -13,13 +13,17 @@
 //! | 2 | [`store`], [`board`], [`device`] |
 //! | 3 | [`compose`], [`flash`], [`inspect`], [`verify`] |
 //! | 4 | [`cli`] |
+#![cfg_attr(test, expect(clippy::cast_possible_truncation, reason = "lengths of test data fit"))]
+
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit target");
 
 pub mod board;
 pub mod cli;
 pub mod compose;
+pub mod device;
 pub mod extent;
+pub mod flash;
 pub mod format;
 pub mod image;
 pub mod inspect;
@@ -27,3 +31,4 @@ pub mod num;
 pub mod store;
 pub mod stream;
 pub mod tree;
+pub mod verify;

@@ -7,6 +7,7 @@ mod architecture;
 mod cli;
 mod common;
 mod compose;
+mod device;
 mod ext4;
 mod ext4_read;
 mod fat;

@@ -156,12 +156,15 @@ fn gpt_header(gpt: &Gpt, places: &Places, [own, other, entries_at]: [u64; 3], en
     out
 }
 
+/// Where a protective entry ends. UEFI 5.2.3: all ones where CHS cannot say the last sector.
+pub(super) fn protective_end(last: u64) -> [u8; 3] {
+    if last / (HEADS * PER_TRACK) > LAST_CYLINDER { [0xff; 3] } else { chs(last) }
+}
+
 fn protective_mbr(last: u64, sector: SectorSize) -> Vec<u8> {
     let mut out = vec![0; num::to_usize(sector.bytes())];
     let covered = u32::try_from(last).unwrap_or(u32::MAX);
-    // UEFI 5.2.3: all ones where CHS cannot say the last sector.
-    let end = if last / (HEADS * PER_TRACK) > LAST_CYLINDER { [0xff; 3] } else { chs(last) };
-    let entry = raw_entry(0, PROTECTIVE, [CHS_FIRST, end], [1, covered]);
+    let entry = raw_entry(0, PROTECTIVE, [CHS_FIRST, protective_end(last)], [1, covered]);
     out[MBR_ENTRIES..MBR_ENTRIES + 16].copy_from_slice(&entry);
     out[510..512].copy_from_slice(&[0x55, 0xaa]);
     out

@@ -18,10 +18,12 @@ mod gpt;
 mod mbr;
 mod problem;
 mod read;
+mod relocate;
 
 pub use encode::encode;
 pub use problem::{GptCopy, HeaderFault, Problem};
 pub use read::{ReadError, Reading, read, read_with};
+pub use relocate::{Relocated, relocate};
 
 use uuid::Uuid;
 

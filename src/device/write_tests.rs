@@ -1,0 +1,425 @@
+use super::super::block::{BLOCK, Cutter};
+use super::super::buffer::Pool;
+use super::super::testing::{Beyond, Call, Fault as Wrong, MemoryDisk};
+use super::*;
+use crate::format::partition_table::{Gpt, GptPartition, Mbr, MbrPartition, Table, encode, read};
+use crate::image::Sink;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use uuid::Uuid;
+
+const MIB: usize = 1 << 20;
+
+/// An image of three kinds of ranges.
+struct Image {
+    bytes: Vec<u8>,
+    holes: Vec<Range<usize>>,
+    zeros: Vec<Range<usize>>,
+}
+
+impl Image {
+    /// Content everywhere but in a hole and a run of zeros; no table.
+    fn plain(len: usize) -> Self {
+        let mut bytes: Vec<u8> = (0..len).map(|n| (n / 3 % 251 + 1) as u8).collect();
+        let cut = |from: usize, to: usize| from.min(len)..to.min(len);
+        let (holes, zeros) = (vec![cut(3 * MIB, 3 * MIB + MIB / 2)], vec![cut(5 * MIB, 5 * MIB + 300_000)]);
+        for range in holes.iter().chain(&zeros) {
+            bytes[range.clone()].fill(0);
+        }
+        Self { bytes, holes, zeros }
+    }
+
+    fn with(mut self, table: &Table) -> Self {
+        for (offset, bytes) in encode(table, self.bytes.len() as u64, SectorSize::S512).unwrap() {
+            self.bytes[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+        }
+        self
+    }
+
+    fn gpt(len: usize) -> Self {
+        let partition = GptPartition {
+            number: 1,
+            start: 2048,
+            sectors: len as u64 / 512 - 4096,
+            type_guid: Uuid::from_u128(1),
+            unique_guid: Uuid::from_u128(2),
+            name: "root".into(),
+            attributes: 0,
+        };
+        Self::plain(len).with(&Table::Gpt(Gpt { disk_guid: Uuid::from_u128(3), partitions: vec![partition] }))
+    }
+
+    fn mbr(len: usize) -> Self {
+        let partition = MbrPartition { number: 1, start: 2048, sectors: 4096, kind: 0x83, active: false };
+        Self::plain(len).with(&Table::Mbr(Mbr { disk_id: 1, partitions: vec![partition] }))
+    }
+
+    fn parts(&self) -> (Vec<Part>, u64) {
+        let pool = Pool::new(16, BLOCK);
+        let mut parts = Vec::new();
+        let mut emit = |part| {
+            parts.push(part);
+            true
+        };
+        let stop = || true;
+        let mut cutter = Box::new(Cutter::new(&pool, &stop, &mut emit));
+        let mut marks: Vec<usize> = vec![0, self.bytes.len()];
+        marks.extend(self.holes.iter().chain(&self.zeros).flat_map(|range| [range.start, range.end]));
+        marks.sort_unstable();
+        for pair in marks.windows(2).filter(|pair| pair[0] < pair[1]) {
+            let (from, to) = (pair[0], pair[1]);
+            let len = (to - from) as u64;
+            if self.holes.iter().any(|range| range.contains(&from)) {
+                cutter.skip(len).unwrap();
+            } else if self.zeros.iter().any(|range| range.contains(&from)) {
+                cutter.zeros(len).unwrap();
+            } else {
+                cutter.data(&self.bytes[from..to]).unwrap();
+            }
+        }
+        cutter.finish().unwrap();
+        (parts, self.bytes.len() as u64)
+    }
+
+    /// Whether a disk holds the image, holes aside and up to `len`.
+    fn is_on(&self, disk: &[u8], len: usize) -> bool {
+        let len = len.min(self.bytes.len());
+        let mut found = disk[..len].to_vec();
+        for hole in &self.holes {
+            found[hole.start.min(len)..hole.end.min(len)].fill(0);
+        }
+        found == self.bytes[..len]
+    }
+}
+
+struct Setup {
+    check: Check,
+    rewrite: Rewrite,
+    interrupted: AtomicBool,
+    meter: Meter,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let interrupted = AtomicBool::new(false);
+        Self { check: Check::Verify, rewrite: Rewrite::All, interrupted, meter: Meter::default() }
+    }
+}
+
+impl Setup {
+    fn write(&self, disk: &MemoryDisk, image: &Image) -> Result<Report, Error> {
+        let options = Options {
+            check: self.check,
+            rewrite: self.rewrite,
+            sector: SectorSize::S512,
+            interrupted: &self.interrupted,
+            meter: &self.meter,
+        };
+        let (parts, len) = image.parts();
+        let mut writing = begin(disk, options)?;
+        for part in &parts {
+            writing = writing.part(part)?;
+        }
+        writing.flush(len)?.verify()?.finish()
+    }
+}
+
+fn write(disk: &MemoryDisk, image: &Image) -> Result<Report, Error> {
+    Setup::default().write(disk, image)
+}
+
+/// Whether a kernel could take something on a disk for a table.
+fn has_table(disk: &[u8]) -> bool {
+    let is_gpt = |at: usize| disk.get(at..at + 8) == Some(b"EFI PART");
+    disk[510..512] == [0x55, 0xaa] || [512, 4096, disk.len() - 512, disk.len() - 4096].into_iter().any(is_gpt)
+}
+
+#[test]
+fn an_image_of_any_length_is_on_the_card_and_nothing_beyond_its_last_page() {
+    let card = 9 * MIB + 512;
+    for len in [512, 513, 4096, MIB - 1, MIB, MIB + 1, 5 * MIB + 51, 6 * MIB + 4097, 8 * MIB, card - 1, card]
+    {
+        let image = Image::plain(len);
+        let disk = MemoryDisk::new(card);
+        let report = write(&disk, &image).unwrap();
+        let bytes = disk.bytes();
+        assert!(image.is_on(&bytes, len), "{len}");
+        assert_eq!((report.verification, report.image_len), (Verification::Medium, len as u64));
+        let end = len.max(MIB).next_multiple_of(4096);
+        let tail = (card - MIB) / 4096 * 4096;
+        // Between the image and the last MiB only probed pages changed.
+        let probed = |at: usize| (at / 4096 * 4096).is_power_of_two();
+        assert!((end..tail).all(|at| bytes[at] == 0xaa || probed(at)), "{len}");
+        assert!(bytes[len.max(tail)..].iter().all(|byte| *byte == 0), "{len}: the end is cleared");
+    }
+}
+
+#[test]
+fn holes_are_not_written_and_zeros_are() {
+    let image = Image::plain(8 * MIB);
+    let disk = MemoryDisk::new(10 * MIB);
+    let report = write(&disk, &image).unwrap();
+    let bytes = disk.bytes();
+    assert!(bytes[3 * MIB..3 * MIB + MIB / 2].iter().all(|byte| *byte == 0xaa));
+    assert!(bytes[5 * MIB..5 * MIB + 300_000].iter().all(|byte| *byte == 0));
+    // The first and the last MiB twice, four probes, the rest once.
+    let rest = 7 * MIB - MIB / 2;
+    assert_eq!(report.written as usize, 4 * MIB + 4 * 4096 + rest);
+    assert_eq!(report.verified as usize, rest);
+}
+
+#[test]
+fn no_prefix_of_the_writes_leaves_a_table_before_all_is_verified() {
+    for image in [Image::gpt(6 * MIB), Image::mbr(6 * MIB), Image::gpt(8 * MIB)] {
+        let card = 8 * MIB;
+        // A card with a table of its own, and backups of others.
+        let before = Image::gpt(card).bytes;
+        assert!(has_table(&before));
+        let disk = MemoryDisk::of(before.clone());
+        write(&disk, &image).unwrap();
+        let mut replay = before;
+        let calls = disk.calls();
+        let count = |is: fn(&Call) -> bool| calls.iter().filter(|call| is(call)).count();
+        let writes = count(|call| matches!(call, Call::Write(..)));
+        let last_read_of_data = calls
+            .iter()
+            .rposition(|call| matches!(call, Call::Read(at, _) if *at >= 2 << 20 && *at < 5 << 20));
+        let (mut number, mut was_wiped, mut had_table) = (0, false, false);
+        for (position, call) in calls.iter().enumerate() {
+            let Call::Write(offset, bytes) = call else { continue };
+            let at = *offset as usize;
+            replay[at..at + bytes.len()].copy_from_slice(bytes);
+            number += 1;
+            // The first two wipe the old table; then there is none until the data have been read.
+            was_wiped |= number == 2;
+            let is_late = Some(position) > last_read_of_data;
+            assert!(!was_wiped || !has_table(&replay) || is_late, "write {number} of {writes}");
+            had_table |= was_wiped && has_table(&replay);
+            if had_table {
+                // From the first sign of a table on, all of the image but head and tail is there.
+                assert!(replay[MIB..5 * MIB] == disk.bytes()[MIB..5 * MIB]);
+            }
+            let is_first_page = at == 0 && bytes.len() == 4096;
+            assert_eq!(is_first_page, number == writes, "the first page comes last");
+        }
+        assert!(had_table && replay == disk.bytes());
+        assert_eq!(calls.last(), Some(&Call::Read(0, 4096)), "the first page is read back");
+    }
+}
+
+#[test]
+fn every_fault_at_every_call_is_reported_and_leaves_no_table() {
+    let image = Image::gpt(2 * MIB + 65536);
+    let card = 3 * MIB + 65536;
+    let before = Image::gpt(card).bytes;
+    let setup = || MemoryDisk::of(before.clone());
+    let clean = setup();
+    write(&clean, &image).unwrap();
+    let (calls, count, expected) = (clean.calls(), clean.count(), clean.bytes());
+    let codes = [5, 28, 19, 110];
+    for call in 1..=count {
+        let is_write = matches!(calls[call - 1], Call::Write(..));
+        let is_sync = calls[call - 1] == Call::Sync;
+        let mut faults: Vec<_> = codes.into_iter().map(Wrong::Raw).collect();
+        if !is_sync {
+            faults.push(Wrong::Flipped);
+        }
+        faults.extend(is_write.then_some(Wrong::Dropped));
+        for fault in faults {
+            for stays in [false, true] {
+                if stays && fault == Wrong::Flipped {
+                    // Flipped on the way there and flipped on the way back: nobody can tell.
+                    continue;
+                }
+                let disk = setup();
+                let disk = if stays { disk.fault_from(call, fault) } else { disk.fault_once(call, fault) };
+                let result = write(&disk, &image);
+                let bytes = disk.bytes();
+                let what = format!(
+                    "call {call} of {count}, {:?}, {fault:?}, stays: {stays}",
+                    kind(&calls[call - 1])
+                );
+                match result {
+                    // A flipped bit of the first look at the card, or a probe that was never read, harms nothing.
+                    Ok(report) => {
+                        assert!(!is_write && !is_sync && !stays && call < 10, "{what}: {report:?}");
+                        assert!(bytes[..image.bytes.len()] == expected[..image.bytes.len()], "{what}");
+                    }
+                    Err(error) => match error.left {
+                        Left::Unbootable => assert!(!has_table(&bytes), "{what}: {error}"),
+                        Left::Untouched => assert!(bytes == before, "{what}: {error}"),
+                        Left::Unknown => assert!(stays || call < 20, "{what}: {error}"),
+                        left => panic!("{what}: {left:?}"),
+                    },
+                }
+            }
+        }
+    }
+}
+
+fn kind(call: &Call) -> (&'static str, u64) {
+    match call {
+        Call::Read(at, _) => ("read", *at),
+        Call::Write(at, _) => ("write", *at),
+        Call::Sync => ("sync", 0),
+    }
+}
+
+#[test]
+fn interrupted_and_short_calls_at_any_place_do_no_harm() {
+    let image = Image::gpt(3 * MIB);
+    let clean = MemoryDisk::new(5 * MIB);
+    write(&clean, &image).unwrap();
+    for call in 1..=clean.count() {
+        for fault in [Wrong::Raw(4), Wrong::Short(512), Wrong::Short(5000)] {
+            if clean.calls().get(call - 1) == Some(&Call::Sync) {
+                continue;
+            }
+            let disk = MemoryDisk::new(5 * MIB).fault_once(call, fault);
+            write(&disk, &image).unwrap_or_else(|error| panic!("call {call}, {fault:?}: {error}"));
+            assert!(disk.bytes() == clean.bytes(), "call {call}, {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_card_that_has_less_than_it_says_is_found_out() {
+    let image = Image::plain(6 * MIB);
+    for beyond in [Beyond::Wrap, Beyond::Drop] {
+        // Powers of two, and what no probe of powers of two can see.
+        for real in [4 * MIB, 8 * MIB, 5 * MIB, 7 * MIB + 4096, 9 * MIB + 512 * 77, 15 * MIB] {
+            let disk = MemoryDisk::new(16 * MIB).fake(real as u64, beyond);
+            let error = match write(&disk, &image) {
+                Err(error) => error,
+                Ok(report) => {
+                    // Only where the end of the card is another place of it that holds nothing.
+                    assert!(beyond == Beyond::Wrap && real > 6 * MIB, "{beyond:?} {real}: {report:?}");
+                    assert!(image.is_on(&disk.bytes(), 6 * MIB), "{beyond:?} {real}");
+                    continue;
+                }
+            };
+            assert!(
+                matches!(error.fault, Fault::Counterfeit { .. } | Fault::Differs(_)),
+                "{beyond:?} {real}: {error}"
+            );
+            assert!(!has_table(&disk.bytes()[..real.max(8192)]), "{beyond:?} {real}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_that_changes_after_the_write_is_named_and_the_card_is_wiped() {
+    let image = Image::gpt(8 * MIB);
+    for at in [MIB, 2 * MIB + 77, 4 * MIB, 5 * MIB + 12345, 7 * MIB - 1] {
+        let disk = MemoryDisk::of(vec![0; 9 * MIB]);
+        let setup = Setup::default();
+        let options = Options {
+            check: Check::Verify,
+            rewrite: Rewrite::All,
+            sector: SectorSize::S512,
+            interrupted: &setup.interrupted,
+            meter: &setup.meter,
+        };
+        let (parts, len) = image.parts();
+        let mut writing = begin(&disk, options).unwrap();
+        for part in &parts {
+            writing = writing.part(part).unwrap();
+        }
+        let flushed = writing.flush(len).unwrap();
+        disk.change(|bytes| bytes[at] ^= 8);
+        let Err(error) = flushed.verify() else { panic!("{at} was not found") };
+        let Fault::Differs(found) = &error.fault else { panic!("{error}") };
+        let bad = found.ranges[0];
+        assert!(bad.offset <= at as u64 && (at as u64) < bad.offset + bad.len && bad.len <= 65536);
+        assert_eq!((found.count, error.left), (1, Left::Unbootable));
+        assert!(!has_table(&disk.bytes()));
+    }
+}
+
+#[test]
+fn a_gpt_gets_its_backup_at_the_real_end() {
+    let image = Image::gpt(4 * MIB);
+    for card in [4 * MIB + 512, 5 * MIB, 6 * MIB + 512 * 3, 9 * MIB + 512] {
+        let disk = MemoryDisk::new(card);
+        let report = write(&disk, &image).unwrap();
+        let bytes = disk.bytes();
+        assert!(report.backup_moved);
+        let reading = read(&&bytes[..]).unwrap();
+        assert_eq!(reading.problems, Vec::<crate::format::partition_table::Problem>::new(), "{card}");
+        assert_eq!(bytes[card - 512..card - 504], *b"EFI PART");
+        let magics = bytes.windows(8).filter(|window| *window == b"EFI PART").count();
+        assert_eq!(magics, 2, "{card}: the old backup is cleared");
+        assert!(image.is_on(&bytes[..], 4 * MIB - 33 * 512) || bytes[512..1024] != image.bytes[512..1024]);
+    }
+    let disk = MemoryDisk::new(4 * MIB);
+    assert!(!write(&disk, &image).unwrap().backup_moved);
+    assert!(image.is_on(&disk.bytes(), 4 * MIB));
+}
+
+#[test]
+fn a_second_run_that_writes_only_changes_writes_none() {
+    let image = Image::gpt(8 * MIB);
+    let disk = MemoryDisk::new(8 * MIB);
+    let first = write(&disk, &image).unwrap();
+    let expected = disk.bytes();
+    let setup = Setup { rewrite: Rewrite::Changed, ..Setup::default() };
+    let second = setup.write(&disk, &image).unwrap();
+    assert!(disk.bytes() == expected);
+    // The first and the last MiB are written twice, the rest not at all.
+    assert_eq!((second.written as usize, second.kept as usize), (4 * MIB, 6 * MIB - MIB / 2));
+    assert_eq!(second.verified, first.verified);
+    disk.change(|bytes| bytes[5 * MIB + 299_999] = 1);
+    disk.change(|bytes| bytes[6 * MIB] ^= 1);
+    let setup = Setup { rewrite: Rewrite::Changed, ..Setup::default() };
+    let third = setup.write(&disk, &image).unwrap();
+    assert!(image.is_on(&disk.bytes(), 8 * MIB));
+    assert!(third.written <= second.written + 3 * 65536, "{third:?}");
+}
+
+#[test]
+fn an_interrupt_leaves_no_table() {
+    let disk = MemoryDisk::of(Image::gpt(8 * MIB).bytes);
+    let setup = Setup::default();
+    setup.interrupted.store(true, Ordering::Relaxed);
+    let error = setup.write(&disk, &Image::gpt(8 * MIB)).unwrap_err();
+    assert!(matches!(error.fault, Fault::Interrupted));
+    assert_eq!(error.left, Left::Unbootable);
+    assert!(!has_table(&disk.bytes()));
+}
+
+#[test]
+fn an_image_longer_than_the_card_never_wraps() {
+    for len in [5 * MIB + 1, 5 * MIB + 512, 6 * MIB, 12 * MIB] {
+        let disk = MemoryDisk::new(5 * MIB);
+        let error = write(&disk, &Image::plain(len)).unwrap_err();
+        assert!(matches!(error.fault, Fault::TooLong { len } if len == 5 << 20), "{len}: {error}");
+        assert!(!has_table(&disk.bytes()));
+    }
+}
+
+#[test]
+fn what_comes_out_of_a_cache_is_not_called_verified() {
+    let disk = MemoryDisk::new(5 * MIB).cached();
+    assert_eq!(write(&disk, &Image::plain(3 * MIB)).unwrap().verification, Verification::Cached);
+    let setup = Setup { check: Check::Skip, ..Setup::default() };
+    let disk = MemoryDisk::new(5 * MIB);
+    let report = setup.write(&disk, &Image::plain(3 * MIB)).unwrap();
+    assert_eq!((report.verification, report.verified), (Verification::Skipped, 0));
+}
+
+#[test]
+fn an_error_says_what_where_and_what_is_left() {
+    let image = Image::plain(3 * MIB);
+    let clean = MemoryDisk::new(5 * MIB);
+    write(&clean, &image).unwrap();
+    for (offset, len, left) in [
+        (0, MIB, "its partition table could not be wiped: do not trust it"),
+        (MIB, 2 * MIB, "it has no partition table now and does not boot"),
+    ] {
+        let is_it = |call: &Call| matches!(call, Call::Write(at, bytes) if (*at as usize, bytes.len()) == (offset, len));
+        let call = clean.calls().iter().position(is_it).unwrap() + 1;
+        let disk = MemoryDisk::new(5 * MIB).fault_from(call, Wrong::Raw(5));
+        let error = write(&disk, &image).unwrap_err().to_string();
+        assert_eq!(error, format!("memory: cannot write {len} bytes at byte {offset}; {left}"));
+    }
+}
