@@ -12,6 +12,7 @@
 use super::{Contents, Error, Ext4, Inode, Kind, le16, le32};
 use crate::format::ext4::checksum;
 use crate::stream::ReadAt;
+use std::ops::Range;
 
 /// The longest directory that is read, in bytes: a store of a million paths.
 const MAX_DIRECTORY: u64 = 128 << 20;
@@ -66,17 +67,6 @@ impl<R: ReadAt> Ext4<R> {
             done: false,
         })
     }
-
-    /// The inode of a name in a directory.
-    pub(super) fn find(&self, directory: &Inode, name: &[u8]) -> Result<Option<u32>, Error> {
-        for entry in self.read_dir(directory)? {
-            let entry = entry?;
-            if entry.name == name {
-                return Ok(Some(entry.inode));
-            }
-        }
-        Ok(None)
-    }
 }
 
 impl<R: ReadAt> Iterator for Entries<'_, R> {
@@ -88,7 +78,7 @@ impl<R: ReadAt> Iterator for Entries<'_, R> {
         }
         let next = self.advance().transpose();
         self.done = !matches!(next, Some(Ok(_)));
-        next
+        Some(next?.map(|(name, inode)| Entry { name: self.block[name].to_vec(), inode }))
     }
 }
 
@@ -98,7 +88,18 @@ impl<R: ReadAt> Entries<'_, R> {
         Error::Damaged(format!("block {block} of the directory in inode {} {what}", self.number))
     }
 
-    fn advance(&mut self) -> Result<Option<Entry>, Error> {
+    /// The inode of a name that is still to come.
+    pub(super) fn find(&mut self, wanted: &[u8]) -> Result<Option<u32>, Error> {
+        while let Some((name, inode)) = self.advance()? {
+            if self.block[name] == *wanted {
+                return Ok(Some(inode));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where in the block the next name is, and its inode.
+    fn advance(&mut self) -> Result<Option<(Range<usize>, u32)>, Error> {
         loop {
             if self.at == self.block.len() {
                 let Some(block) = self.contents.next_block()? else { return Ok(None) };
@@ -116,7 +117,7 @@ impl<R: ReadAt> Entries<'_, R> {
     }
 
     /// The entry at the current place, which moves on; `None` for one that is not used.
-    fn entry(&mut self) -> Result<Option<Entry>, Error> {
+    fn entry(&mut self) -> Result<Option<(Range<usize>, u32)>, Error> {
         let (at, left) = (self.at, self.block.len() - self.at);
         if left < 8 {
             return Err(self.damaged(&format!("has {left} bytes left at its end")));
@@ -135,14 +136,15 @@ impl<R: ReadAt> Entries<'_, R> {
                 self.damaged(&format!("has a name of {name_len} bytes in an entry of {record} at byte {at}"))
             );
         }
-        let name = &self.block[at + 8..at + 8 + name_len];
+        let range = at + 8..at + 8 + name_len;
+        let name = &self.block[range.clone()];
         if name == b"." || name == b".." {
             return Ok(None);
         }
         if name.contains(&b'/') || name.contains(&0) {
             return Err(self.damaged(&format!("has a name with a slash or a NUL at byte {at}")));
         }
-        Ok(Some(Entry { name: name.to_vec(), inode }))
+        Ok(Some((range, inode)))
     }
 
     fn check_sum(&self) -> Result<(), Error> {

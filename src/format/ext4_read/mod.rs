@@ -24,6 +24,7 @@ pub use walk::{Found, Walk};
 
 use crate::num;
 use crate::stream::ReadAt;
+use std::cell::Cell;
 use std::io;
 
 /// The root's inode.
@@ -64,9 +65,12 @@ pub enum Error {
     /// There is nothing at a path.
     #[error("{0} does not exist")]
     NotFound(String),
-    /// A path leads over too many symlinks, or through too large directories.
-    #[error("{0} leads too far: more than {max} symlinks, or too large directories", max = path::MAX_SYMLINKS)]
+    /// A path leads over too many symlinks.
+    #[error("{0} leads too far: over more than {max} symlinks", max = path::MAX_SYMLINKS)]
     TooFar(String),
+    /// So much was read to find paths that no more are looked for.
+    #[error("{0} is not looked for: {max} bytes of directories were read already", max = path::MAX_SEARCHED)]
+    Exhausted(String),
     /// There is something else at a path.
     #[error("{path} is no {expected}")]
     Kind {
@@ -92,6 +96,9 @@ pub struct Ext4<R> {
     device: R,
     /// Its superblock.
     pub superblock: Superblock,
+    /// Bytes that were read, and how many of them to find paths.
+    read: Cell<u64>,
+    searched: Cell<u64>,
 }
 
 /// Reads a little-endian number of 16 bits.
@@ -108,7 +115,7 @@ impl<R: ReadAt> Ext4<R> {
     /// Reads and checks the superblock.
     pub fn open(device: R) -> Result<Self, Error> {
         let superblock = Superblock::read(&device)?;
-        Ok(Self { device, superblock })
+        Ok(Self { device, superblock, read: Cell::new(0), searched: Cell::new(0) })
     }
 
     /// The root directory.
@@ -177,6 +184,7 @@ impl<R: ReadAt> Ext4<R> {
                 "something is said to be at byte {offset}, the file system ends at {limit}"
             )));
         }
+        self.read.set(self.read.get().saturating_add(num::to_u64(out.len())));
         self.device.read_exact_at(out, offset).map_err(|source| Error::Io { offset, source })
     }
 }

@@ -5,8 +5,9 @@ use crate::stream::ReadAt;
 
 /// How many symlinks a path may lead over, as in Linux.
 pub(super) const MAX_SYMLINKS: u32 = 40;
-/// How many bytes of directories are read for one path: bounds what a hostile file system makes a reader do.
-const MAX_SCANNED: u64 = 1 << 30;
+/// How many bytes are read to find paths, all together: a thousand paths in a store of 40,000, or some seconds of work
+/// for a hostile file system.
+pub(super) const MAX_SEARCHED: u64 = 4 << 30;
 
 impl<R: ReadAt> Ext4<R> {
     /// The inode at an absolute path; symlinks are followed, the last one too.
@@ -15,7 +16,7 @@ impl<R: ReadAt> Ext4<R> {
         let mut rest = components(path);
         let mut above = Vec::new();
         let mut here = self.root()?;
-        let (mut links, mut scanned) = (0, 0u64);
+        let mut links = 0;
         while let Some(name) = rest.pop() {
             if here.kind != Kind::Directory {
                 return Err(Error::Kind {
@@ -27,11 +28,7 @@ impl<R: ReadAt> Ext4<R> {
                 here = above.pop().unwrap_or(here);
                 continue;
             }
-            scanned = scanned.saturating_add(here.size);
-            if scanned > MAX_SCANNED {
-                return Err(Error::TooFar(shown()));
-            }
-            let number = self.find(&here, &name)?.ok_or_else(|| Error::NotFound(shown()))?;
+            let number = self.search(&here, &name, &shown)?.ok_or_else(|| Error::NotFound(shown()))?;
             let inode = self.inode(number)?;
             if inode.kind != Kind::Symlink {
                 above.push(std::mem::replace(&mut here, inode));
@@ -64,10 +61,32 @@ impl<R: ReadAt> Ext4<R> {
                     expected: "directory",
                 });
             }
-            let number = self.find(&inode, &name)?.ok_or_else(|| Error::NotFound(shown()))?;
+            let number = self.search(&inode, &name, &shown)?.ok_or_else(|| Error::NotFound(shown()))?;
             inode = self.inode(number)?;
         }
         Ok(inode)
+    }
+
+    /// Whether paths are looked for no more.
+    #[must_use]
+    pub const fn is_exhausted(&self) -> bool {
+        self.searched.get() > MAX_SEARCHED
+    }
+
+    /// The inode of a name in a directory, for a path that messages show.
+    fn search(
+        &self,
+        directory: &Inode,
+        name: &[u8],
+        shown: &impl Fn() -> String,
+    ) -> Result<Option<u32>, Error> {
+        if self.is_exhausted() {
+            return Err(Error::Exhausted(shown()));
+        }
+        let before = self.read.get();
+        let found = self.read_dir(directory).and_then(|mut entries| entries.find(name));
+        self.searched.set(self.searched.get().saturating_add(self.read.get() - before));
+        found
     }
 }
 
