@@ -63,7 +63,7 @@ impl Document {
 
 /// Parses a document; keys that are not known are kept.
 pub fn parse(json: &[u8]) -> Result<Document, serde_json::Error> {
-    serde_json::from_slice(json)
+    super::json::parse(json)
 }
 
 /// What a toplevel without `boot.json` says of itself: one built before NixOS 22.11, or with bootspec switched off.

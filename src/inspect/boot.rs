@@ -4,18 +4,23 @@ use super::volume::{Fault, Volume, join};
 use super::{BootEntry, Loader};
 use crate::format::{extlinux, systemd_boot};
 
-/// The longest text that is read, in bytes.
-const MAX_TEXT: u64 = 1 << 20;
-/// The most entries that are listed of one boot loader.
-const MAX_ENTRIES: usize = 200;
+/// The longest `extlinux.conf`, in bytes, which holds all its entries.
+const MAX_EXTLINUX: u64 = 1 << 20;
+/// The longest of the other files, in bytes: one entry each, or little more. Linux takes command lines of 4 KiB.
+const MAX_TEXT: u64 = 64 << 10;
 /// Where U-Boot looks for its file.
 const EXTLINUX: [&str; 2] = ["/boot/extlinux", "/extlinux"];
 /// The kernel that the firmware of a Raspberry Pi starts when it is told nothing.
 const DEFAULT_KERNEL: &str = "kernel8.img";
 
-/// Looks for boot entries on one volume; `problems` gets what is wrong with them.
-pub fn entries(volume: &Volume<'_>, partition: u32, problems: &mut Vec<Fault>) -> Vec<BootEntry> {
-    let mut look = Look { volume, partition, found: Vec::new(), problems };
+/// Looks for at most `room` boot entries on one volume; `problems` gets what is wrong with them.
+pub fn entries(
+    volume: &Volume<'_>,
+    partition: u32,
+    room: usize,
+    problems: &mut Vec<Fault>,
+) -> Vec<BootEntry> {
+    let mut look = Look { volume, partition, room, found: Vec::new(), problems };
     look.extlinux();
     if let Volume::Fat(_) = volume {
         look.systemd_boot();
@@ -28,13 +33,14 @@ pub fn entries(volume: &Volume<'_>, partition: u32, problems: &mut Vec<Fault>) -
 struct Look<'a, 'b> {
     volume: &'a Volume<'b>,
     partition: u32,
+    room: usize,
     found: Vec<BootEntry>,
     problems: &'a mut Vec<Fault>,
 }
 
 impl Look<'_, '_> {
-    fn text(&mut self, path: &str) -> Option<String> {
-        match self.volume.text(path, MAX_TEXT) {
+    fn text(&mut self, path: &str, limit: u64) -> Option<String> {
+        match self.volume.text(path, limit) {
             Ok(text) => text,
             Err(fault) => {
                 self.problems.push(fault);
@@ -48,6 +54,16 @@ impl Look<'_, '_> {
             self.problems.push(fault);
             Vec::new()
         })
+    }
+
+    /// As many of the entries in `place` as there is room for.
+    fn first<T>(&mut self, mut entries: Vec<T>, place: &str) -> Vec<T> {
+        let room = self.room.saturating_sub(self.found.len());
+        if entries.len() > room {
+            self.problems.push(format!("{place}: {} entries are not shown", entries.len() - room));
+            entries.truncate(room);
+        }
+        entries
     }
 
     /// Adds an entry, after a look whether its files are there.
@@ -69,9 +85,9 @@ impl Look<'_, '_> {
     fn extlinux(&mut self) {
         for directory in EXTLINUX {
             let file = format!("{directory}/extlinux.conf");
-            let Some(text) = self.text(&file) else { continue };
+            let Some(text) = self.text(&file, MAX_EXTLINUX) else { continue };
             let read = extlinux::parse(&text);
-            for entry in read.entries.into_iter().take(MAX_ENTRIES) {
+            for entry in self.first(read.entries, &file) {
                 let entry = BootEntry {
                     is_default: read.default.as_ref() == Some(&entry.label),
                     label: entry.label,
@@ -88,13 +104,14 @@ impl Look<'_, '_> {
     }
 
     fn systemd_boot(&mut self) {
-        let conf = self.text("/loader/loader.conf").unwrap_or_default();
+        let conf = self.text("/loader/loader.conf", MAX_TEXT).unwrap_or_default();
         let default = systemd_boot::parse(&conf).value("default").unwrap_or_default().to_owned();
         let mut matched = default.is_empty() || default.contains(['*', '?', '@']);
-        let names = self.names("/loader/entries");
-        for name in names.into_iter().filter(|name| name.ends_with(".conf")).take(MAX_ENTRIES) {
+        let mut names = self.names("/loader/entries");
+        names.retain(|name| name.ends_with(".conf"));
+        for name in self.first(names, "/loader/entries") {
             let file = format!("/loader/entries/{name}");
-            let Some(text) = self.text(&file) else { continue };
+            let Some(text) = self.text(&file, MAX_TEXT) else { continue };
             let read = systemd_boot::parse(&text);
             let value = |key: &str| read.value(key).unwrap_or_default().to_owned();
             let is_default = name == default || name.strip_suffix(".conf") == Some(&default);
@@ -118,8 +135,9 @@ impl Look<'_, '_> {
 
     /// Kernel, initrd and command line in one file, which systemd-boot finds by itself.
     fn unified(&mut self) {
-        let names = self.names("/EFI/Linux").into_iter();
-        for name in names.filter(|name| name.to_ascii_lowercase().ends_with(".efi")).take(MAX_ENTRIES) {
+        let mut names = self.names("/EFI/Linux");
+        names.retain(|name| name.to_ascii_lowercase().ends_with(".efi"));
+        for name in self.first(names, "/EFI/Linux") {
             let file = format!("/EFI/Linux/{name}");
             let entry = self.entry(Loader::Unified, &file);
             self.found.push(BootEntry { label: name, kernel: file, ..entry });
@@ -128,7 +146,7 @@ impl Look<'_, '_> {
 
     fn raspberry_pi(&mut self) {
         let file = "/config.txt";
-        let Some(text) = self.text(file) else { return };
+        let Some(text) = self.text(file, MAX_TEXT) else { return };
         let (mut section, mut prefix) = ("all", "");
         let mut kernels = Vec::new();
         for line in text.lines().map(str::trim) {
@@ -146,9 +164,12 @@ impl Look<'_, '_> {
             kernels.push(("all", DEFAULT_KERNEL));
         }
         // Without a prefix it may be that of a kernel that is no kernel: U-Boot has its own command line.
-        let command_line = if prefix.is_empty() { None } else { self.text(&format!("/{prefix}cmdline.txt")) };
+        let command_line = match prefix {
+            "" => None,
+            prefix => self.text(&format!("/{prefix}cmdline.txt"), MAX_TEXT),
+        };
         let command_line = command_line.unwrap_or_default().trim().to_owned();
-        for (section, kernel) in kernels.into_iter().take(MAX_ENTRIES) {
+        for (section, kernel) in self.first(kernels, file) {
             let entry = BootEntry {
                 label: format!("[{section}]"),
                 kernel: format!("{prefix}{kernel}"),

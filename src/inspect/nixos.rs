@@ -2,13 +2,13 @@
 
 use super::volume::{Fault, Volume, join};
 use super::{Generation, Nixos};
-use crate::format::{bootspec, nix_db};
+use crate::format::{bootspec, json, nix_db};
 
 /// The longest text that is read, in bytes.
 const MAX_TEXT: u64 = 4 << 20;
-/// The longest manifest: what JSON becomes in memory is many times as long.
+/// The longest manifest, in bytes.
 const MAX_MANIFEST: u64 = 16 << 20;
-/// The longest database that is read; there are two copies of it in memory.
+/// The longest database that is read; all of it is in memory.
 const MAX_DATABASE: u64 = 192 << 20;
 /// The most generations that are listed.
 const MAX_GENERATIONS: usize = 1000;
@@ -24,7 +24,7 @@ pub fn manifest(volume: &Volume<'_>, problems: &mut Vec<Fault>) -> Option<serde_
     MANIFEST.iter().find_map(|path| {
         let read = volume.read(path, MAX_MANIFEST);
         let bytes = look.keep(read)??;
-        look.keep(serde_json::from_slice(&bytes).map_err(|error| format!("{path}: {error}")))
+        look.keep(json::parse(&bytes).map_err(|error| format!("{path}: {error}")))
     })
 }
 
@@ -158,9 +158,9 @@ impl Look<'_, '_> {
                 "{DATABASE}: {log} bytes of its write-ahead log are not read; the closure may be larger"
             ));
         }
-        let bytes = self.volume.read(DATABASE, MAX_DATABASE);
-        let Some(Some(bytes)) = self.keep(bytes) else { return };
-        let totals = nix_db::open_bytes(bytes).and_then(|db| nix_db::totals(&db));
+        let opened = self.volume.open_file(DATABASE, MAX_DATABASE);
+        let Some(Some((len, contents))) = self.keep(opened) else { return };
+        let totals = nix_db::open_untrusted(contents, len).and_then(|db| nix_db::totals(&db));
         if let Some((paths, bytes)) = self.keep(totals.map_err(|error| format!("{DATABASE}: {error}"))) {
             nixos.store_paths = Some(paths);
             nixos.nar_bytes = Some(bytes);

@@ -5,6 +5,7 @@ use crate::format::ext4_read::{self, Ext4, Kind};
 use crate::format::fat::volume::{self, FileRef, Volume as Fat};
 use crate::stream::{ReadAt, Window};
 use crate::tree::{self, Node};
+use std::io::Read;
 
 /// The most names of a directory that are looked at.
 const MAX_NAMES: usize = 10_000;
@@ -71,6 +72,25 @@ impl Volume<'_> {
     /// The text of a file; what is no UTF-8 is replaced.
     pub fn text(&self, path: &str, limit: u64) -> Result<Option<String>, Fault> {
         Ok(self.read(path, limit)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The length of a file and its contents, where they can be read piece by piece and not only as a whole.
+    pub fn open_file(&self, path: &str, limit: u64) -> Result<Option<(u64, impl Read)>, Fault> {
+        let Self::Ext4(ext4) = self else { return Ok(None) };
+        let shown = |error: ext4_read::Error| format!("{path}: {error}");
+        let inode = match ext4.resolve(path.as_bytes()) {
+            Err(ext4_read::Error::NotFound(_)) => return Ok(None),
+            found => found.map_err(shown)?,
+        };
+        if inode.size > limit {
+            return Err(shown(ext4_read::Error::TooLong { path: path.to_owned(), len: inode.size, limit }));
+        }
+        Ok(Some((inode.size, ext4.open_file(&inode).map_err(shown)?)))
+    }
+
+    /// Whether its directories are so large that files are looked for no more.
+    pub fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Ext4(ext4) if ext4.is_exhausted())
     }
 
     /// Whether nothing is at a path. What cannot be read is there.
