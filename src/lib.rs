@@ -10,7 +10,7 @@
 //! |---|---|
 //! | 0 | [`num`], [`tree`], [`extent`], [`stream`] |
 //! | 1 | [`format`], [`image`] |
-//! | 2 | [`store`], [`board`], [`device`] |
+//! | 2 | [`store`], [`board`], [`device`], [`source`](mod@source) |
 //! | 3 | [`compose`], [`flash`], [`inspect`], [`verify`] |
 //! | 4 | [`cli`] |
 #![cfg_attr(test, expect(clippy::cast_possible_truncation, reason = "lengths of test data fit"))]
@@ -28,6 +28,7 @@ pub mod format;
 pub mod image;
 pub mod inspect;
 pub mod num;
+pub mod source;
 pub mod store;
 pub mod stream;
 pub mod tree;

@@ -1,17 +1,16 @@
 //! `nixflash compose`: an image out of a closure.
 
 use super::exit::{Code, Failure};
+use super::inputs::{Inputs, bytes, copy_failed, refused};
 use super::ui::{self, Voice};
-use super::{Outcome, output, system};
-use crate::board::{self, Board};
-use crate::compose::{self, MoveError, Plan, Request, RootSize};
+use super::{Outcome, output};
+use crate::compose::{self, MoveError, Plan, RootSize};
 use crate::image::beside::{self, Hashed, HashedSink};
 use crate::image::file::{self, Overwrite, Pending, RawFile};
 use crate::image::pack::{self, Packing};
 use crate::image::raw::Raw;
-use crate::image::{CopyError, Progress, Sink, SourceError};
-use crate::num::{parse_bytes, show_bytes};
-use crate::store::{self, Store};
+use crate::image::{CopyError, Progress, Sink};
+use crate::num::show_bytes;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,24 +20,13 @@ use std::sync::atomic::AtomicBool;
 #[derive(clap::Args)]
 pub struct Options {
     /// The board: see `nixflash boards`
-    #[arg(required_unless_present = "board_file")]
+    #[arg(required_unless_present = "board_file", conflicts_with = "board_file")]
     board: Option<String>,
-    /// A board profile of your own instead
-    #[arg(long = "board", value_name = "FILE.toml", conflicts_with = "board")]
-    board_file: Option<PathBuf>,
     /// The toplevel: a store path, or a link to one such as ./result
     #[arg(long, value_name = "PATH")]
     system: String,
-    /// Where its closure is: a store directory, a registration file,
-    /// file://CACHE; several are asked in order [default: this machine's]
-    #[arg(long, value_name = "STORE")]
-    store: Vec<String>,
-    /// The directory that a registration given with --store describes
-    #[arg(long, value_name = "DIR")]
-    store_dir: Option<PathBuf>,
-    /// A directory with firmware: a package, or the root of a store
-    #[arg(long, value_name = "DIR")]
-    firmware: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// The image to make, or - for standard output
     #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
@@ -54,9 +42,6 @@ pub struct Options {
     /// Free space on a root that is otherwise as small as can be
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "64MiB")]
     free: u64,
-    /// Length of the FAT with boot files [default: of the profile]
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
-    boot_size: Option<u64>,
     /// Also write FILE.sha256
     #[arg(long, requires = "output")]
     sha256: bool,
@@ -66,9 +51,6 @@ pub struct Options {
     /// Replace an image that is there
     #[arg(short, long)]
     force: bool,
-    /// Threads that read, hash and compress [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: Option<u16>,
     /// Print the plan and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -90,16 +72,10 @@ enum Format {
     Gz,
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
-    parse_bytes(text).ok_or_else(|| "expected a length such as 512MiB or 8GiB".to_owned())
-}
-
-/// Inodes that stay free on the root of an image, for what the first boot makes.
-const FREE_INODES: u32 = 16_384;
-
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
-    let request = request(options)?;
+    let root_size = options.size.map_or(RootSize::Free(options.free), RootSize::Image);
+    let request = options.inputs.request(options.board.as_deref(), &options.system, root_size)?;
     let plan = compose::compose(request).map_err(|error| refused(&error))?;
     for warning in &plan.summary.warnings {
         voice.say(&format!("warning: {warning}"));
@@ -122,70 +98,6 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     Ok(())
 }
 
-fn request(options: &Options) -> Result<Request, Failure> {
-    let board = board(options)?;
-    let system = system::find(&options.system)?;
-    let mut specs = options.store.clone();
-    if specs.is_empty() {
-        specs.push(system.store.unwrap_or_else(|| "auto".to_owned()));
-    }
-    let stores: Result<Vec<Box<dyn Store>>, _> =
-        specs.iter().map(|spec| store::open(spec, options.store_dir.as_deref())).collect();
-    let root_size = options.size.map_or(RootSize::Free(options.free), RootSize::Image);
-    Ok(Request {
-        board,
-        system: system.path,
-        stores: stores.map_err(|error| refused(&error.into()))?,
-        firmware: options.firmware.clone(),
-        root_size,
-        boot_size: options.boot_size,
-        free_inodes: FREE_INODES,
-        epoch: epoch()?,
-    })
-}
-
-fn board(options: &Options) -> Result<Board, Failure> {
-    let Some(file) = &options.board_file else {
-        let name = options.board.as_deref().unwrap_or_default();
-        return board::find(name).map_err(|error| Failure::of(Code::Usage, &error));
-    };
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::reading(&name, &error))?;
-    board::parse(&name, &text).map_err(|error| Failure::of(Code::Usage, &error))
-}
-
-/// The time that the image carries: `SOURCE_DATE_EPOCH`, else 1, as the store has it.
-#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
-fn epoch() -> Result<u32, Failure> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Ok(1),
-        Ok(text) => text.trim().parse().map_err(|_| {
-            Failure::new(
-                Code::Usage,
-                format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970 below 2^32"),
-            )
-        }),
-    }
-}
-
-/// A failure to plan, with its code and a hint.
-fn refused(error: &compose::Error) -> Failure {
-    use compose::Error as E;
-    match error {
-        E::Store(inner) if inner.is_bad_source() => Failure::of(Code::Source, error),
-        E::Toplevel { .. } => Failure::of(Code::Source, error),
-        E::Firmware(missing) => Failure::of(Code::Source, error)
-            .hint(format!("make it with `{}` and name it with --firmware DIR", missing.command)),
-        E::Ext4(crate::format::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => {
-            Failure::of(Code::TooSmall, error)
-        }
-        E::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            Failure::of(Code::Permission, error)
-        }
-        _ => Failure::of(Code::Other, error),
-    }
-}
-
 fn print(plan: &Plan, json: bool) -> Outcome {
     if json {
         // cannot fail: the summary has string keys only
@@ -195,18 +107,11 @@ fn print(plan: &Plan, json: bool) -> Outcome {
     output::data(&output::escape(&plan.summary.text()))
 }
 
-fn workers(options: &Options) -> usize {
-    match options.threads {
-        Some(threads) => usize::from(threads),
-        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-    }
-}
-
 /// Writes the image and what is wanted beside it. Nothing appears before all of it is complete.
 fn write(plan: &Plan, target: &Path, options: &Options, voice: &Voice) -> Outcome {
     let packing = packing(options, target)?;
     let stop = ui::interrupt_flag()?;
-    let job = Job { plan, packing, options, voice, stop, threads: workers(options) };
+    let job = Job { plan, packing, options, voice, stop, threads: options.inputs.workers() };
     if target == Path::new("-") {
         if options.sha256 || options.bmap {
             return Err(Failure::new(
@@ -297,7 +202,7 @@ impl Job<'_> {
     fn pack<'a>(&self, out: Box<dyn Write + Send + 'a>, name: &str) -> Result<Box<dyn Sink + 'a>, Failure> {
         let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
         pack::sink(self.packing, out, name, self.plan.summary.image_bytes, threads)
-            .map_err(|error| moved(&error.into()))
+            .map_err(|error| copy_failed(&error.into(), UNWRITTEN))
     }
 
     /// Packs the image into a file, and gives what goes beside it.
@@ -331,7 +236,8 @@ impl Job<'_> {
 
     fn copy(&self, sink: Box<dyn Sink + '_>) -> Outcome {
         let mut meter = self.voice.meter("compose", self.plan.summary.image_bytes, &self.stop);
-        let moved_bytes = self.plan.copy(sink, self.threads, &mut meter).map_err(|error| moved(&error))?;
+        let moved_bytes =
+            self.plan.copy(sink, self.threads, &mut meter).map_err(|error| copy_failed(&error, UNWRITTEN))?;
         meter.finish(moved_bytes);
         Ok(())
     }
@@ -348,22 +254,16 @@ impl Job<'_> {
             }
             Err(MoveError::Source(error)) => Err(refused(&error)),
             Err(error @ MoveError::Write { .. }) => Err(Failure::of(Code::Target, &error)),
-            Err(MoveError::Stopped) => Err(interrupted()),
+            Err(MoveError::Stopped) => Err(stopped()),
         }
     }
 }
 
-fn interrupted() -> Failure {
-    Failure::new(Code::Interrupted, "interrupted; nothing was written under the final name")
-}
+/// What an interrupted run leaves.
+const UNWRITTEN: &str = "nothing was written under the final name";
 
-fn moved(error: &CopyError) -> Failure {
-    match error {
-        CopyError::Source(SourceError::Bad(_)) => Failure::of(Code::Source, error),
-        CopyError::Source(SourceError::Io(_)) => Failure::of(Code::Other, error),
-        CopyError::Sink(_) => Failure::of(Code::Target, error),
-        CopyError::Interrupted => interrupted(),
-    }
+fn stopped() -> Failure {
+    copy_failed(&CopyError::Interrupted, UNWRITTEN)
 }
 
 fn unwritable(error: &file::Error) -> Failure {

@@ -5,12 +5,16 @@ use std::error::Error;
 use std::process::ExitCode;
 
 /// Why a command failed, as far as the exit code tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
     /// Anything that has no code of its own.
     Other = 1,
     /// The command line asks for what cannot be.
     Usage = 2,
+    /// What is there is not what was expected.
+    Differs = 3,
+    /// The target may not be written.
+    Refused = 4,
     /// The target is too small.
     TooSmall = 5,
     /// An input is truncated, damaged, incomplete or of the wrong form.
@@ -19,8 +23,28 @@ pub enum Code {
     Target = 7,
     /// The system denies access.
     Permission = 8,
+    /// Written, but what was read back may come from a cache.
+    Unverified = 9,
     /// SIGINT, SIGTERM or SIGHUP.
     Interrupted = 130,
+}
+
+impl Code {
+    /// The exit status.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::Differs => 3,
+            Self::Refused => 4,
+            Self::TooSmall => 5,
+            Self::Source => 6,
+            Self::Target => 7,
+            Self::Permission => 8,
+            Self::Unverified => 9,
+            Self::Interrupted => 130,
+        }
+    }
 }
 
 /// A failure with its code and, where there is one, what to do about it.
@@ -52,6 +76,16 @@ impl Failure {
         Self::new(code, message)
     }
 
+    /// The code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What failed, in one text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Adds what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -79,14 +113,5 @@ pub fn report(failure: &Failure) -> ExitCode {
     if let Some(hint) = &failure.hint {
         output::error_line(&format!("hint: {}", output::escape(hint)));
     }
-    let code = match failure.code {
-        Code::Other => 1,
-        Code::Usage => 2,
-        Code::TooSmall => 5,
-        Code::Source => 6,
-        Code::Target => 7,
-        Code::Permission => 8,
-        Code::Interrupted => 130,
-    };
-    ExitCode::from(code)
+    ExitCode::from(failure.code.number())
 }

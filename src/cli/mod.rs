@@ -1,12 +1,19 @@
 //! Words, terminal, exit codes: one file per command.
 
 mod boards;
+mod cards;
 mod compose;
+mod devices;
 mod exit;
+mod inputs;
 mod inspect;
 mod output;
+mod sources;
 mod system;
+mod targets;
 mod ui;
+mod verify;
+mod write;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Failure;
@@ -33,6 +40,9 @@ too small; 6 source bad (truncated, hash, format); 7 target I/O error;
 #[derive(Subcommand)]
 enum Command {
     Compose(compose::Options),
+    Write(write::Options),
+    Verify(verify::Options),
+    Devices(devices::Options),
     Inspect(inspect::Options),
     Boards(boards::Options),
 }
@@ -61,6 +71,9 @@ pub fn main() -> ExitCode {
     let voice = ui::Voice::new(cli.talk.progress, cli.talk.quiet, cli.talk.verbose);
     let result = match &cli.command {
         Command::Compose(options) => compose::run(options, &voice),
+        Command::Write(options) => write::run(options, &voice),
+        Command::Verify(options) => verify::run(options, &voice),
+        Command::Devices(options) => devices::run(options),
         Command::Inspect(options) => inspect::run(options, &voice),
         Command::Boards(options) => boards::run(options),
     };

@@ -44,11 +44,21 @@ impl Voice {
         Self { style, quiet, verbose }
     }
 
+    /// The settled style.
+    pub const fn style(&self) -> Style {
+        self.style
+    }
+
     /// Says a line, unless told to be quiet.
     pub fn say(&self, line: &str) {
         if !self.quiet {
             output::error_line(&output::escape(line));
         }
+    }
+
+    /// Says a line that nobody may miss.
+    pub fn always(&self, line: &str) {
+        output::error_line(&output::escape(line));
     }
 
     /// Says a line that only those want who asked for more.
@@ -155,12 +165,18 @@ impl Drop for Meter {
 
 /// A flag that SIGINT, SIGTERM and SIGHUP set; a second signal ends the program at once.
 pub fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let flag = Arc::new(AtomicBool::new(false));
+    interrupt_into(&flag)?;
+    Ok(flag)
+}
+
+/// Has SIGINT, SIGTERM and SIGHUP set a flag; a second signal ends the program at once.
+pub fn interrupt_into(flag: &Arc<AtomicBool>) -> Result<(), Failure> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
             .map_err(|error| Failure::new(Code::Other, format!("cannot catch signal {signal}: {error}")))?;
     }
-    Ok(flag)
+    Ok(())
 }

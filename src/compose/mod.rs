@@ -10,6 +10,7 @@ mod files;
 mod firmware;
 mod forest;
 mod identity;
+mod locate;
 mod moving;
 mod plan;
 mod provenance;
@@ -47,6 +48,8 @@ pub enum RootSize {
     Free(u64),
     /// The whole image has exactly this many bytes.
     Image(u64),
+    /// A card of exactly this many bytes: what the kernel initialises by itself is neither written nor verified.
+    Card(u64),
 }
 
 /// What to compose.

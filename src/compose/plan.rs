@@ -206,14 +206,18 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
 
     let root_start = board.root().start;
     let size = ext4_size(root_size, root_start, &board, free_inodes)?;
-    let ext4 = ext4::plan(files.root(), &ids.ext4(size, epoch)?)?;
+    let purpose = match root_size {
+        RootSize::Card(_) => ext4::Purpose::Card,
+        RootSize::Free(_) | RootSize::Image(_) => ext4::Purpose::Image,
+    };
+    let ext4 = ext4::plan(files.root(), &ids.ext4(size, epoch, purpose)?)?;
     // The trees go out of the root again: contents are compared with them while they move.
     let mut trees = rootfs::store_trees(files.into_root());
     trees.extend(firmware_trees);
     let ext4_summary = ext4.summary();
     let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len() };
     let len = match root_size {
-        RootSize::Image(len) => len,
+        RootSize::Image(len) | RootSize::Card(len) => len,
         RootSize::Free(_) => layout.len(),
     };
     let mut partitions = Vec::new();
@@ -274,7 +278,7 @@ fn with_boot_size(mut board: Board, boot_size: Option<u64>) -> Board {
 fn ext4_size(root_size: RootSize, start: u64, board: &Board, free_inodes: u32) -> Result<ext4::Size, Error> {
     match root_size {
         RootSize::Free(free_bytes) => Ok(ext4::Size::Smallest { free_bytes, free_inodes }),
-        RootSize::Image(given) => {
+        RootSize::Image(given) | RootSize::Card(given) => {
             let tail = if board.table == TableKind::Gpt { MIB } else { 0 };
             let room = given.checked_sub(start + tail).filter(|room| *room > 0);
             Ok(ext4::Size::Exact(room.ok_or(Error::NoRoot { given, start })?))
@@ -407,14 +411,14 @@ impl Ids {
         Ok(())
     }
 
-    fn ext4(&self, size: ext4::Size, epoch: u32) -> Result<ext4::Options, Error> {
+    fn ext4(&self, size: ext4::Size, epoch: u32, purpose: ext4::Purpose) -> Result<ext4::Options, Error> {
         Ok(ext4::Options {
             size,
             uuid: *self.root_uuid.as_bytes(),
             hash_seed: *self.hash_seed.as_bytes(),
             label: ext4::Label::new(self.shown.root_label.as_bytes())?,
             epoch,
-            purpose: ext4::Purpose::Image,
+            purpose,
         })
     }
 

@@ -38,7 +38,7 @@ pub fn digests(bytes: &[u8]) -> Arc<[u64]> {
 pub struct Block {
     /// Where they go.
     pub offset: u64,
-    /// One for each cell, from the start of the block.
+    /// One for each cell, from the start of the block; none where nobody wants them.
     pub digests: Arc<[u64]>,
     buffer: Buffer,
     len: usize,
@@ -77,6 +77,7 @@ pub struct Cutter<'a> {
     emit: &'a mut Emit<'a>,
     open: Option<Open>,
     position: u64,
+    digest: bool,
 }
 
 struct Open {
@@ -95,7 +96,13 @@ enum Run<'a> {
 impl<'a> Cutter<'a> {
     /// Cuts into buffers of `pool`, of [`BLOCK`] bytes each, until `stop` says so.
     pub fn new(pool: &'a Pool, stop: &'a dyn Fn() -> bool, emit: &'a mut Emit<'a>) -> Self {
-        Self { pool, stop, emit, open: None, position: 0 }
+        Self { pool, stop, emit, open: None, position: 0, digest: true }
+    }
+
+    /// Takes no digests: for who compares the bytes themselves.
+    #[must_use]
+    pub fn without_digests(self) -> Self {
+        Self { digest: false, ..self }
     }
 
     fn push(&mut self, run: Run<'_>) -> Result<(), SinkError> {
@@ -142,7 +149,7 @@ impl<'a> Cutter<'a> {
         let Some(Open { offset, mut buffer, len }) = self.open.take() else { return Ok(()) };
         let padded = len.next_multiple_of(ALIGN);
         buffer[len..padded].fill(0);
-        let digests = digests(&buffer[..padded]);
+        let digests = if self.digest { digests(&buffer[..padded]) } else { Arc::default() };
         self.hand(Part::Data(Arc::new(Block { offset, digests, buffer, len: padded })))
     }
 

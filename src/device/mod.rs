@@ -24,6 +24,7 @@ pub mod scan;
 #[cfg(test)]
 #[expect(missing_docs, clippy::new_without_default, clippy::too_many_arguments, reason = "for tests only")]
 pub mod testing;
+mod udisks;
 pub mod write;
 
 pub use contents::describe;
@@ -36,7 +37,9 @@ pub use guard::{Answer, Facts, Fixed, LARGE, Mounted, Policy, Proof, Reason, Ref
 pub use list::{Bus, Device, Listing, Partition, Use, list};
 pub use member::{Member, member};
 pub use meter::{Meter, Phase};
-pub use open::{Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file};
+pub use open::{
+    Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file, open_to_read,
+};
 pub use resolve::{Named, is_below_dev, resolve};
 pub use roots::{DeviceNumber, Roots};
 

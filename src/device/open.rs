@@ -20,9 +20,14 @@ use std::time::Duration;
 /// A target cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The system denies access.
-    #[error("no permission to open {0}")]
-    Permission(String),
+    /// The system denies access, and so does UDisks2, or it is not there.
+    #[error("no permission to open {path} ({udisks})")]
+    Permission {
+        /// The target.
+        path: String,
+        /// What UDisks2 says.
+        udisks: String,
+    },
     /// Somebody uses it: it is mounted, a part of a volume, or another program writes to it.
     #[error("{0} is in use by another program or by the system")]
     Busy(String),
@@ -112,7 +117,13 @@ pub enum Access {
 /// Opens a disk that was confirmed, and makes sure that it is that disk.
 pub fn open_disk(roots: &Roots, confirmed: &Device, access: Access) -> Result<OpenDisk, OpenError> {
     let name = confirmed.path.display().to_string();
-    let (file, direct) = open_node(&roots.place(&confirmed.path), access).map_err(|e| opening(&name, e))?;
+    let (file, direct) = match open_node(&roots.place(&confirmed.path), access) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && roots.root() == Path::new("/") => {
+            let opened = super::udisks::open(&confirmed.path, access == Access::Write);
+            (opened.map_err(|udisks| OpenError::Permission { path: name.clone(), udisks })?, true)
+        }
+        result => result.map_err(|e| opening(&name, e))?,
+    };
     let mut file = lock(file, &name, access)?;
     let metadata = file.metadata().map_err(|e| opening(&name, e))?;
     let len = file.seek(SeekFrom::End(0)).map_err(|e| opening(&name, e))?;
@@ -194,7 +205,9 @@ fn compare(confirmed: &Device, now: &Device, len: u64, access: Access) -> Option
 fn opening(name: &str, source: io::Error) -> OpenError {
     let path = name.to_owned();
     match source.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EACCES | Errno::EPERM) => OpenError::Permission(path),
+        Some(Errno::EACCES | Errno::EPERM) => {
+            OpenError::Permission { path, udisks: "not asked for it".to_owned() }
+        }
         Some(Errno::EBUSY) => OpenError::Busy(path),
         Some(Errno::EROFS) => OpenError::ReadOnly(path),
         Some(Errno::ENOENT) => OpenError::Changed { path, changed: Changed::Gone },
@@ -317,6 +330,64 @@ impl Disk for OpenFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+}
+
+/// Opens a regular file to compare it, past the cache where its file system allows that.
+pub fn open_to_read(path: &Path) -> Result<ReadFile, OpenError> {
+    let name = path.display().to_string();
+    let open = |direct: OFlag| {
+        let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | direct;
+        OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+    };
+    // A last page that is not whole can be read directly too; what is refused is refused at the open.
+    let (file, direct) = match open(OFlag::O_DIRECT) {
+        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => (open(OFlag::empty()), false),
+        result => (result, true),
+    };
+    let mut file = file.map_err(|error| opening(&name, error))?;
+    let len = file.seek(SeekFrom::End(0)).map_err(|error| opening(&name, error))?;
+    Ok(ReadFile { file, name, len, direct })
+}
+
+/// A regular file that is only compared.
+pub struct ReadFile {
+    file: File,
+    name: String,
+    len: u64,
+    direct: bool,
+}
+
+impl Disk for ReadFile {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if !self.direct || buf.len().is_multiple_of(super::disk::ALIGN) {
+            return self.file.read_at(buf, offset);
+        }
+        // The end of a file that is no multiple of a page: direct I/O takes whole pages only.
+        let mut whole = super::buffer::Buffer::new(buf.len().next_multiple_of(super::disk::ALIGN));
+        let read = self.file.read_at(&mut whole, offset)?.min(buf.len());
+        buf[..read].copy_from_slice(&whole[..read]);
+        Ok(read)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bypasses_cache(&self) -> bool {
+        self.direct
     }
 }
 

@@ -12,7 +12,7 @@ use crate::device::buffer::Pool;
 use crate::device::disk::{Disk, is_set};
 use crate::device::write::{Check, Report, Rewrite};
 use crate::device::{Fault, Left, Meter, WriteError};
-use crate::format::partition_table::SectorSize;
+use crate::format::partition_table::{SectorSize, Span, read};
 use crate::image::{CopyError, Progress, Source, copy};
 use lane::{Lane, Message};
 use std::sync::atomic::AtomicBool;
@@ -49,6 +49,8 @@ pub struct Outcome {
     pub image: Result<u64, CopyError>,
     /// What became of each card, in the order given.
     pub cards: Vec<Result<Report, WriteError>>,
+    /// Where the partitions of the image are.
+    pub partitions: Vec<Span>,
 }
 
 /// Blocks in use: one is filled, one waits, one is written; with several cards a few more wait.
@@ -71,7 +73,8 @@ pub fn write(source: &mut dyn Source, cards: &[Card<'_>], options: &Options<'_>)
             threads.push(scope.spawn(move || lane.run(&inbox)));
             senders.push(Some(sender));
         }
-        let image = send(source, &pool, &mut senders, options.interrupted);
+        let mut partitions = Vec::new();
+        let image = send(source, &pool, &mut senders, &mut partitions, options.interrupted);
         if let Ok(len) = &image {
             for sender in senders.iter().flatten() {
                 // Who does not listen has failed, and says so itself.
@@ -88,7 +91,7 @@ pub fn write(source: &mut dyn Source, cards: &[Card<'_>], options: &Options<'_>)
         };
         let results = threads.into_iter().zip(cards);
         let cards = results.map(|(thread, card)| thread.join().unwrap_or_else(|_| Err(lost(card)))).collect();
-        Outcome { image, cards }
+        Outcome { image, cards, partitions }
     })
 }
 
@@ -97,9 +100,15 @@ fn send(
     source: &mut dyn Source,
     pool: &Pool,
     senders: &mut [Option<SyncSender<Message>>],
+    partitions: &mut Vec<Span>,
     interrupted: &AtomicBool,
 ) -> Result<u64, CopyError> {
     let mut emit = |part: Part| {
+        if let Part::Data(block) = &part
+            && block.offset == 0
+        {
+            *partitions = read(&block.bytes()).map_or_else(|_| Vec::new(), |reading| reading.places());
+        }
         for slot in senders.iter_mut() {
             if slot.as_ref().is_some_and(|sender| sender.send(Message::Part(part.clone())).is_err()) {
                 *slot = None;

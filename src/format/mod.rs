@@ -16,3 +16,4 @@ pub mod partition_table;
 pub mod registration;
 pub mod store_path;
 pub mod systemd_boot;
+pub mod usage;

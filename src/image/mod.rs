@@ -5,9 +5,12 @@
 
 pub mod beside;
 pub mod file;
+pub mod foreign;
 pub mod open;
 pub mod pack;
 pub mod raw;
+pub mod sparse;
+pub mod stream;
 mod zst;
 
 use std::error::Error as StdError;
@@ -34,6 +37,16 @@ pub trait Source {
     /// Whether the image is known to have no bytes.
     fn is_empty(&self) -> bool {
         self.len() == Some(0)
+    }
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn len(&self) -> Option<u64> {
+        (**self).len()
+    }
+
+    fn next(&mut self) -> Result<Option<Piece<'_>>, SourceError> {
+        (**self).next()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Opening an image to look at it: raw as it is, compressed through an unlinked temporary file with holes.
 
+use super::foreign;
 use crate::num;
 use crate::stream::ReadAt;
 use crate::stream::decompress::Compression;
@@ -80,34 +81,6 @@ impl ReadAt for Image {
     }
 }
 
-/// What is no image, by its first bytes.
-fn foreign(start: &[u8]) -> Option<&'static str> {
-    const MAGICS: [(&[u8], &str); 11] = [
-        (b"QFI\xfb", "a qcow2 image; convert it with `qemu-img convert -O raw`"),
-        (b"KDMV", "a vmdk image; convert it with `qemu-img convert -O raw`"),
-        (b"conectix", "a vhd image; convert it with `qemu-img convert -O raw`"),
-        (b"vhdxfile", "a vhdx image; convert it with `qemu-img convert -O raw`"),
-        (b"<<< ", "a vdi image; convert it with `qemu-img convert -O raw`"),
-        (b"PK\x03\x04", "a zip archive; unpack it first"),
-        (b"\x04\x22\x4d\x18", "an lz4 stream; unpack it first"),
-        (b"\x3a\xff\x26\xed", "an Android sparse image; convert it with simg2img"),
-        (b"version https://git-lfs", "a Git LFS pointer, not the image itself"),
-        (b"<!DOCTYPE", "an HTML page, perhaps a failed download"),
-        (b"<html", "an HTML page, perhaps a failed download"),
-    ];
-    MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, kind)| *kind)
-}
-
-const fn name(compression: Compression) -> &'static str {
-    match compression {
-        Compression::None => "raw",
-        Compression::Xz => "xz",
-        Compression::Zstd => "Zstandard",
-        Compression::Bzip2 => "bzip2",
-        Compression::Gzip => "gzip",
-    }
-}
-
 /// Opens an image or a device. What is compressed is decoded into `scratch`, under no name.
 pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
     let shown = path.display().to_string();
@@ -123,7 +96,7 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
     let len = ReadAt::size(&file);
     let mut start = Vec::new();
     (&file).take(64).read_to_end(&mut start).map_err(failed)?;
-    if let Some(kind) = foreign(&start) {
+    if let Some(kind) = foreign::kind(&start) {
         return Err(Error::Foreign { path: shown, kind });
     }
     let compression = Compression::sniff(&start);
@@ -134,7 +107,7 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
         tempfile::tempfile_in(scratch).map_err(|source| scratch_failed(&shown, scratch, source))?;
     io::Seek::rewind(&mut &file).map_err(failed)?;
     let packed: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(CHUNK, file));
-    let stream = |source: io::Error| Error::Stream { path: shown.clone(), kind: name(compression), source };
+    let stream = |source: io::Error| Error::Stream { path: shown.clone(), kind: compression.name(), source };
     let mut reader = compression.open(packed).map_err(stream)?;
     let mut len = 0;
     loop {

@@ -15,10 +15,16 @@ pub enum Compression {
     Bzip2,
     /// gzip, several members included.
     Gzip,
+    /// LZ4, several frames and skippable ones included.
+    Lz4,
+    /// A zip archive with one file in it.
+    Zip,
 }
 
 /// Memory that an xz stream may ask for, in bytes: a dictionary of 64 MiB, the largest preset's, and a little.
 const XZ_MEMORY: u64 = 80 << 20;
+/// Memory for decoding an xz stream on several cores, in bytes; more cores than fit into it are not used.
+const XZ_THREADS_MEMORY: u64 = 64 << 20;
 /// The largest Zstandard window, as a power of two: 128 MiB, what the zstd program allows.
 const ZSTD_WINDOW_LOG: u32 = 27;
 /// Bytes decoded ahead.
@@ -31,36 +37,205 @@ impl Compression {
         match start {
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            // A skippable frame may come first.
+            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Lz4,
+            // A skippable frame may come first; those of LZ4 look the same, and are told apart by what follows.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
             [0x1f, 0x8b, 8, ..] => Self::Gzip,
+            [b'P', b'K', 3, 4, ..] => Self::Zip,
             _ => Self::None,
+        }
+    }
+
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "raw",
+            Self::Xz => "xz",
+            Self::Zstd => "Zstandard",
+            Self::Bzip2 => "bzip2",
+            Self::Gzip => "gzip",
+            Self::Lz4 => "LZ4",
+            Self::Zip => "zip",
         }
     }
 
     /// Opens a decoder. Truncation, corruption and bytes after the end are errors while reading.
     pub fn open<'a>(self, packed: Box<dyn BufRead + Send + 'a>) -> io::Result<Box<dyn BufRead + Send + 'a>> {
+        self.open_on(1, packed)
+    }
+
+    /// Opens a decoder that may use several threads, where the stream can be decoded by several.
+    pub fn open_on<'a>(
+        self,
+        threads: u32,
+        mut packed: Box<dyn BufRead + Send + 'a>,
+    ) -> io::Result<Box<dyn BufRead + Send + 'a>> {
         Ok(match self {
             Self::None => packed,
+            Self::Xz if threads > 1 => buffered(Xz { packed, stream: None, threads, first: true }),
             Self::Xz => {
                 let stream =
                     liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
                 buffered(liblzma::bufread::XzDecoder::new_stream(packed, stream))
             }
             Self::Zstd => {
+                while skip_frame(&mut packed)? {}
+                if packed.fill_buf()?.starts_with(&LZ4_MAGIC) {
+                    return Self::Lz4.open_on(threads, packed);
+                }
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
                 buffered(decoder)
             }
             Self::Bzip2 => buffered(bzip2::bufread::MultiBzDecoder::new(packed)),
             Self::Gzip => buffered(flate2::bufread::MultiGzDecoder::new(packed)),
+            Self::Lz4 => buffered(Lz4 { frame: Frame::Between(packed) }),
+            Self::Zip => buffered(super::zip::Zip::open(packed)?),
         })
     }
 }
 
 fn buffered<'a>(reader: impl Read + Send + 'a) -> Box<dyn BufRead + Send + 'a> {
     Box::new(BufReader::with_capacity(BUFFER, reader))
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Skips one skippable frame (magic 184D2A5?, length of 32 bits, bytes); whether there was one.
+fn skip_frame(packed: &mut impl BufRead) -> io::Result<bool> {
+    if !matches!(packed.fill_buf()?, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
+        return Ok(false);
+    }
+    let mut header = [0; 8];
+    packed.read_exact(&mut header)?;
+    let [.., a, b, c, d] = header;
+    let len = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if io::copy(&mut packed.take(len), &mut io::sink())? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(true)
+}
+
+const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+
+/// LZ4 frames one after the other.
+struct Lz4<R: Read> {
+    frame: Frame<R>,
+}
+
+enum Frame<R: Read> {
+    /// Where a frame may begin, or the end.
+    Between(R),
+    In(Box<lz4_flex::frame::FrameDecoder<R>>),
+    /// Nothing can be read any more.
+    Lost,
+}
+
+impl<R: BufRead> Read for Lz4<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match std::mem::replace(&mut self.frame, Frame::Lost) {
+                Frame::Between(mut packed) => {
+                    while skip_frame(&mut packed)? {}
+                    let start = packed.fill_buf()?;
+                    if start.is_empty() {
+                        self.frame = Frame::Between(packed);
+                        return Ok(0);
+                    }
+                    if !start.starts_with(&LZ4_MAGIC) {
+                        return Err(damaged("something that is no LZ4 frame"));
+                    }
+                    self.frame = Frame::In(Box::new(lz4_flex::frame::FrameDecoder::new(packed)));
+                }
+                Frame::In(mut frame) => {
+                    let read = frame.read(buf)?;
+                    if read > 0 || buf.is_empty() {
+                        self.frame = Frame::In(frame);
+                        return Ok(read);
+                    }
+                    self.frame = Frame::Between(frame.into_inner());
+                }
+                Frame::Lost => return Err(damaged("the stream was damaged before")),
+            }
+        }
+    }
+}
+
+/// xz streams one after the other, each decoded by several threads where it has several blocks.
+struct Xz<R> {
+    packed: R,
+    stream: Option<liblzma::stream::Stream>,
+    threads: u32,
+    first: bool,
+}
+
+impl<R: BufRead> Xz<R> {
+    /// Begins the next stream, if there is one. Between streams there may be zeros, four at a time.
+    fn begin(&mut self) -> io::Result<bool> {
+        let mut padding = 0_usize;
+        loop {
+            let bytes = self.packed.fill_buf()?;
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            let all = zeros == bytes.len();
+            let end = bytes.is_empty();
+            self.packed.consume(zeros);
+            padding += zeros;
+            if self.first && padding > 0
+                || !all && !padding.is_multiple_of(4)
+                || end && !padding.is_multiple_of(4)
+            {
+                return Err(damaged("padding of a length that is no multiple of 4"));
+            }
+            if end {
+                return if self.first { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(false) };
+            }
+            if !all {
+                break;
+            }
+        }
+        let mut builder = liblzma::stream::MtStreamBuilder::new();
+        builder.threads(self.threads).memlimit_threading(XZ_THREADS_MEMORY).memlimit_stop(XZ_MEMORY);
+        self.stream = Some(builder.decoder()?);
+        self.first = false;
+        Ok(true)
+    }
+}
+
+impl<R: BufRead> Read for Xz<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        use liblzma::stream::{Action, Status};
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let Some(stream) = &mut self.stream else {
+                if self.begin()? {
+                    continue;
+                }
+                return Ok(0);
+            };
+            let bytes = self.packed.fill_buf()?;
+            let end = bytes.is_empty();
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            let status = stream.process(bytes, buf, if end { Action::Finish } else { Action::Run })?;
+            let taken = usize::try_from(stream.total_in() - before_in).unwrap_or(usize::MAX);
+            let read = usize::try_from(stream.total_out() - before_out).unwrap_or(usize::MAX);
+            self.packed.consume(taken);
+            if status == Status::StreamEnd {
+                self.stream = None;
+            }
+            if read > 0 {
+                return Ok(read);
+            }
+            if status != Status::StreamEnd && end && taken == 0 && status == Status::MemNeeded {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -87,16 +262,73 @@ mod tests {
                 encoder.write_all(data).unwrap();
                 encoder.finish().unwrap()
             }
+            Compression::Lz4 => {
+                let info = lz4_flex::frame::FrameInfo::new().content_checksum(true);
+                let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zip => panic!("an archive has tests of its own"),
         }
     }
 
     fn unpack(compression: Compression, packed: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        compression.open(Box::new(io::Cursor::new(packed)))?.read_to_end(&mut out)?;
+        compression.open(Box::new(io::Cursor::new(packed.clone())))?.read_to_end(&mut out)?;
+        let mut again = Vec::new();
+        compression.open_on(3, Box::new(io::Cursor::new(packed)))?.read_to_end(&mut again)?;
+        assert!(out == again, "{compression:?} on several threads");
         Ok(out)
     }
 
-    const ALL: [Compression; 4] = [Compression::Xz, Compression::Zstd, Compression::Bzip2, Compression::Gzip];
+    const ALL: [Compression; 5] =
+        [Compression::Xz, Compression::Zstd, Compression::Bzip2, Compression::Gzip, Compression::Lz4];
+
+    #[test]
+    fn skippable_frames_are_skipped_wherever_they_are() {
+        let skippable = [&[0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"notes"].concat();
+        let data = vec![7; 300_000];
+        for compression in [Compression::Zstd, Compression::Lz4] {
+            let one = pack(compression, &data);
+            let all = [&skippable[..], &one, &skippable, &one, &skippable].concat();
+            assert_eq!(Compression::sniff(&all), Compression::Zstd);
+            assert_eq!(
+                unpack(Compression::Zstd, all).unwrap(),
+                [&data[..], &data].concat(),
+                "{compression:?}"
+            );
+            let cut = [&one[..], &skippable[..10]].concat();
+            assert!(unpack(compression, cut).is_err(), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn xz_streams_of_several_blocks_and_padding_are_read_by_threads_as_by_one() {
+        let data: Vec<u8> = (0..3_000_000u32).map(|n| (n / 5).to_le_bytes()[n as usize % 3]).collect();
+        let stream = liblzma::stream::MtStreamBuilder::new()
+            .threads(2)
+            .block_size(500_000)
+            .preset(1)
+            .check(liblzma::stream::Check::Crc64)
+            .encoder()
+            .unwrap();
+        let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+        encoder.write_all(&data).unwrap();
+        let one = encoder.finish().unwrap();
+        assert!(unpack(Compression::Xz, one.clone()).unwrap() == data);
+        let padded = [&one[..], &[0; 8], &one, &[0; 4]].concat();
+        assert!(unpack(Compression::Xz, padded).unwrap() == [&data[..], &data].concat());
+        for bad in [[&one[..], &[0; 3]].concat(), [&one[..], &[0; 5], &one].concat(), vec![]] {
+            let mut out = Vec::new();
+            let mut reader = Compression::Xz.open_on(2, Box::new(io::Cursor::new(bad))).unwrap();
+            assert!(reader.read_to_end(&mut out).is_err());
+        }
+        for cut in (1..one.len()).step_by(one.len() / 40) {
+            let mut reader =
+                Compression::Xz.open_on(2, Box::new(io::Cursor::new(one[..cut].to_vec()))).unwrap();
+            assert!(reader.read_to_end(&mut Vec::new()).is_err(), "cut at {cut}");
+        }
+    }
 
     #[test]
     fn every_stream_of_several_is_read_and_recognised() {

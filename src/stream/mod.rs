@@ -2,6 +2,7 @@
 
 pub mod decompress;
 pub mod hash;
+mod zip;
 
 use std::io;
 

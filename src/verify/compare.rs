@@ -8,7 +8,7 @@ use crate::device::buffer::{Buffer, Pool};
 use crate::device::disk::{ALIGN, Disk, is_set, read_exact};
 use crate::device::scan::{is_gone, is_zero};
 use crate::device::{Differences, Meter, Phase};
-use crate::format::partition_table::{Relocated, SectorSize, relocate};
+use crate::format::partition_table::{Relocated, SectorSize, Span, read, relocate};
 use crate::image::{CopyError, Progress, Source, copy};
 use crate::num;
 use std::io;
@@ -39,6 +39,8 @@ pub struct Comparison {
     pub cache_bypassed: bool,
     /// Whether the backup of a GPT was found at the end of the disk instead of the image's.
     pub backup_moved: bool,
+    /// Where the partitions of the image are.
+    pub partitions: Vec<Span>,
 }
 
 impl Comparison {
@@ -100,7 +102,7 @@ pub fn compare(disk: &dyn Disk, source: &mut dyn Source, options: &Options<'_>) 
         let reader = scope.spawn(move || Reader::new(disk, *options).run(&inbox));
         let mut emit = |part: Part| sender.send(part).is_ok();
         let stop = || is_set(options.interrupted);
-        let cutter = Box::new(Cutter::new(&pool, &stop, &mut emit));
+        let cutter = Box::new(Cutter::new(&pool, &stop, &mut emit).without_digests());
         let copied = copy(source, cutter, &mut Until(options.interrupted));
         drop(sender);
         let found = reader.join().unwrap_or_else(|_| Err(Error::Lost(disk.name())));
@@ -140,6 +142,7 @@ struct Reader<'a> {
     pages: [bool; PAGES],
     /// Where the image's backup of the GPT was cleared, once the head has been compared.
     settled: Option<Option<Relocated>>,
+    partitions: Vec<Span>,
     buffer: Buffer,
     compared: u64,
     found: Differences,
@@ -153,6 +156,7 @@ impl<'a> Reader<'a> {
             head: Buffer::new(num::to_usize(HEAD)),
             pages: [false; PAGES],
             settled: None,
+            partitions: Vec::new(),
             buffer: Buffer::new(BLOCK),
             compared: 0,
             found: Differences::default(),
@@ -179,6 +183,7 @@ impl<'a> Reader<'a> {
             differences: self.found,
             cache_bypassed: self.disk.bypasses_cache(),
             backup_moved: moved.is_some(),
+            partitions: self.partitions,
         })
     }
 
@@ -225,6 +230,7 @@ impl<'a> Reader<'a> {
         std::mem::swap(&mut plain, &mut self.head);
         let mut changed = Buffer::new(plain.len());
         changed.copy_from_slice(&plain);
+        self.partitions = read(&&plain[..]).map_or_else(|_| Vec::new(), |reading| reading.places());
         let moved = relocate(&mut changed, self.disk.len(), self.options.sector);
         let mut held = Buffer::new(num::to_usize(self.disk.len().min(HEAD)));
         let is_readable = self.read(&mut held, 0)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["num", "tree", "extent", "stream"],
     &["format", "image"],
-    &["store", "board", "device"],
+    &["store", "board", "device", "source"],
     &["compose", "flash", "inspect", "verify"],
     &["cli"],
 ];

@@ -52,6 +52,35 @@ pub fn skip(why: &str) {
     println!("skipped: {why}");
 }
 
+/// A loop device that goes away.
+pub struct Loop {
+    /// The program that detaches it.
+    pub losetup: Tool,
+    /// Its node.
+    pub path: PathBuf,
+}
+
+impl Loop {
+    /// Attaches a file; `None`, having said so, where that cannot be done.
+    pub fn attach(file: &Path, options: &[&str]) -> Option<Self> {
+        let losetup = Tool::find("losetup")?;
+        let file = file.to_str().unwrap();
+        let output = losetup.run(&[options, &["--find", "--show", file]].concat());
+        if !output.status.success() {
+            skip(&format!("no loop device: {}", String::from_utf8_lossy(&output.stderr).trim()));
+            return None;
+        }
+        let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+        Some(Self { losetup, path })
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.losetup.run(&["--detach", self.path.to_str().unwrap()]);
+    }
+}
+
 /// Writes a layout into a file: over zeros, or over a file filled with `dirt`, in which what is don't care stays dirty.
 pub fn image_of<C: Copy>(
     layout: &impl Layout<C>,

@@ -1,6 +1,6 @@
 //! Real block devices: loops, as root. The kernel judges who may open what; sfdisk and sgdisk judge tables.
 
-use crate::common::{Tool, skip, temp};
+use crate::common::{Loop, Tool, skip, temp};
 use nixflash::device::write::{Check, Report, Rewrite, Verification};
 use nixflash::device::{
     Access, Answer, Changed, Device, Fault, Fixed, Left, Meter, Mounted, Named, OpenError, Policy, Refusal,
@@ -18,41 +18,14 @@ use uuid::Uuid;
 
 const MIB: usize = 1 << 20;
 
-/// A loop device that goes away.
-struct Loop {
-    losetup: Tool,
-    path: PathBuf,
+fn device(attached: &Loop) -> Device {
+    let devices = list(&Roots::system()).unwrap().devices;
+    devices.into_iter().find(|device| device.path == attached.path).unwrap()
 }
 
-impl Loop {
-    /// Attaches a file; `None`, having said so, where that cannot be done.
-    fn attach(file: &Path, options: &[&str]) -> Option<Self> {
-        let losetup = Tool::find("losetup")?;
-        let file = file.to_str().unwrap();
-        let output = losetup.run(&[options, &["--find", "--show", file]].concat());
-        if !output.status.success() {
-            skip(&format!("no loop device: {}", String::from_utf8_lossy(&output.stderr).trim()));
-            return None;
-        }
-        let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-        Some(Self { losetup, path })
-    }
-
-    fn device(&self) -> Device {
-        let devices = list(&Roots::system()).unwrap().devices;
-        devices.into_iter().find(|device| device.path == self.path).unwrap()
-    }
-
-    fn verdict(&self, policy: &Policy, wanted: &Wanted<'_>) -> Verdict {
-        let listing = list(&Roots::system()).unwrap();
-        judge(&gather(&listing, &self.path, wanted).unwrap(), policy)
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        self.losetup.run(&["--detach", self.path.to_str().unwrap()]);
-    }
+fn verdict(attached: &Loop, policy: &Policy, wanted: &Wanted<'_>) -> Verdict {
+    let listing = list(&Roots::system()).unwrap();
+    judge(&gather(&listing, &attached.path, wanted).unwrap(), policy)
 }
 
 /// A mount that goes away.
@@ -163,7 +136,7 @@ fn cards_of_odd_sizes_and_both_sector_sizes_are_written_and_verified_past_the_ca
             .unwrap();
         let size = sector.bytes().to_string();
         let Some(attached) = Loop::attach(&backing, &["--sector-size", &size]) else { return };
-        let device = attached.device();
+        let device = device(&attached);
         assert_eq!((device.size as usize, u64::from(device.sector)), (len, sector.bytes()));
         let bytes = image(image_len, sector);
         let report = write(&device, &bytes).unwrap();
@@ -188,7 +161,7 @@ fn damage_behind_the_back_of_the_cache_is_found() {
     let directory = temp();
     let backing = file(directory.path(), "card", 16 * MIB, 0);
     let Some(attached) = Loop::attach(&backing, &[]) else { return };
-    let device = attached.device();
+    let device = device(&attached);
     let bytes = image(12 * MIB, SectorSize::S512);
     write(&device, &bytes).unwrap();
     assert!(is_equal(&device, &bytes, SectorSize::S512));
@@ -211,26 +184,26 @@ fn a_mounted_disk_is_refused_opened_by_nobody_and_unmounted_on_request() {
     let Some(mkfs) = Tool::find("mkfs.ext4") else { return };
     mkfs.passes(&["-q", attached.path.to_str().unwrap()]);
     let at = directory.path().join("mnt point");
-    let before = attached.device();
+    let before = device(&attached);
     let Some(mount) = Mount::new(&attached.path, &at) else { return };
-    let refused = attached.verdict(&allow(), &Wanted::default());
+    let refused = verdict(&attached, &allow(), &Wanted::default());
     let at_text = at.display().to_string();
     assert!(
         matches!(&refused, Verdict::Refused(Refusal::Mounted { at, .. }) if *at == at_text),
         "{refused:?}"
     );
     let unmounting = Policy { mounts: Mounted::Unmount, ..allow() };
-    assert_eq!(attached.verdict(&unmounting, &Wanted::default()), Verdict::Allowed);
+    assert_eq!(verdict(&attached, &unmounting, &Wanted::default()), Verdict::Allowed);
     // Even if all of that were skipped, the kernel says no.
     let opened = open_disk(&Roots::system(), &before, Access::Write);
     assert!(matches!(opened, Err(OpenError::Busy(_))));
     // What is read lies on it.
     let source = [file(&at, "card.img", 1000, 1)];
     let wanted = Wanted { reads: &source, ..Wanted::default() };
-    assert!(matches!(attached.verdict(&unmounting, &wanted), Verdict::Refused(Refusal::Source(_))));
-    assert_eq!(unmount(&attached.device()).unwrap(), [at]);
+    assert!(matches!(verdict(&attached, &unmounting, &wanted), Verdict::Refused(Refusal::Source(_))));
+    assert_eq!(unmount(&device(&attached)).unwrap(), [at]);
     drop(mount);
-    assert_eq!(attached.verdict(&allow(), &Wanted::default()), Verdict::Allowed);
+    assert_eq!(verdict(&attached, &allow(), &Wanted::default()), Verdict::Allowed);
     drop(open_disk(&Roots::system(), &before, Access::Write).unwrap());
 }
 
@@ -250,8 +223,8 @@ fn swap_is_refused() {
     if !on.status.success() {
         return skip(&format!("no swap on a loop: {}", String::from_utf8_lossy(&on.stderr).trim()));
     }
-    let verdict = attached.verdict(&Policy { mounts: Mounted::Unmount, ..allow() }, &Wanted::default());
-    let opened = open_disk(&Roots::system(), &attached.device(), Access::Write);
+    let verdict = verdict(&attached, &Policy { mounts: Mounted::Unmount, ..allow() }, &Wanted::default());
+    let opened = open_disk(&Roots::system(), &device(&attached), Access::Write);
     swapoff.passes(&[path]);
     assert!(matches!(verdict, Verdict::Refused(Refusal::System { .. })), "{verdict:?}");
     assert!(matches!(opened, Err(OpenError::Busy(_))));
@@ -263,15 +236,18 @@ fn loops_read_only_small_or_with_other_sectors_are_judged_as_the_table_says() {
     let backing = file(directory.path(), "card", 4 * MIB, 0);
     let Some(attached) = Loop::attach(&backing, &["--read-only"]) else { return };
     let yes = Policy { answer: Answer::Yes, ..Policy::default() };
-    assert!(matches!(attached.verdict(&allow(), &Wanted::default()), Verdict::Refused(Refusal::ReadOnly(_))));
+    assert!(matches!(
+        verdict(&attached, &allow(), &Wanted::default()),
+        Verdict::Refused(Refusal::ReadOnly(_))
+    ));
     drop(attached);
     let Some(attached) = Loop::attach(&backing, &["--sector-size", "4096"]) else { return };
     let wanted = Wanted { image_sector: Some(512), ..Wanted::default() };
-    assert!(matches!(attached.verdict(&allow(), &wanted), Verdict::Refused(Refusal::Sector { .. })));
+    assert!(matches!(verdict(&attached, &allow(), &wanted), Verdict::Refused(Refusal::Sector { .. })));
     let wanted = Wanted { need: Some(4 * MIB as u64 + 1), ..Wanted::default() };
-    assert!(matches!(attached.verdict(&allow(), &wanted), Verdict::Refused(Refusal::TooSmall { .. })));
-    assert!(matches!(attached.verdict(&yes, &Wanted::default()), Verdict::NeedsConfirmation { .. }));
-    assert_eq!(attached.verdict(&allow(), &Wanted::default()), Verdict::Allowed);
+    assert!(matches!(verdict(&attached, &allow(), &wanted), Verdict::Refused(Refusal::TooSmall { .. })));
+    assert!(matches!(verdict(&attached, &yes, &Wanted::default()), Verdict::NeedsConfirmation { .. }));
+    assert_eq!(verdict(&attached, &allow(), &Wanted::default()), Verdict::Allowed);
 }
 
 #[test]
@@ -279,7 +255,7 @@ fn another_card_behind_the_same_node_is_not_written() {
     let directory = temp();
     let (one, two) = (file(directory.path(), "one", 4 * MIB, 1), file(directory.path(), "two", 4 * MIB, 2));
     let Some(attached) = Loop::attach(&one, &[]) else { return };
-    let confirmed = attached.device();
+    let confirmed = device(&attached);
     let node = attached.path.to_str().unwrap().to_owned();
     attached.losetup.passes(&["--detach", &node]);
     if !attached.losetup.run(&[&node, two.to_str().unwrap()]).status.success() {
@@ -295,7 +271,7 @@ fn a_disk_has_one_writer() {
     let directory = temp();
     let backing = file(directory.path(), "card", 4 * MIB, 0);
     let Some(attached) = Loop::attach(&backing, &[]) else { return };
-    let device = attached.device();
+    let device = device(&attached);
     let first = open_disk(&Roots::system(), &device, Access::Write).unwrap();
     assert!(matches!(open_disk(&Roots::system(), &device, Access::Write), Err(OpenError::Busy(_))));
     drop(first);
@@ -307,7 +283,7 @@ fn a_medium_that_is_full_behind_the_kernels_back_is_no_success() {
     let directory = temp();
     let backing = file(directory.path(), "card", 16 * MIB, 0);
     let Some(attached) = Loop::attach(&backing, &[]) else { return };
-    let device = attached.device();
+    let device = device(&attached);
     // The file ends before the device does: reads give zeros or fail, writes are lost or grow the file.
     File::options().write(true).open(&backing).unwrap().set_len(8 * MIB as u64).unwrap();
     let bytes = image(12 * MIB, SectorSize::S512);

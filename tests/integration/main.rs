@@ -15,3 +15,4 @@ mod formats;
 mod hostile;
 mod inspect;
 mod partition_table;
+mod write;

@@ -22,7 +22,7 @@ mod relocate;
 
 pub use encode::encode;
 pub use problem::{GptCopy, HeaderFault, Problem};
-pub use read::{ReadError, Reading, read, read_with};
+pub use read::{ReadError, Reading, Span, read, read_with};
 pub use relocate::{Relocated, relocate};
 
 use uuid::Uuid;

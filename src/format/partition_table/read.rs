@@ -18,6 +18,40 @@ pub struct Reading {
     pub problems: Vec<Problem>,
 }
 
+/// Where a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its number in the table.
+    pub number: u32,
+    /// Where it begins, in bytes.
+    pub start: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+impl Reading {
+    /// Where the partitions are, those left out that only hold others.
+    #[must_use]
+    pub fn places(&self) -> Vec<Span> {
+        let bytes = self.sector.bytes();
+        let place = |number, start: u64, sectors: u64| Span {
+            number,
+            start: start.saturating_mul(bytes),
+            len: sectors.saturating_mul(bytes),
+        };
+        match &self.table {
+            Some(Table::Gpt(gpt)) => {
+                gpt.partitions.iter().map(|p| place(p.number, p.start, p.sectors)).collect()
+            }
+            Some(Table::Mbr(mbr)) => {
+                let real = mbr.partitions.iter().filter(|p| !p.is_extended());
+                real.map(|p| place(p.number, p.start, p.sectors)).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
 /// The disk could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the partition table at byte {offset}: {source}")]

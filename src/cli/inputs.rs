@@ -1,0 +1,140 @@
+//! What a closure and a board are composed of: options that `compose` and `write` share.
+
+use super::exit::{Code, Failure};
+use super::system;
+use crate::board::{self, Board};
+use crate::compose::{self, Request, RootSize};
+use crate::image::{CopyError, SourceError};
+use crate::num::parse_bytes;
+use crate::store::{self, Store};
+use std::path::PathBuf;
+
+/// Where a closure, a board and its firmware come from.
+#[derive(clap::Args)]
+pub struct Inputs {
+    /// A board profile of your own instead of a board
+    #[arg(id = "board_file", long = "board", value_name = "FILE.toml")]
+    pub board_file: Option<PathBuf>,
+    /// Where its closure is: a store directory, a registration file,
+    /// file://CACHE; several are asked in order [default: this machine's]
+    #[arg(long, value_name = "STORE")]
+    pub store: Vec<String>,
+    /// The directory that a registration given with --store describes
+    #[arg(long, value_name = "DIR")]
+    pub store_dir: Option<PathBuf>,
+    /// A directory with firmware: a package, or the root of a store
+    #[arg(long, value_name = "DIR")]
+    pub firmware: Vec<PathBuf>,
+    /// Length of the FAT with boot files [default: of the profile]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub boot_size: Option<u64>,
+    /// Threads that read, hash and pack or unpack [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+}
+
+/// Parses a length.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| "expected a length such as 512MiB or 8GiB".to_owned())
+}
+
+/// Inodes that stay free on the root of an image, for what the first boot makes.
+const FREE_INODES: u32 = 16_384;
+
+impl Inputs {
+    /// What to compose.
+    pub fn request(
+        &self,
+        board: Option<&str>,
+        system: &str,
+        root_size: RootSize,
+    ) -> Result<Request, Failure> {
+        let board = self.board(board)?;
+        let system = system::find(system)?;
+        let mut specs = self.store.clone();
+        if specs.is_empty() {
+            specs.push(system.store.unwrap_or_else(|| "auto".to_owned()));
+        }
+        let stores: Result<Vec<Box<dyn Store>>, _> =
+            specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref())).collect();
+        Ok(Request {
+            board,
+            system: system.path,
+            stores: stores.map_err(|error| refused(&error.into()))?,
+            firmware: self.firmware.clone(),
+            root_size,
+            boot_size: self.boot_size,
+            free_inodes: FREE_INODES,
+            epoch: epoch()?,
+        })
+    }
+
+    fn board(&self, name: Option<&str>) -> Result<Board, Failure> {
+        let Some(file) = &self.board_file else {
+            return board::find(name.unwrap_or_default()).map_err(|error| Failure::of(Code::Usage, &error));
+        };
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| Failure::reading(&name, &error))?;
+        board::parse(&name, &text).map_err(|error| Failure::of(Code::Usage, &error))
+    }
+
+    /// How many threads work.
+    pub fn workers(&self) -> usize {
+        match self.threads {
+            Some(threads) => usize::from(threads),
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+
+    /// The directories of this machine that are read.
+    pub fn reads(&self, system: &str) -> Vec<PathBuf> {
+        let stores =
+            self.store.iter().map(|spec| PathBuf::from(spec.strip_prefix("file://").unwrap_or(spec)));
+        let mut reads: Vec<PathBuf> =
+            stores.chain(self.store_dir.clone()).chain(self.firmware.clone()).collect();
+        reads.push(PathBuf::from(system));
+        reads
+    }
+}
+
+/// The time that the image carries: `SOURCE_DATE_EPOCH`, else 1, as the store has it.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn epoch() -> Result<u32, Failure> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => Ok(1),
+        Ok(text) => text.trim().parse().map_err(|_| {
+            Failure::new(
+                Code::Usage,
+                format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970 below 2^32"),
+            )
+        }),
+    }
+}
+
+/// A failure to plan, with its code and a hint.
+pub fn refused(error: &compose::Error) -> Failure {
+    use compose::Error as E;
+    match error {
+        E::Store(inner) if inner.is_bad_source() => Failure::of(Code::Source, error),
+        E::Toplevel { .. } => Failure::of(Code::Source, error),
+        E::Firmware(missing) => Failure::of(Code::Source, error)
+            .hint(format!("make it with `{}` and name it with --firmware DIR", missing.command)),
+        E::Ext4(crate::format::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => {
+            Failure::of(Code::TooSmall, error)
+        }
+        E::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Failure::of(Code::Permission, error)
+        }
+        _ => Failure::of(Code::Other, error),
+    }
+}
+
+/// A failure to move an image; `left` says what an interrupted run leaves.
+pub fn copy_failed(error: &CopyError, left: &str) -> Failure {
+    match error {
+        CopyError::Source(SourceError::Bad(_)) => Failure::of(Code::Source, error),
+        CopyError::Source(SourceError::Io(_)) => Failure::of(Code::Other, error),
+        CopyError::Sink(_) => Failure::of(Code::Target, error),
+        CopyError::Interrupted => Failure::new(Code::Interrupted, format!("interrupted; {left}")),
+    }
+}

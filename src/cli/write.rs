@@ -1,0 +1,448 @@
+//! `nixflash write`: an image, or a composed system, onto cards; read back and only then made bootable.
+
+use super::cards::{self, Shown};
+use super::exit::{Code, Failure};
+use super::inputs::{Inputs, refused};
+use super::sources::{self, Sidecars};
+use super::targets::{self, Consent, Target};
+use super::ui::{self, Voice};
+use super::{Outcome, output};
+use crate::compose::{self, Plan, RootSize};
+use crate::device::disk::Disk;
+use crate::device::write::{Check, Report, Rewrite, Verification};
+use crate::device::{Differences, Fault, Meter, Roots, Wanted, WriteError, eject};
+use crate::flash::{self, Card, Outcome as Flashed};
+use crate::format::partition_table::Span;
+use crate::image::{CopyError, Source, SourceError};
+use crate::num::show_bytes;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Write an image or a system to cards, and verify them.
+///
+/// Without --system, the first word is an image: a file, - or an http(s)
+/// address; raw or packed as zst, xz, gz, bz2, lz4 or zip. With --system it is
+/// a board, and the system is composed straight onto each card, for its size.
+/// A card is read back, and gets its partition table only when all is right.
+#[derive(clap::Args)]
+pub struct Options {
+    /// An image; with --system a board
+    #[arg(value_name = "IMAGE|BOARD", required_unless_present = "board_file")]
+    image: Option<String>,
+    /// Disks, such as /dev/sdX, or files; picked from a list on a terminal
+    #[arg(value_name = "DEVICE")]
+    devices: Vec<PathBuf>,
+    /// Compose this toplevel: a store path, or a link such as ./result
+    #[arg(long, value_name = "PATH")]
+    system: Option<String>,
+    #[command(flatten, next_help_heading = "Composing")]
+    inputs: Inputs,
+    #[command(flatten, next_help_heading = "Image")]
+    sidecars: Sidecars,
+    #[command(flatten, next_help_heading = "Consent")]
+    consent: Consent,
+    #[command(flatten, next_help_heading = "Writing")]
+    how: How,
+}
+
+#[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+struct How {
+    /// Read first, and write only what differs
+    #[arg(long)]
+    minimize_writes: bool,
+    /// Do not read the card back
+    #[arg(long)]
+    no_verify: bool,
+    /// Detach the disks at the end
+    #[arg(long)]
+    eject: bool,
+    /// Print what would be written where, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print what became of each card as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Cards that get the same bytes.
+struct Batch<'a> {
+    targets: Vec<&'a Target>,
+    source: Box<dyn Source>,
+    /// What knows which file lies where.
+    plan: Option<Plan>,
+}
+
+/// What became of one target.
+struct Result_ {
+    target: PathBuf,
+    outcome: Result<Report, Failure>,
+    /// Where a card differs, in words.
+    places: Vec<String>,
+    differences: Option<Differences>,
+    seconds: u64,
+}
+
+/// Runs the command.
+pub fn run(options: &Options, voice: &Voice) -> Outcome {
+    let (first, mut devices) = (options.image.clone(), options.devices.clone());
+    // With a profile of one's own there is no word for the board, so the first is a device.
+    let first = match (&options.inputs.board_file, first) {
+        (Some(_), Some(word)) => {
+            devices.insert(0, PathBuf::from(word));
+            None
+        }
+        (_, first) => first,
+    };
+    if options.inputs.board_file.is_some() && options.system.is_none() {
+        return Err(Failure::new(Code::Usage, "--board needs --system"));
+    }
+    if devices.is_empty() {
+        devices.push(targets::pick()?);
+    }
+    match &options.system {
+        Some(system) => composed(options, first.as_deref(), system, &devices, voice),
+        None => image(options, first.as_deref().unwrap_or_default(), &devices, voice),
+    }
+}
+
+/// Writes an image.
+fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> Outcome {
+    if crate::board::find(spec).is_ok() && !PathBuf::from(spec).exists() {
+        return Err(Failure::new(
+            Code::Usage,
+            format!("{spec} is a board, and there is no --system to compose"),
+        )
+        .hint(format!("nixflash write {spec} DEVICE --system ./result")));
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let opened = sources::open(spec, &options.sidecars, options.inputs.workers(), &stop)?;
+    let reads = sources::reads(spec);
+    let wanted = Wanted { need: opened.source.len(), image_sector: None, reads: &reads };
+    let targets = targets::agree(devices, &wanted, &options.consent, voice)?;
+    let packed = match opened.compression {
+        crate::stream::decompress::Compression::None => "raw".to_owned(),
+        other => format!("packed as {}", other.name()),
+    };
+    let len = opened.source.len().map_or_else(|| "length not known yet".to_owned(), cards::size);
+    voice.detail(&format!("{}: {packed}, {len}", opened.name));
+    for check in &opened.checks {
+        voice.detail(&format!("{}: checked with {check}", opened.name));
+    }
+    if options.how.dry_run {
+        let mut text = format!("image    {}, {packed}, {len}\n", opened.name);
+        text.extend(opened.checks.iter().map(|check| format!("checked  {check}\n")));
+        text.extend(targets.iter().map(|target| format!("target   {}\n", shown(target))));
+        return output::data(&output::escape(&text));
+    }
+    ui::interrupt_into(&stop)?;
+    let batch = Batch { targets: targets.iter().collect(), source: opened.source, plan: None };
+    let results = write(batch, options, &stop, voice)?;
+    conclude(&results, &opened.name, options, voice)
+}
+
+/// Composes a system onto cards: those of the same size get the same bytes.
+fn composed(
+    options: &Options,
+    board: Option<&str>,
+    system: &str,
+    devices: &[PathBuf],
+    voice: &Voice,
+) -> Outcome {
+    let reads = options.inputs.reads(system);
+    // What is composed counts in sectors of 512 bytes.
+    let wanted = Wanted { need: None, image_sector: Some(512), reads: &reads };
+    let targets = targets::agree(devices, &wanted, &options.consent, voice)?;
+    let mut sizes: Vec<Option<u64>> = targets.iter().map(Target::size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mut plans = Vec::new();
+    // All plans before any write: what cannot be composed for one card is said while all are untouched.
+    for size in sizes {
+        let root_size = size.map_or(RootSize::Free(FREE), RootSize::Card);
+        let request = options.inputs.request(board, system, root_size)?;
+        let plan = compose::compose(request).map_err(|error| refused(&error))?;
+        plans.push((size, plan));
+    }
+    if let Some((_, plan)) = plans.first() {
+        plan.summary.warnings.iter().for_each(|warning| voice.say(&format!("warning: {warning}")));
+    }
+    if options.how.dry_run {
+        for (size, plan) in &plans {
+            let same = targets.iter().filter(|target| target.size() == *size);
+            let text: String = same.map(|target| format!("target   {}\n", shown(target))).collect();
+            output::data(&output::escape(&format!("{text}{}", plan.summary.text())))?;
+        }
+        return Ok(());
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    ui::interrupt_into(&stop)?;
+    let mut results = Vec::new();
+    for (size, plan) in plans {
+        let same = targets.iter().filter(|target| target.size() == size).collect();
+        let source = plan.source(options.inputs.workers());
+        let batch = Batch { targets: same, source, plan: Some(plan) };
+        results.extend(write(batch, options, &stop, voice)?);
+    }
+    conclude(&results, system, options, voice)
+}
+
+/// Free space on a root that is composed into a file.
+const FREE: u64 = 64 << 20;
+
+fn shown(target: &Target) -> String {
+    match target {
+        Target::Disk(device) => cards::in_a_line(device),
+        Target::File(path, _) => format!("{} (a file)", path.display()),
+    }
+}
+
+/// Opens the targets of a batch and writes them.
+fn write(
+    batch: Batch<'_>,
+    options: &Options,
+    stop: &Arc<AtomicBool>,
+    voice: &Voice,
+) -> Result<Vec<Result_>, Failure> {
+    let Batch { targets, mut source, plan } = batch;
+    let opened: Result<Vec<Box<dyn Disk>>, Failure> =
+        targets.iter().map(|target| targets::open(target, &options.consent, voice)).collect();
+    let opened = opened?;
+    let meters: Vec<Meter> = targets.iter().map(|_| Meter::default()).collect();
+    let image_len = source.len();
+    let began = Instant::now();
+    let done = AtomicBool::new(false);
+    let flashed = std::thread::scope(|scope| {
+        let shown: Vec<Shown<'_>> =
+            targets.iter().zip(&meters).map(|(target, meter)| Shown { name: target.path(), meter }).collect();
+        let done = &done;
+        scope.spawn(move || cards::watch(&shown, image_len, voice, done));
+        let cards: Vec<Card<'_>> = targets
+            .iter()
+            .zip(&opened)
+            .zip(&meters)
+            .map(|((target, disk), meter)| Card { disk: &**disk, sector: target.sector(), meter })
+            .collect();
+        let how = flash::Options {
+            check: if options.how.no_verify { Check::Skip } else { Check::Verify },
+            rewrite: if options.how.minimize_writes { Rewrite::Changed } else { Rewrite::All },
+            image_sector: None,
+            interrupted: stop,
+        };
+        let flashed = flash::write(&mut *source, &cards, &how);
+        done.store(true, Ordering::Relaxed);
+        flashed
+    });
+    // Closed before they are ejected.
+    drop(opened);
+    let seconds = began.elapsed().as_secs();
+    let Flashed { image, cards, partitions } = flashed;
+    let results = targets.iter().zip(cards).map(|(target, card)| {
+        let mut result = Result_ {
+            target: target.path().to_path_buf(),
+            outcome: Err(Failure::new(Code::Other, String::new())),
+            places: Vec::new(),
+            differences: None,
+            seconds,
+        };
+        result.outcome = match card {
+            Ok(report) => eject_if_asked(target, options).map(|()| report),
+            Err(error) => {
+                if let Fault::Differs(found) = &error.fault {
+                    result.places = located(found, plan.as_ref(), &partitions);
+                    result.differences = Some(found.clone());
+                }
+                Err(failed(&error, image.as_ref().err()))
+            }
+        };
+        result
+    });
+    Ok(results.collect())
+}
+
+fn eject_if_asked(target: &Target, options: &Options) -> Result<(), Failure> {
+    match target {
+        Target::Disk(device) if options.how.eject => {
+            eject(&Roots::system(), device).map(drop).map_err(|error| {
+                let path = device.path.display();
+                Failure::new(
+                    Code::Target,
+                    format!("{path} is written and verified, but cannot be detached: {error}"),
+                )
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many places that differ are told one by one.
+const TOLD: usize = 10;
+
+/// Where a card differs: offset, partition, and what lies there where that is known.
+pub fn located(found: &Differences, plan: Option<&Plan>, partitions: &[Span]) -> Vec<String> {
+    let mut lines: Vec<String> = found
+        .ranges
+        .iter()
+        .take(TOLD)
+        .map(|bad| {
+            let known = plan.and_then(|plan| plan.locate(bad.offset));
+            let place = match (
+                known,
+                partitions.iter().find(|p| (p.start..p.start.saturating_add(p.len)).contains(&bad.offset)),
+            ) {
+                (Some((number, what)), _) => format!("partition {number}, {what}"),
+                (None, Some(span)) => {
+                    format!("partition {}, byte {} of it", span.number, bad.offset - span.start)
+                }
+                (None, None) => "outside of all partitions".to_owned(),
+            };
+            format!("{} from byte {}: {place}", show_bytes(bad.len), bad.offset)
+        })
+        .collect();
+    if found.count > u64::try_from(TOLD).unwrap_or(u64::MAX) {
+        lines.push(format!("... {} places in all", found.count));
+    }
+    lines
+}
+
+/// A card that was not written, with its code.
+fn failed(error: &WriteError, image: Option<&CopyError>) -> Failure {
+    let code = match &error.fault {
+        Fault::Differs(_) => Code::Differs,
+        Fault::TooLong { .. } => Code::TooSmall,
+        Fault::Sector { .. } => Code::Refused,
+        Fault::Interrupted => Code::Interrupted,
+        Fault::Empty => Code::Source,
+        Fault::Source => {
+            let (code, why) = match image {
+                Some(CopyError::Source(SourceError::Io(why))) => (Code::Other, chain(&**why)),
+                Some(CopyError::Source(SourceError::Bad(why))) => (Code::Source, chain(&**why)),
+                _ => (Code::Source, "the source failed".to_owned()),
+            };
+            return Failure::new(code, format!("{}: {why}; {}", error.target, error.left));
+        }
+        _ => Code::Target,
+    };
+    let fault = chain(&error.fault);
+    Failure::new(code, format!("{}: {fault}; {}", error.target, error.left))
+}
+
+/// An error with its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    Failure::of(Code::Other, error).message().to_owned()
+}
+
+/// Tells what became of each card; the exit status is that of the worst.
+fn conclude(results: &[Result_], image: &str, options: &Options, voice: &Voice) -> Outcome {
+    let mut worst: Option<(Code, &str)> = None;
+    for result in results {
+        let target = result.target.display();
+        let code = match &result.outcome {
+            Ok(report) => {
+                voice.say(&format!("{target}: {}", told(report, result.seconds)));
+                if report.verification == Verification::Cached {
+                    Some((Code::Unverified, UNVERIFIED))
+                } else {
+                    None
+                }
+            }
+            Err(failure) => {
+                if results.len() > 1 {
+                    voice.always(&format!("error: {}", failure.message()));
+                }
+                result.places.iter().for_each(|place| voice.always(&format!("  {place}")));
+                Some((failure.code(), failure.message()))
+            }
+        };
+        worst = worst.max_by_severity(code);
+    }
+    if options.how.json {
+        let cards: Vec<Value> = results.iter().map(to_json).collect();
+        let value = json!({ "schema": "nixflash-write/1", "image": image, "cards": cards });
+        output::data(&format!("{value:#}\n"))?;
+    }
+    let failures = results.iter().filter(|result| result.outcome.is_err()).count();
+    match worst {
+        None => Ok(()),
+        Some((code, message)) if results.len() == 1 || failures == 0 => Err(Failure::new(code, message)),
+        Some((code, _)) => Err(Failure::new(code, format!("{failures} of {} targets failed", results.len()))),
+    }
+}
+
+const UNVERIFIED: &str = "written, and what was read back is right, but it may come from a cache of this machine: direct I/O is not possible";
+
+/// The graver of two failures: a target that may be trusted wrongly is worse than one that was never written.
+trait Severity<'a> {
+    fn max_by_severity(self, other: Option<(Code, &'a str)>) -> Option<(Code, &'a str)>;
+}
+
+impl<'a> Severity<'a> for Option<(Code, &'a str)> {
+    fn max_by_severity(self, other: Self) -> Self {
+        const ORDER: [Code; 8] = [
+            Code::Interrupted,
+            Code::Differs,
+            Code::Target,
+            Code::Source,
+            Code::TooSmall,
+            Code::Refused,
+            Code::Permission,
+            Code::Other,
+        ];
+        let rank = |failure: &Self| {
+            failure
+                .map_or(usize::MAX, |(code, _)| ORDER.iter().position(|c| *c == code).unwrap_or(ORDER.len()))
+        };
+        if rank(&other) < rank(&self) { other } else { self }
+    }
+}
+
+fn told(report: &Report, seconds: u64) -> String {
+    let verified = match report.verification {
+        Verification::Medium => format!("written and verified, {} read back", show_bytes(report.verified)),
+        Verification::Cached => "written".to_owned(),
+        Verification::Skipped => "written, not verified".to_owned(),
+    };
+    let kept = if report.kept > 0 {
+        format!(", {} were there already", show_bytes(report.kept))
+    } else {
+        String::new()
+    };
+    let moved = if report.backup_moved { ", backup of the partition table moved to its end" } else { "" };
+    format!("{verified}; {} written{kept}{moved}, in {seconds} s", show_bytes(report.written))
+}
+
+fn to_json(result: &Result_) -> Value {
+    let target = result.target.display().to_string();
+    match &result.outcome {
+        Ok(report) => json!({
+            "target": target,
+            "result": match report.verification {
+                Verification::Medium => "verified",
+                Verification::Cached => "unverified",
+                Verification::Skipped => "written",
+            },
+            "imageBytes": report.image_len,
+            "written": report.written,
+            "kept": report.kept,
+            "verified": report.verified,
+            "backupMoved": report.backup_moved,
+        }),
+        Err(failure) => json!({
+            "target": target,
+            "result": "failed",
+            "code": failure.code().number(),
+            "error": failure.message(),
+            "differences": result.differences.as_ref().map(differences),
+        }),
+    }
+}
+
+/// Differences as JSON.
+pub fn differences(found: &Differences) -> Value {
+    let ranges: Vec<Value> =
+        found.ranges.iter().map(|bad| json!({ "offset": bad.offset, "len": bad.len })).collect();
+    json!({ "count": found.count, "bytes": found.bytes, "unreadable": found.unreadable, "ranges": ranges })
+}
