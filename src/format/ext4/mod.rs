@@ -12,11 +12,14 @@ mod encode;
 mod extents;
 pub(super) mod geometry;
 mod hash;
+mod inode;
+mod list;
 mod namespace;
 
 use crate::extent::{Extent, Layout};
 use crate::tree::Node;
-use allocate::{Plan, Token};
+use allocate::Plan;
+use list::Token;
 
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
