@@ -1,6 +1,7 @@
 //! Every tree of a closure at once, with symlinks that lead from one store path into another.
 
 use super::{Content, Error};
+use crate::format::nar::Room;
 use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::num;
 use crate::store::{self, PathInfo, Payload, Store};
@@ -39,6 +40,8 @@ pub struct Forest {
     pub sources: Vec<Packed>,
     trees: Vec<Node<Content>>,
     by_path: BTreeMap<StorePath, u32>,
+    /// What more trees may take in memory.
+    pub room: Room,
 }
 
 /// A file or directory found by its absolute path.
@@ -53,9 +56,15 @@ impl Forest {
     /// Indexes a closure.
     pub fn of_closure(stores: Vec<Box<dyn Store>>, root: &StorePath) -> Result<Self, Error> {
         let closure = store::closure(&stores, std::slice::from_ref(root))?;
-        let mut forest = Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new() };
+        let mut forest = Self {
+            stores,
+            sources: Vec::new(),
+            trees: Vec::new(),
+            by_path: BTreeMap::new(),
+            room: Room::default(),
+        };
         for member in closure.paths {
-            let tree = store::index(&*forest.stores[member.store], &member.info)?;
+            let tree = store::index(&*forest.stores[member.store], &member.info, &mut forest.room)?;
             forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
         }
         Ok(forest)

@@ -22,16 +22,19 @@ pub struct Closure {
 
 /// Walks the references from `roots`. Each path comes from the first store that has it.
 pub fn closure(stores: &[Box<dyn Store>], roots: &[StorePath]) -> Result<Closure, Error> {
-    let mut found: BTreeMap<StorePath, Option<Member>> = BTreeMap::new();
+    let mut found: BTreeMap<StorePath, Option<Member>> =
+        roots.iter().map(|root| (root.clone(), None)).collect();
     let mut queue: Vec<(StorePath, Option<StorePath>)> =
         roots.iter().map(|root| (root.clone(), None)).collect();
     while let Some((path, referrer)) = queue.pop() {
-        if found.contains_key(&path) {
-            continue;
-        }
         let member = first(stores, &path)?.ok_or_else(|| missing(stores, &path, referrer.as_ref()))?;
-        let unseen = member.info.references.iter().filter(|reference| !found.contains_key(*reference));
-        queue.extend(unseen.map(|reference| (reference.clone(), Some(path.clone()))));
+        for reference in &member.info.references {
+            // Queued once, or paths that all refer to each other would be queued as often as there are pairs.
+            if !found.contains_key(reference) {
+                found.insert(reference.clone(), None);
+                queue.push((reference.clone(), Some(path.clone())));
+            }
+        }
         found.insert(path, Some(member));
     }
     Ok(Closure { paths: found.into_values().flatten().collect() })

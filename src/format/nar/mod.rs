@@ -16,7 +16,7 @@ mod tree;
 mod write;
 
 pub use read::{Event, Reader};
-pub use tree::tree;
+pub use tree::{Room, tree};
 pub use write::{Framing, write};
 
 use crate::num;
@@ -63,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8]) -> Result<Node<()>, Error> {
-        tree(&mut Reader::new(bytes))
+        tree(&mut Reader::new(bytes), &mut Room::default())
     }
 
     fn node() -> impl Strategy<Value = Node<Vec<u8>>> {
@@ -125,6 +125,22 @@ mod tests {
             bytes.extend_from_slice(b"nix-archive-1");
             assert!(matches!(read(&bytes), Err(Error::Format { .. })), "{len}");
         }
+    }
+
+    #[test]
+    fn names_and_targets_of_a_closure_take_only_so_much() {
+        let mut bytes = Vec::new();
+        Framing::start(&mut bytes);
+        Framing::directory(&mut bytes);
+        for n in 0..1000 {
+            Framing::entry(&mut bytes, format!("{n:03}").as_bytes());
+            Framing::symlink(&mut bytes, &[b'x'; 4095]);
+            Framing::close(&mut bytes);
+        }
+        Framing::close(&mut bytes);
+        let mut room = Room::default();
+        let error = (0..).find_map(|_| tree(&mut Reader::new(&bytes[..]), &mut room).err()).unwrap();
+        assert!(error.to_string().contains("have more than 134217728 bytes"), "{error}");
     }
 
     #[test]

@@ -1,27 +1,59 @@
 //! Reads an archive for its tree.
 
 use super::{Error, Event, Reader};
+use crate::num;
 use crate::tree::{Directory, Node};
 use std::io::BufRead;
 
-/// Files, directories and symlinks that a tree is read of: far more than any store path has, and a bound for the memory
-/// that a small compressed archive of nothing but names can take.
-const MAX_NODES: usize = 2_000_000;
+/// Files, directories and symlinks of a closure: more than any system has, and about a GB of memory.
+const MAX_NODES: u64 = 4_000_000;
+/// Bytes of all their names and targets: packed, they can be a thousand times shorter.
+const MAX_TEXT: u64 = 128 << 20;
+
+/// What the trees of one closure may still take in memory.
+#[derive(Debug)]
+pub struct Room {
+    nodes: u64,
+    text: u64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { nodes: MAX_NODES, text: MAX_TEXT }
+    }
+}
+
+impl Room {
+    fn node(&mut self) -> Result<(), String> {
+        let left = self.nodes.checked_sub(1);
+        self.nodes = left.ok_or_else(|| format!("the closure has more than {MAX_NODES} files"))?;
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8]) -> Result<(), String> {
+        let left = self.text.checked_sub(num::to_u64(text.len()));
+        self.text =
+            left.ok_or_else(|| format!("names and symlinks of the closure have more than {MAX_TEXT} bytes"))?;
+        Ok(())
+    }
+}
 
 /// A node with its name.
 type Named = (Box<[u8]>, Node<()>);
 
-/// Reads an archive for its tree; contents are skipped.
-pub fn tree<R: BufRead>(reader: &mut Reader<R>) -> Result<Node<()>, Error> {
+/// Reads an archive for its tree, which takes some of the room; contents are skipped.
+pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &mut Room) -> Result<Node<()>, Error> {
     let mut open: Vec<Vec<Named>> = Vec::new();
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut root = None;
-    let mut nodes = 0;
     while let Some(event) = reader.next_event()? {
-        nodes += 1;
-        if nodes > 2 * MAX_NODES {
-            return Err(reader.wrong(format!("more than {MAX_NODES} files")));
-        }
+        let fits = match &event {
+            Event::Directory | Event::File { .. } => room.node(),
+            Event::Symlink(target) => room.node().and_then(|()| room.text(target)),
+            Event::Entry(name) => room.text(name),
+            Event::Leave => Ok(()),
+        };
+        fits.map_err(|message| reader.wrong(message))?;
         let node = match event {
             Event::Directory => {
                 open.push(Vec::new());
