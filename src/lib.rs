@@ -9,7 +9,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`num`], [`tree`], [`extent`], [`stream`] |
-//! | 1 | [`format`], [`image`] |
+//! | 1 | [`format`], [`image`], [`net`] |
 //! | 2 | [`store`], [`board`], [`device`], [`source`](mod@source) |
 //! | 3 | [`compose`], [`flash`], [`inspect`], [`verify`] |
 //! | 4 | [`cli`] |
@@ -27,6 +27,7 @@ pub mod flash;
 pub mod format;
 pub mod image;
 pub mod inspect;
+pub mod net;
 pub mod num;
 pub mod source;
 pub mod store;

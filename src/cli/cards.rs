@@ -121,6 +121,8 @@ fn bars(cards: &[Shown<'_>]) -> (MultiProgress, Vec<ProgressBar>) {
     let width = cards.iter().map(|card| card.name.display().to_string().len()).max().unwrap_or(0);
     let bars = cards.iter().map(|card| {
         let bar = all.add(ProgressBar::new(0));
+        // cannot fail: the template is a constant
+        bar.set_style(ProgressStyle::with_template("{prefix} {msg}").expect("the template is valid"));
         bar.set_prefix(format!("{:width$}", card.name.display().to_string()));
         bar
     });

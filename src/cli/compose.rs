@@ -4,7 +4,7 @@ use super::exit::{Code, Failure};
 use super::inputs::{Inputs, bytes, copy_failed, refused};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
-use crate::compose::{self, MoveError, Plan, RootSize};
+use crate::compose::{MoveError, Plan, RootSize};
 use crate::image::beside::{self, Hashed, HashedSink};
 use crate::image::file::{self, Overwrite, Pending, RawFile};
 use crate::image::pack::{self, Packing};
@@ -75,8 +75,7 @@ enum Format {
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let root_size = options.size.map_or(RootSize::Free(options.free), RootSize::Image);
-    let request = options.inputs.request(options.board.as_deref(), &options.system, root_size)?;
-    let plan = compose::compose(request).map_err(|error| refused(&error))?;
+    let plan = options.inputs.plan(options.board.as_deref(), &options.system, root_size, voice)?;
     for warning in &plan.summary.warnings {
         voice.say(&format!("warning: {warning}"));
     }

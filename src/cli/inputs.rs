@@ -2,12 +2,17 @@
 
 use super::exit::{Code, Failure};
 use super::system;
+use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{self, Request, RootSize};
-use crate::image::{CopyError, SourceError};
-use crate::num::parse_bytes;
-use crate::store::{self, Store};
+use crate::compose::{self, Plan, Request, RootSize};
+use crate::image::{CopyError, Progress, SourceError};
+use crate::net::Client;
+use crate::num::{parse_bytes, show_bytes};
+use crate::store::{self, Fetched, Keys, Remote, Store};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Where a closure, a board and its firmware come from.
 #[derive(clap::Args)]
@@ -15,10 +20,18 @@ pub struct Inputs {
     /// A board profile of your own instead of a board
     #[arg(id = "board_file", long = "board", value_name = "FILE.toml")]
     pub board_file: Option<PathBuf>,
-    /// Where its closure is: a store directory, a registration file,
-    /// file://CACHE; several are asked in order [default: this machine's]
+    /// Where its closure is: https://CACHE, file://CACHE, a store directory,
+    /// a registration file; several are asked in order [default: this
+    /// machine's]
     #[arg(long, value_name = "STORE")]
     pub store: Vec<String>,
+    /// Trust what this key has signed, NAME:BASE64; beside those of
+    /// cache.nixos.org and of nix.conf
+    #[arg(long, value_name = "KEY")]
+    pub trusted_key: Vec<String>,
+    /// Trust every http(s) store, signed or not
+    #[arg(long)]
+    pub no_check_sigs: bool,
     /// The directory that a registration given with --store describes
     #[arg(long, value_name = "DIR")]
     pub store_dir: Option<PathBuf>,
@@ -42,12 +55,52 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 const FREE_INODES: u32 = 16_384;
 
 impl Inputs {
-    /// What to compose.
-    pub fn request(
+    /// Plans an image, and shows what has to be fetched for it.
+    pub fn plan(
         &self,
         board: Option<&str>,
         system: &str,
         root_size: RootSize,
+        voice: &Voice,
+    ) -> Result<Plan, Failure> {
+        let remote = self.remote(voice)?;
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| watch(&remote.fetched, voice, &done));
+            let request = self.request(board, system, root_size, &remote);
+            let plan = request.and_then(|request| compose::compose(request).map_err(|error| refused(&error)));
+            done.store(true, Ordering::Relaxed);
+            plan
+        })
+    }
+
+    /// How caches over http are used.
+    fn remote(&self, voice: &Voice) -> Result<Remote, Failure> {
+        let mut keys = Keys::nixos();
+        for key in conf_keys().iter().chain(&self.trusted_key) {
+            keys.add(key).map_err(|error| Failure::of(Code::Usage, &error))?;
+        }
+        let is_remote = self.store.iter().any(|spec| crate::source::is_address(spec));
+        if self.no_check_sigs && is_remote {
+            voice.always("warning: signatures are not checked: whoever runs the store, or the network to it, decides what runs on this card");
+        }
+        // Nothing is half-written while planning, so a signal may end the program at once: nobody sets this.
+        let stop = Arc::new(AtomicBool::new(false));
+        Ok(Remote {
+            client: Client::new(super::trusts_environment(), &stop),
+            kept: super::kept(),
+            keys: (!self.no_check_sigs).then_some(keys),
+            fetched: Arc::default(),
+        })
+    }
+
+    /// What to compose.
+    fn request(
+        &self,
+        board: Option<&str>,
+        system: &str,
+        root_size: RootSize,
+        remote: &Remote,
     ) -> Result<Request, Failure> {
         let board = self.board(board)?;
         let system = system::find(system)?;
@@ -56,7 +109,7 @@ impl Inputs {
             specs.push(system.store.unwrap_or_else(|| "auto".to_owned()));
         }
         let stores: Result<Vec<Box<dyn Store>>, _> =
-            specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref())).collect();
+            specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), remote)).collect();
         Ok(Request {
             board,
             system: system.path,
@@ -94,6 +147,37 @@ impl Inputs {
             stores.chain(self.store_dir.clone()).chain(self.firmware.clone()).collect();
         reads.push(PathBuf::from(system));
         reads
+    }
+}
+
+/// The keys that this machine's Nix trusts.
+fn conf_keys() -> Vec<String> {
+    let text = std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
+    let names = ["trusted-public-keys", "extra-trusted-public-keys"];
+    let keys = lines.filter(|(name, _)| names.contains(&name.trim()));
+    keys.flat_map(|(_, keys)| keys.split_whitespace()).map(str::to_owned).collect()
+}
+
+/// Shows how much has been fetched, until told to stop.
+fn watch(fetched: &Fetched, voice: &Voice, done: &AtomicBool) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut meter = None;
+    while !done.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(20));
+        let (total, bytes) = (fetched.total.load(Ordering::Relaxed), fetched.bytes.load(Ordering::Relaxed));
+        if total == 0 {
+            continue;
+        }
+        let meter = meter.get_or_insert_with(|| {
+            let paths = fetched.paths.load(Ordering::Relaxed);
+            voice.say(&format!("fetching {paths} store paths, {}", show_bytes(total)));
+            voice.meter("fetch", total, &stop)
+        });
+        meter.at(bytes);
+    }
+    if let Some(mut meter) = meter {
+        meter.finish(fetched.bytes.load(Ordering::Relaxed));
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
-    let image = open::open(&options.image, &std::env::temp_dir()).map_err(|error| unreadable(&error))?;
+    let image = open::open(&options.image, &super::scratch()).map_err(|error| unreadable(&error))?;
     let name = options.image.display().to_string();
     voice.detail(&format!(
         "{name}: {} bytes, packed as {:?}",

@@ -83,4 +83,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether the environment is that of the user who answers for it: under sudo it may be another's.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn trusts_environment() -> bool {
+    std::env::var_os("SUDO_UID").is_none() || !nix::unistd::geteuid().is_root()
+}
+
+/// Where what was fetched is kept: the user's cache directory, or the system's where the environment is another's.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn kept() -> std::path::PathBuf {
+    let absolute = |name: &str| {
+        let path = std::env::var_os(name).map(std::path::PathBuf::from);
+        path.filter(|path| path.is_absolute() && trusts_environment())
+    };
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    cache.unwrap_or_else(|| "/var/cache".into()).join("nixflash")
+}
+
+/// Where what is unpacked goes for a while.
+fn scratch() -> std::path::PathBuf {
+    if trusts_environment() { std::env::temp_dir() } else { "/var/tmp".into() }
+}
+
 type Outcome = Result<(), Failure>;

@@ -41,6 +41,7 @@ pub fn open(
         bmap: sidecars.bmap.as_deref(),
         beside: !sidecars.no_sidecars,
         threads: u32::try_from(threads).unwrap_or(u32::MAX),
+        proxies: super::trusts_environment(),
         interrupted: Arc::clone(stop),
     };
     source::open(spec, &options).map_err(|error| unreadable(&error))

@@ -2,12 +2,12 @@
 
 use super::cards::{self, Shown};
 use super::exit::{Code, Failure};
-use super::inputs::{Inputs, refused};
+use super::inputs::Inputs;
 use super::sources::{self, Sidecars};
 use super::targets::{self, Consent, Target};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
-use crate::compose::{self, Plan, RootSize};
+use crate::compose::{Plan, RootSize};
 use crate::device::disk::Disk;
 use crate::device::write::{Check, Report, Rewrite, Verification};
 use crate::device::{Differences, Fault, Meter, Roots, Wanted, WriteError, eject};
@@ -54,6 +54,10 @@ struct How {
     /// Read first, and write only what differs
     #[arg(long)]
     minimize_writes: bool,
+    /// Let the last partition reach the end of the card, with its ext4 if
+    /// nixflash made it
+    #[arg(long)]
+    grow: bool,
     /// Do not read the card back
     #[arg(long)]
     no_verify: bool,
@@ -163,8 +167,7 @@ fn composed(
     // All plans before any write: what cannot be composed for one card is said while all are untouched.
     for size in sizes {
         let root_size = size.map_or(RootSize::Free(FREE), RootSize::Card);
-        let request = options.inputs.request(board, system, root_size)?;
-        let plan = compose::compose(request).map_err(|error| refused(&error))?;
+        let plan = options.inputs.plan(board, system, root_size, voice)?;
         plans.push((size, plan));
     }
     if let Some((_, plan)) = plans.first() {
@@ -229,6 +232,7 @@ fn write(
         let how = flash::Options {
             check: if options.how.no_verify { Check::Skip } else { Check::Verify },
             rewrite: if options.how.minimize_writes { Rewrite::Changed } else { Rewrite::All },
+            grow: options.how.grow,
             image_sector: None,
             interrupted: stop,
         };
@@ -410,8 +414,17 @@ fn told(report: &Report, seconds: u64) -> String {
     } else {
         String::new()
     };
+    let grown = report.growth.as_ref().map_or_else(String::new, |growth| {
+        let len = show_bytes(growth.len);
+        match &growth.left {
+            None => format!(", partition {} grown to {len}", growth.number),
+            Some(why) => {
+                format!(", partition {} grown to {len} (its file system is as it was: {why})", growth.number)
+            }
+        }
+    });
     let moved = if report.backup_moved { ", backup of the partition table moved to its end" } else { "" };
-    format!("{verified}; {} written{kept}{moved}, in {seconds} s", show_bytes(report.written))
+    format!("{verified}; {} written{kept}{moved}{grown}, in {seconds} s", show_bytes(report.written))
 }
 
 fn to_json(result: &Result_) -> Value {
@@ -429,6 +442,7 @@ fn to_json(result: &Result_) -> Value {
             "kept": report.kept,
             "verified": report.verified,
             "backupMoved": report.backup_moved,
+            "grown": report.growth.as_ref().map(|growth| json!({ "partition": growth.number, "len": growth.len, "fileSystemLeft": growth.left })),
         }),
         Err(failure) => json!({
             "target": target,

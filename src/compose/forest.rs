@@ -4,11 +4,12 @@ use super::{Content, Error};
 use crate::format::nar::Room;
 use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::num;
-use crate::store::{self, PathInfo, Payload, Store};
+use crate::store::{self, Member, PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The longest small file that is read while planning, in bytes.
 const SMALL_FILE: u64 = 4 << 20;
@@ -44,6 +45,38 @@ pub struct Forest {
     pub room: Room,
 }
 
+/// The trees of all members, in their order; several threads where NARs have to be decoded for them.
+fn indices(stores: &[Box<dyn Store>], members: &[Member], room: &Room) -> Result<Vec<Node<()>>, Error> {
+    let packed = members.iter().any(|member| stores[member.store].is_packed());
+    let threads =
+        if packed { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { 1 };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let tree = store::index(&*stores[member.store], &member.info, room);
+            let failed = tree.is_err();
+            done.push((&member.info.path, tree));
+            if failed {
+                // Nobody begins another one. The first failure in order is told, whoever met it.
+                next.store(members.len(), Ordering::Relaxed);
+            }
+        }
+        done
+    };
+    let mut trees = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        trees.extend(work());
+        for worker in workers {
+            // cannot fail: a worker returns its errors
+            trees.extend(worker.join().expect("a worker does not panic"));
+        }
+    });
+    let trees: Result<Vec<_>, _> = trees.into_values().collect();
+    Ok(trees?)
+}
+
 /// A file or directory found by its absolute path.
 pub struct Found<'a> {
     /// Its path after all symlinks: `/nix/store/...`.
@@ -56,15 +89,15 @@ impl Forest {
     /// Indexes a closure.
     pub fn of_closure(stores: Vec<Box<dyn Store>>, root: &StorePath) -> Result<Self, Error> {
         let closure = store::closure(&stores, std::slice::from_ref(root))?;
-        let mut forest = Self {
-            stores,
-            sources: Vec::new(),
-            trees: Vec::new(),
-            by_path: BTreeMap::new(),
-            room: Room::default(),
-        };
-        for member in closure.paths {
-            let tree = store::index(&*forest.stores[member.store], &member.info, &mut forest.room)?;
+        for (at, store) in stores.iter().enumerate() {
+            let mine = closure.paths.iter().filter(|member| member.store == at);
+            store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
+        }
+        let room = Room::default();
+        let trees = indices(&stores, &closure.paths, &room)?;
+        let mut forest =
+            Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new(), room };
+        for (member, tree) in closure.paths.into_iter().zip(trees) {
             forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
         }
         Ok(forest)

@@ -119,6 +119,7 @@ pub fn open_disk(roots: &Roots, confirmed: &Device, access: Access) -> Result<Op
     let name = confirmed.path.display().to_string();
     let (file, direct) = match open_node(&roots.place(&confirmed.path), access) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && roots.root() == Path::new("/") => {
+            // Root is never denied for a reason that UDisks2 could lift, so this is an ordinary user's bus.
             let opened = super::udisks::open(&confirmed.path, access == Access::Write);
             (opened.map_err(|udisks| OpenError::Permission { path: name.clone(), udisks })?, true)
         }

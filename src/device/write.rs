@@ -19,8 +19,10 @@ use super::fault::{Error, Fault, Left};
 use super::marker;
 use super::meter::{Meter, Phase};
 use super::scan::{Expect, Stop, Written, is_gone, is_zero, scan};
-use crate::format::partition_table::{Relocated, SectorSize, relocate};
+use crate::format::ext4::grow::{Changes, grow as grow_ext4};
+use crate::format::partition_table::{Relocated, SectorSize, grow as grow_table, relocate};
 use crate::num;
+use crate::stream::ReadAt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -58,6 +60,8 @@ pub struct Options<'a> {
     pub rewrite: Rewrite,
     /// The sector size of the card.
     pub sector: SectorSize,
+    /// Whether the last partition, and its ext4 if it is ours, shall reach the end of the card.
+    pub grow: bool,
     /// Set to stop.
     pub interrupted: &'a AtomicBool,
     /// Counts.
@@ -90,6 +94,39 @@ pub struct Report {
     pub verification: Verification,
     /// Whether the backup of a GPT was moved to the end of the card.
     pub backup_moved: bool,
+    /// What became of the last partition, if it should grow.
+    pub growth: Option<Growth>,
+}
+
+/// What became of the last partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Its number.
+    pub number: u32,
+    /// Its length now, in bytes.
+    pub len: u64,
+    /// Why its file system was left as it is, where it was.
+    pub left: Option<String>,
+}
+
+/// A partition of an open disk.
+struct Within<'a> {
+    disk: &'a dyn Disk,
+    start: u64,
+    len: u64,
+}
+
+impl ReadAt for Within<'_> {
+    fn size(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut aligned = Buffer::new(buf.len());
+        read_exact(self.disk, &mut aligned, self.start + offset)?;
+        buf.copy_from_slice(&aligned);
+        Ok(())
+    }
 }
 
 /// A write in progress: what all phases share.
@@ -107,6 +144,7 @@ struct Session<'a> {
     ranges: Vec<Written>,
     kept: u64,
     left: Left,
+    growth: Option<Growth>,
 }
 
 /// Parts may be written.
@@ -149,6 +187,7 @@ pub fn begin<'a>(disk: &'a dyn Disk, options: Options<'a>) -> Result<Writing<'a>
         ranges: Vec::new(),
         kept: 0,
         left: Left::Untouched,
+        growth: None,
     };
     if disk.medium() == Medium::Card {
         options.meter.begin(Phase::Prepare, 0);
@@ -209,6 +248,7 @@ impl Verified<'_> {
             Ok(moved) => moved,
             Err(fault) => return Err(session.fail(fault)),
         };
+        let growth = session.growth.take();
         let verification = match (session.options.check, session.disk.bypasses_cache()) {
             (Check::Skip, _) => Verification::Skipped,
             (Check::Verify, true) => Verification::Medium,
@@ -216,7 +256,7 @@ impl Verified<'_> {
         };
         session.options.meter.begin(Phase::Done, 0);
         let written = session.options.meter.written();
-        Ok(Report { image_len, written, kept: session.kept, verified, verification, backup_moved })
+        Ok(Report { image_len, written, kept: session.kept, verified, verification, backup_moved, growth })
     }
 }
 
@@ -442,6 +482,9 @@ impl Session<'_> {
     /// Writes the last MiB, then the first without its first page, then that page: each flushed and read back.
     fn finish(&mut self, image_len: u64) -> Result<bool, Fault> {
         self.check_interrupt()?;
+        if self.options.grow && self.disk.medium() == Medium::Card {
+            self.grow()?;
+        }
         let moved = match self.disk.medium() {
             Medium::Card => relocate(&mut self.head, self.disk.len(), self.options.sector),
             Medium::File => None,
@@ -463,6 +506,46 @@ impl Session<'_> {
             self.sync()?;
         }
         Ok(moved.is_some())
+    }
+
+    /// Makes the last partition reach the end, and the ext4 in it, which is all on the card already.
+    fn grow(&mut self) -> Result<(), Fault> {
+        let Some(partition) = grow_table(&mut self.head, self.disk.len(), self.options.sector) else {
+            return Ok(());
+        };
+        let mut growth = Growth { number: partition.number, len: partition.len, left: None };
+        let found = if partition.start < HEAD {
+            Err("it begins in the first MiB".to_owned())
+        } else {
+            grow_ext4(&Within { disk: self.disk, start: partition.start, len: partition.len }, partition.len)
+                .map_err(|error| error.to_string())
+        };
+        match found {
+            Ok(changes) => {
+                self.change(partition.start, changes.map(|(_, changes)| changes).unwrap_or_default())?
+            }
+            Err(why) => growth.left = Some(why),
+        }
+        self.growth = Some(growth);
+        Ok(())
+    }
+
+    /// Writes blocks, flushes, and reads them back.
+    fn change(&self, start: u64, changes: Changes) -> Result<(), Fault> {
+        for (offset, bytes) in &changes {
+            let mut buffer = Buffer::new(bytes.len());
+            buffer.copy_from_slice(bytes);
+            self.write(&buffer, start + offset)?;
+        }
+        self.sync()?;
+        for (offset, bytes) in &changes {
+            let mut back = Buffer::new(bytes.len());
+            self.read(&mut back, start + offset)?;
+            if back[..] != bytes[..] {
+                return Err(differs(start + offset, bytes.len()));
+            }
+        }
+        Ok(())
     }
 
     /// Puts a moved backup into the last MiB and clears the old one.

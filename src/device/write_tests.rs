@@ -111,6 +111,7 @@ impl Setup {
         let options = Options {
             check: self.check,
             rewrite: self.rewrite,
+            grow: false,
             sector: SectorSize::S512,
             interrupted: &self.interrupted,
             meter: &self.meter,
@@ -316,6 +317,7 @@ fn a_byte_that_changes_after_the_write_is_named_and_the_card_is_wiped() {
         let options = Options {
             check: Check::Verify,
             rewrite: Rewrite::All,
+            grow: false,
             sector: SectorSize::S512,
             interrupted: &setup.interrupted,
             meter: &setup.meter,

@@ -59,6 +59,7 @@ impl<'a> Lane<'a> {
             check: self.options.check,
             rewrite: self.options.rewrite,
             sector,
+            grow: self.options.grow,
             interrupted: self.options.interrupted,
             meter: self.card.meter,
         };

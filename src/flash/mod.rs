@@ -36,6 +36,8 @@ pub struct Options<'a> {
     pub check: Check,
     /// What is written.
     pub rewrite: Rewrite,
+    /// Whether the last partition shall reach the end of each card.
+    pub grow: bool,
     /// What sectors the image counts in; found out from its table when not known.
     pub image_sector: Option<SectorSize>,
     /// Set to stop.

@@ -49,6 +49,7 @@ fn run(source: &mut Bytes, disks: &[&MemoryDisk], sector: u32) -> Outcome {
     let options = Options {
         check: Check::Verify,
         rewrite: Rewrite::All,
+        grow: false,
         image_sector: None,
         interrupted: &interrupted,
     };

@@ -33,12 +33,16 @@ fn from_base16(text: &str) -> Option<[u8; 32]> {
 }
 
 fn from_base64(text: &str) -> Option<[u8; 32]> {
+    let text = text.strip_suffix('=').unwrap_or(text);
+    if text.len() == 43 { bytes_of_base64(text)?.try_into().ok() } else { None }
+}
+
+/// Decodes base 64, with or without its padding.
+#[must_use]
+pub fn bytes_of_base64(text: &str) -> Option<Vec<u8>> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let text = text.strip_suffix('=').unwrap_or(text).as_bytes();
-    if text.len() != 43 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(33);
+    let text = text.trim_end_matches('=').as_bytes();
+    let mut bytes = Vec::with_capacity(text.len());
     let (mut bits, mut held) = (0u32, 0);
     for c in text {
         bits = bits << 6 | u32::try_from(DIGITS.iter().position(|d| d == c)?).ok()?;
@@ -48,8 +52,8 @@ fn from_base64(text: &str) -> Option<[u8; 32]> {
             bytes.push(u8::try_from(bits >> held & 0xff).ok()?);
         }
     }
-    // The last digit has two bits too many, which must be 0.
-    if bits & 3 != 0 { None } else { bytes.try_into().ok() }
+    // What is left of the last digit must be 0.
+    (held < 6 && bits & ((1 << held) - 1) == 0).then_some(bytes)
 }
 
 #[cfg(test)]

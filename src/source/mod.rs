@@ -5,7 +5,6 @@
 
 mod ahead;
 mod bmap;
-mod http;
 mod sums;
 mod trim;
 
@@ -16,6 +15,7 @@ pub use trim::Trim;
 use crate::image::sparse::Sparse;
 use crate::image::stream::Stream;
 use crate::image::{Source, file, foreign};
+use crate::net::{self, Client};
 use crate::num::{self, to_base16};
 use crate::stream::decompress::Compression;
 use ahead::Ahead;
@@ -37,6 +37,8 @@ pub struct Options<'a> {
     pub beside: bool,
     /// Threads that may decode.
     pub threads: u32,
+    /// Whether proxies are taken from the environment.
+    pub proxies: bool,
     /// Set to stop waiting for the network.
     pub interrupted: Arc<AtomicBool>,
 }
@@ -88,7 +90,7 @@ pub enum Error {
         /// The address.
         name: String,
         /// Why.
-        source: http::Error,
+        source: net::Error,
     },
     /// What stands beside it cannot be used.
     #[error("{name}: {source}")]
@@ -129,9 +131,10 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
         "-" => (Box::new(Ahead::new(Box::new(io::stdin()), &options.interrupted)), None),
         _ if is_address(spec) => {
-            let body = http::open(spec, &options.interrupted)
+            let body = Client::new(options.proxies, &options.interrupted)
+                .get(spec)
                 .map_err(|source| Error::Http { name: spec.to_owned(), source })?;
-            let len = body.len();
+            let len = body.content_length();
             (Box::new(Ahead::new(Box::new(body), &options.interrupted)), len)
         }
         _ => {

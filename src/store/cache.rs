@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
 /// The longest narinfo that is read, in bytes: 10,000 references.
-const MAX_NARINFO: u64 = 4 << 20;
+pub(super) const MAX_NARINFO: u64 = 4 << 20;
 /// The longest `nix-cache-info`, in bytes: three lines.
 const MAX_CACHE_INFO: u64 = 64 << 10;
 
@@ -76,7 +76,7 @@ impl Cache {
     }
 }
 
-fn check_store_dir(file: &Path, text: &str) -> Result<(), Error> {
+pub(super) fn check_store_dir(file: &Path, text: &str) -> Result<(), Error> {
     let directory = text.lines().find_map(|line| line.strip_prefix("StoreDir:")).map_or(STORE_DIR, str::trim);
     if directory == STORE_DIR {
         return Ok(());
@@ -108,6 +108,47 @@ fn read_text(file: &Path, limit: u64) -> Result<Option<String>, Error> {
     String::from_utf8(bytes).map(Some).map_err(|_| message("is not text".to_owned()))
 }
 
+/// Opens the file of a NAR: its length and hash are checked, it is decoded by what the narinfo says.
+pub(super) fn open_packed(file: &Path, info: &NarInfo) -> Result<Box<dyn BufRead + Send>, Error> {
+    let compression = match info.compression.as_str() {
+        "none" => Compression::None,
+        "xz" => Compression::Xz,
+        "zstd" => Compression::Zstd,
+        "bzip2" => Compression::Bzip2,
+        "gzip" => Compression::Gzip,
+        "lz4" => Compression::Lz4,
+        other => {
+            let expected = "none, xz, zstd, bzip2, gzip or lz4".to_owned();
+            return Err(Error::Mismatch {
+                path: info.path.to_string(),
+                what: "the compression of its NAR",
+                expected,
+                found: other.to_owned(),
+            });
+        }
+    };
+    let opened = File::open(file).map_err(|source| Error::io(file, source))?;
+    let size = opened.metadata().map_err(|source| Error::io(file, source))?.len();
+    if let Some(expected) = info.file_size.filter(|expected| *expected != size) {
+        let (expected, found) = (expected.to_string(), size.to_string());
+        return Err(Error::Mismatch {
+            path: file.display().to_string(),
+            what: "its FileSize",
+            expected,
+            found,
+        });
+    }
+    let packed = BufReader::with_capacity(256 << 10, opened);
+    let checked: Box<dyn BufRead + Send> = match info.file_hash {
+        // An uncompressed NAR has its NarHash.
+        Some(expected) if compression != Compression::None => {
+            Box::new(Checked::new(packed, size, expected, file))
+        }
+        _ => Box::new(packed),
+    };
+    compression.open(checked).map_err(|source| Error::io(file, source))
+}
+
 impl Store for Cache {
     fn name(&self) -> String {
         format!("file://{}", self.root.display())
@@ -130,42 +171,7 @@ impl Store for Cache {
             || Error::Missing { path: path.to_string(), stores: self.name(), referrer: String::new() };
         let info = self.narinfo(path)?.ok_or_else(missing)?;
         let file = self.nar_file(&info)?;
-        let compression = match info.compression.as_str() {
-            "none" => Compression::None,
-            "xz" => Compression::Xz,
-            "zstd" => Compression::Zstd,
-            "bzip2" => Compression::Bzip2,
-            "gzip" => Compression::Gzip,
-            other => {
-                let expected = "none, xz, zstd, bzip2 or gzip".to_owned();
-                return Err(Error::Mismatch {
-                    path: path.to_string(),
-                    what: "the compression of its NAR",
-                    expected,
-                    found: other.to_owned(),
-                });
-            }
-        };
-        let opened = File::open(&file).map_err(|source| Error::io(&file, source))?;
-        let size = opened.metadata().map_err(|source| Error::io(&file, source))?.len();
-        if let Some(expected) = info.file_size.filter(|expected| *expected != size) {
-            let (expected, found) = (expected.to_string(), size.to_string());
-            return Err(Error::Mismatch {
-                path: file.display().to_string(),
-                what: "its FileSize",
-                expected,
-                found,
-            });
-        }
-        let packed = BufReader::with_capacity(256 << 10, opened);
-        let checked: Box<dyn BufRead + Send> = match info.file_hash {
-            // An uncompressed NAR has its NarHash.
-            Some(expected) if compression != Compression::None => {
-                Box::new(Checked::new(packed, size, expected, &file))
-            }
-            _ => Box::new(packed),
-        };
-        compression.open(checked).map_err(|source| Error::io(&file, source))
+        open_packed(&file, &info)
     }
 
     fn listing(&self, _path: &StorePath) -> Result<Option<Node<()>>, Error> {

@@ -22,31 +22,44 @@ pub struct Closure {
 
 /// Walks the references from `roots`. Each path comes from the first store that has it.
 pub fn closure(stores: &[Box<dyn Store>], roots: &[StorePath]) -> Result<Closure, Error> {
-    let mut found: BTreeMap<StorePath, Option<Member>> =
+    let mut found: BTreeMap<StorePath, Member> = BTreeMap::new();
+    let mut referrers: BTreeMap<StorePath, Option<StorePath>> =
         roots.iter().map(|root| (root.clone(), None)).collect();
-    let mut queue: Vec<(StorePath, Option<StorePath>)> =
-        roots.iter().map(|root| (root.clone(), None)).collect();
-    while let Some((path, referrer)) = queue.pop() {
-        let member = first(stores, &path)?.ok_or_else(|| missing(stores, &path, referrer.as_ref()))?;
-        for reference in &member.info.references {
-            // Queued once, or paths that all refer to each other would be queued as often as there are pairs.
-            if !found.contains_key(reference) {
-                found.insert(reference.clone(), None);
-                queue.push((reference.clone(), Some(path.clone())));
+    // All paths of a level at once: a store that is far away answers them in one journey.
+    let mut level: Vec<StorePath> = roots.to_vec();
+    while !level.is_empty() {
+        let members = first(stores, &level)?;
+        let mut next = Vec::new();
+        for (path, member) in level.iter().zip(members) {
+            let member =
+                member.ok_or_else(|| missing(stores, path, referrers.get(path).and_then(Option::as_ref)))?;
+            for reference in &member.info.references {
+                if !referrers.contains_key(reference) {
+                    referrers.insert(reference.clone(), Some(path.clone()));
+                    next.push(reference.clone());
+                }
             }
+            found.insert(path.clone(), member);
         }
-        found.insert(path, Some(member));
+        level = next;
     }
-    Ok(Closure { paths: found.into_values().flatten().collect() })
+    Ok(Closure { paths: found.into_values().collect() })
 }
 
-fn first(stores: &[Box<dyn Store>], path: &StorePath) -> Result<Option<Member>, Error> {
+/// Each path from the first store that has it.
+fn first(stores: &[Box<dyn Store>], paths: &[StorePath]) -> Result<Vec<Option<Member>>, Error> {
+    let mut members: Vec<Option<Member>> = paths.iter().map(|_| None).collect();
     for (store, at) in stores.iter().zip(0..) {
-        if let Some(info) = store.path_info(path)? {
-            return Ok(Some(Member { info, store: at }));
+        let left: Vec<usize> = (0..paths.len()).filter(|index| members[*index].is_none()).collect();
+        if left.is_empty() {
+            break;
+        }
+        let asked: Vec<StorePath> = left.iter().map(|index| paths[*index].clone()).collect();
+        for (index, info) in left.iter().zip(store.path_infos(&asked)?) {
+            members[*index] = info.map(|info| Member { info, store: at });
         }
     }
-    Ok(None)
+    Ok(members)
 }
 
 fn missing(stores: &[Box<dyn Store>], path: &StorePath, referrer: Option<&StorePath>) -> Error {

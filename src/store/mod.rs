@@ -7,13 +7,18 @@ mod cache;
 mod closure;
 mod database;
 mod directory;
+mod http;
 mod payload;
+mod trust;
 
 pub use closure::{Closure, Member, closure};
+pub use http::{Fetched, Remote};
 pub use payload::{FileHeader, Payload};
+pub use trust::{BadKey, Keys};
 
 use crate::format::store_path::StorePath;
 use crate::format::{nar, nar_hash, narinfo, nix_db, registration};
+use crate::net;
 use crate::tree::Node;
 use std::io::{self, BufRead};
 use std::path::Path;
@@ -28,6 +33,16 @@ pub trait Store: Send + Sync {
 
     /// What is known of a path, or `None` when the store does not have it.
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, Error>;
+
+    /// What is known of several paths, in their order: at once, where asking takes time.
+    fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
+        paths.iter().map(|path| self.path_info(path)).collect()
+    }
+
+    /// Fetches the NARs of paths that will be opened, where they are far away.
+    fn prefetch(&self, _paths: &[StorePath]) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// The NAR of a path that `path_info` gave. Its length and hash are not checked here.
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error>;
@@ -121,6 +136,24 @@ pub enum Error {
         /// Where.
         message: String,
     },
+    /// A server does not give something.
+    #[error("{address}: {source}")]
+    Http {
+        /// The address.
+        address: String,
+        /// Why.
+        source: net::Error,
+    },
+    /// Nobody who is trusted vouches for a path.
+    #[error("{path} from {store} has no signature of a trusted key ({keys})")]
+    Untrusted {
+        /// The path.
+        path: String,
+        /// Who has it.
+        store: String,
+        /// Who is trusted.
+        keys: String,
+    },
     /// Paths of a closure are nowhere.
     #[error("{path} is in none of the stores ({stores}){referrer}")]
     Missing {
@@ -138,7 +171,8 @@ impl Error {
     #[must_use]
     pub fn is_bad_source(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NoStore { .. } => false,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+            Self::NoStore { .. } | Self::Http { .. } => false,
             // Decoders report damage as errors of input.
             Self::Nar { source: nar::Error::Read { source, .. }, .. } => source.raw_os_error().is_none(),
             _ => true,
@@ -176,15 +210,19 @@ impl Error {
     }
 }
 
-/// Opens a store by what the user named: `auto` (this machine's), `file://DIR`, a directory, or a registration file.
-/// `paths` is the directory that a registration describes.
-pub fn open(spec: &str, paths: Option<&Path>) -> Result<Box<dyn Store>, Error> {
+/// Opens a store by what the user named: `auto` (this machine's), `http(s)://...`, `file://DIR`, a directory, or a
+/// registration file. `paths` is the directory that a registration describes.
+pub fn open(spec: &str, paths: Option<&Path>, remote: &Remote) -> Result<Box<dyn Store>, Error> {
+    if spec.starts_with("http://") || spec.starts_with("https://") {
+        return Ok(Box::new(http::Http::open(spec, remote)?));
+    }
     if let Some(directory) = spec.strip_prefix("file://") {
         return Ok(Box::new(cache::Cache::open(Path::new(directory))?));
     }
     if let Some((scheme, _)) = spec.split_once("://") {
-        let message =
-            format!("stores of the kind {scheme}:// are not supported; use file://DIR or a directory");
+        let message = format!(
+            "stores of the kind {scheme}:// are not supported; use https://..., file://DIR or a directory"
+        );
         return Err(Error::NoStore { place: spec.to_owned(), message });
     }
     let place = if spec == "auto" { Path::new("/") } else { Path::new(spec) };
@@ -200,7 +238,7 @@ pub fn open(spec: &str, paths: Option<&Path>) -> Result<Box<dyn Store>, Error> {
 }
 
 /// The tree of a path: from its listing, or from its NAR, which is then verified and takes some of the room.
-pub fn index(store: &dyn Store, info: &PathInfo, room: &mut nar::Room) -> Result<Node<()>, Error> {
+pub fn index(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Node<()>, Error> {
     if let Some(tree) = store.listing(&info.path)? {
         return Ok(tree);
     }

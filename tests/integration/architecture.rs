@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 const FLOORS: &[&[&str]] = &[
     &["num", "tree", "extent", "stream"],
-    &["format", "image"],
+    &["format", "image", "net"],
     &["store", "board", "device", "source"],
     &["compose", "flash", "inspect", "verify"],
     &["cli"],

@@ -98,6 +98,7 @@ fn write(device: &Device, bytes: &[u8]) -> Result<Report, WriteError> {
     let options = flash::Options {
         check: Check::Verify,
         rewrite: Rewrite::All,
+        grow: false,
         image_sector: None,
         interrupted: &AtomicBool::new(false),
     };

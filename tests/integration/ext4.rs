@@ -297,3 +297,79 @@ mod random {
         }
     }
 }
+
+/// Grows an image in a file to `len` bytes over dirt; gives the new length of its file system, if there is one.
+fn grow(path: &Path, len: u64) -> Option<u64> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    file.set_len(len).unwrap();
+    let (new, changes) = ext4::grow::grow(&file, len).unwrap()?;
+    for (offset, bytes) in changes {
+        assert!(offset + bytes.len() as u64 <= new);
+        file.write_all_at(&bytes, offset).unwrap();
+    }
+    Some(new)
+}
+
+#[test]
+fn a_grown_file_system_is_clean_at_every_length_and_can_grow_again() {
+    const GROUP: u64 = 32_768 * 4096;
+    let tree = root(vec![(b"a", Node::store_file(false, 10_000, 1)), (b"many", directory(vec![]))]);
+    for (from, purpose, steps) in [
+        (
+            SMALL,
+            Purpose::Image,
+            &[GROUP - 4096, GROUP + (40 << 20), 3 * GROUP, 5 * GROUP + 8192, 26 * GROUP + (9 << 20)][..],
+        ),
+        (SMALL, Purpose::Card, &[129 * GROUP, 300 * GROUP + (64 << 20)]),
+        (
+            Size::Exact(GROUP + (30 << 20)),
+            Purpose::Image,
+            &[GROUP + (31 << 20), 2 * GROUP, 32 << 30, 250 << 30],
+        ),
+        (
+            Size::Exact(17 * GROUP),
+            Purpose::Card,
+            &[17 * GROUP + (1 << 20), 18 * GROUP + (5 << 20), 50 * GROUP],
+        ),
+    ] {
+        let (_dir, path) = sparse(&tree, &Options { purpose, ..options(from) });
+        let mut last = path.metadata().unwrap().len();
+        for len in steps {
+            let new = grow(&path, *len);
+            fsck(&path);
+            let (debugfs, at) = (Tool::find("debugfs"), path.to_str().unwrap());
+            let shown = debugfs.map(|tool| tool.passes(&["-R", "stats -h", at])).unwrap_or_default();
+            assert!(shown.is_empty() || shown.contains("resize_inode"), "{shown}");
+            if let Some(new) = new {
+                assert!(new > last && new <= *len && *len - new < GROUP, "{last} {new} {len}");
+                assert!(
+                    *len - new < (12 << 20),
+                    "no more than a group that is too small is left: {new} of {len}"
+                );
+                last = new;
+            }
+            assert_eq!(grow(&path, *len), None, "once is enough");
+        }
+        assert!(last > steps[0]);
+    }
+}
+
+#[test]
+fn what_is_not_ours_or_damaged_does_not_grow() {
+    use std::os::unix::fs::FileExt;
+    let tree = root(vec![(b"a", Node::store_file(false, 10_000, 1))]);
+    let (_dir, path) = sparse(&tree, &options(SMALL));
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let mut byte = [0];
+    for at in [1024 + 0x38, 1024 + 0x04, 1024 + 0x60, 4096 + 4, 4096 + 0x12] {
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 2], at).unwrap();
+        assert!(ext4::grow::grow(&file, 1 << 32).is_err(), "{at}");
+        file.write_all_at(&byte, at).unwrap();
+    }
+    let Some(mke2fs) = Tool::find("mke2fs") else { return };
+    mke2fs.passes(&["-q", "-F", "-t", "ext4", path.to_str().unwrap()]);
+    let error = ext4::grow::grow(&std::fs::File::open(&path).unwrap(), 1 << 32).unwrap_err();
+    assert!(error.to_string().contains("other features"), "{error}");
+}

@@ -41,7 +41,7 @@ fn archives_get_the_verdict_that_nix_gives() {
     for dir in ["nars-nix-fuzz", "nars-nix-libutil"] {
         for path in files(&fixtures.join(dir), "nar") {
             let bytes = std::fs::read(&path).unwrap();
-            let verdict = nar::tree(&mut Reader::new(&bytes[..]), &mut Room::default());
+            let verdict = nar::tree(&mut Reader::new(&bytes[..]), &Room::default());
             let name = path.file_name().unwrap().to_str().unwrap();
             assert_eq!(verdict.is_ok(), GOOD.contains(&name), "{name}: {verdict:?}");
             seen += 1;
@@ -50,7 +50,7 @@ fn archives_get_the_verdict_that_nix_gives() {
     for dir in ["nars-nix-nar", "nars-harmonia", "nars-tvix"] {
         for path in files(&fixtures.join(dir), "nar") {
             let bytes = std::fs::read(&path).unwrap();
-            nar::tree(&mut Reader::new(&bytes[..]), &mut Room::default())
+            nar::tree(&mut Reader::new(&bytes[..]), &Room::default())
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             seen += 1;
         }
@@ -107,6 +107,7 @@ fn a_closure_signed_by_real_nix_keeps_its_signatures_and_references() {
         let store = nixflash::store::open(
             &format!("file://{}", fixtures.join(format!("synthetic/cache-{kind}")).display()),
             None,
+            &remote(),
         )
         .unwrap();
         let names = store.names().unwrap();
@@ -114,7 +115,7 @@ fn a_closure_signed_by_real_nix_keeps_its_signatures_and_references() {
         for name in &names {
             let info = store.path_info(name).unwrap().unwrap();
             assert!(info.signatures.iter().any(|signature| signature.starts_with("test-cache-1:")), "{kind}");
-            nixflash::store::index(&*store, &info, &mut Room::default()).unwrap();
+            nixflash::store::index(&*store, &info, &Room::default()).unwrap();
         }
         let stores = [store];
         assert_eq!(nixflash::store::closure(&stores, &names).unwrap().paths.len(), 3);
@@ -215,5 +216,15 @@ mod reader {
                 drop(fs.resolve(b"/a").and_then(|inode| fs.read_dir(&inode)?.collect::<Result<Vec<_>, _>>()));
             }
         }
+    }
+}
+
+/// Nothing is fetched here.
+fn remote() -> nixflash::store::Remote {
+    nixflash::store::Remote {
+        client: nixflash::net::Client::new(false, &std::sync::Arc::default()),
+        kept: std::env::temp_dir(),
+        keys: None,
+        fetched: std::sync::Arc::default(),
     }
 }

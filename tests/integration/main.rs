@@ -16,4 +16,5 @@ mod formats;
 mod hostile;
 mod inspect;
 mod partition_table;
+mod remote;
 mod write;

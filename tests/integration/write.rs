@@ -397,6 +397,44 @@ fn a_gpt_image_gets_its_backup_at_the_end_of_the_card() {
 }
 
 #[test]
+fn an_image_grows_to_the_end_of_the_card_with_its_file_system() {
+    let (Some(demo), Some(e2fsck), Some(sfdisk)) = (demo(), Tool::find("e2fsck"), Tool::find("sfdisk"))
+    else {
+        return;
+    };
+    let dir = temp();
+    for board in ["rpi4", "uefi-aarch64"] {
+        let source = dir.path().join(format!("{board}.img.zst"));
+        let composed =
+            run(demo.compose(board, &demo.at("root"), &source).args(["--firmware", &demo.at("root")]));
+        assert_eq!(composed.code, 0, "{}", composed.err);
+        let backing = dir.path().join("card");
+        File::create(&backing).unwrap().set_len(3 << 30).unwrap();
+        let Some(attached) = Loop::attach(&backing, &[]) else { return };
+        let done = run(write(&source, &attached.path).arg("--grow"));
+        assert!(
+            done.code == 0 && done.err.contains("grown to") && !done.err.contains("as it was"),
+            "{}",
+            done.err
+        );
+        let listed = sfdisk.passes(&["--json", attached.path.to_str().unwrap()]);
+        sfdisk.passes(&["--verify", attached.path.to_str().unwrap()]);
+        let table: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let root = table["partitiontable"]["partitions"].as_array().unwrap().last().unwrap().clone();
+        let (start, size) = (root["start"].as_u64().unwrap() * 512, root["size"].as_u64().unwrap() * 512);
+        assert!(start + size > (3 << 30) - (3 << 20), "{board}: {start} {size}");
+        let (offset, limit) = (start.to_string(), size.to_string());
+        let Some(part) = Loop::attach(&backing, &["--offset", &offset, "--sizelimit", &limit]) else {
+            return;
+        };
+        let text = e2fsck.passes(&["-fn", part.path.to_str().unwrap()]);
+        let blocks: u64 =
+            text.rsplit('/').next().and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
+        assert!(blocks * 4096 > size - (130 << 20), "{text}");
+    }
+}
+
+#[test]
 fn targets_are_refused_with_the_code_and_a_way_out() {
     let dir = temp();
     let source = put(dir.path(), "image", &image());

@@ -11,6 +11,7 @@ mod directory;
 mod encode;
 mod extents;
 pub(super) mod geometry;
+pub mod grow;
 mod hash;
 mod inode;
 mod list;

@@ -63,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8]) -> Result<Node<()>, Error> {
-        tree(&mut Reader::new(bytes), &mut Room::default())
+        tree(&mut Reader::new(bytes), &Room::default())
     }
 
     fn node() -> impl Strategy<Value = Node<Vec<u8>>> {
@@ -138,8 +138,8 @@ mod tests {
             Framing::close(&mut bytes);
         }
         Framing::close(&mut bytes);
-        let mut room = Room::default();
-        let error = (0..).find_map(|_| tree(&mut Reader::new(&bytes[..]), &mut room).err()).unwrap();
+        let room = Room::default();
+        let error = (0..).find_map(|_| tree(&mut Reader::new(&bytes[..]), &room).err()).unwrap();
         assert!(error.to_string().contains("have more than 134217728 bytes"), "{error}");
     }
 

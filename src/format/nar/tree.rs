@@ -4,45 +4,48 @@ use super::{Error, Event, Reader};
 use crate::num;
 use crate::tree::{Directory, Node};
 use std::io::BufRead;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Files, directories and symlinks of a closure: more than any system has, and about a GB of memory.
 const MAX_NODES: u64 = 4_000_000;
 /// Bytes of all their names and targets: packed, they can be a thousand times shorter.
 const MAX_TEXT: u64 = 128 << 20;
 
-/// What the trees of one closure may still take in memory.
+/// What the trees of one closure may still take in memory, whoever reads them.
 #[derive(Debug)]
 pub struct Room {
-    nodes: u64,
-    text: u64,
+    nodes: AtomicU64,
+    text: AtomicU64,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { nodes: MAX_NODES, text: MAX_TEXT }
+        Self { nodes: MAX_NODES.into(), text: MAX_TEXT.into() }
     }
 }
 
 impl Room {
-    fn node(&mut self) -> Result<(), String> {
-        let left = self.nodes.checked_sub(1);
-        self.nodes = left.ok_or_else(|| format!("the closure has more than {MAX_NODES} files"))?;
-        Ok(())
+    fn node(&self) -> Result<(), String> {
+        let left = take(&self.nodes, 1);
+        left.ok_or_else(|| format!("the closure has more than {MAX_NODES} files"))
     }
 
-    fn text(&mut self, text: &[u8]) -> Result<(), String> {
-        let left = self.text.checked_sub(num::to_u64(text.len()));
-        self.text =
-            left.ok_or_else(|| format!("names and symlinks of the closure have more than {MAX_TEXT} bytes"))?;
-        Ok(())
+    fn text(&self, text: &[u8]) -> Result<(), String> {
+        let left = take(&self.text, num::to_u64(text.len()));
+        left.ok_or_else(|| format!("names and symlinks of the closure have more than {MAX_TEXT} bytes"))
     }
+}
+
+/// Takes from what is left, if there is so much.
+fn take(left: &AtomicU64, amount: u64) -> Option<()> {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount)).ok().map(drop)
 }
 
 /// A node with its name.
 type Named = (Box<[u8]>, Node<()>);
 
 /// Reads an archive for its tree, which takes some of the room; contents are skipped.
-pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &mut Room) -> Result<Node<()>, Error> {
+pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &Room) -> Result<Node<()>, Error> {
     let mut open: Vec<Vec<Named>> = Vec::new();
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut root = None;

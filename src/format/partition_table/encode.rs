@@ -89,7 +89,7 @@ fn raw_entry(active: u8, kind: u8, [first, last]: [[u8; 3]; 2], [start, sectors]
 }
 
 /// A sector as head, sector, cylinder; the two high bits of the cylinder are in the byte of the sector.
-fn chs(lba: u64) -> [u8; 3] {
+pub(super) fn chs(lba: u64) -> [u8; 3] {
     let (cylinder, head, sector) = (lba / (HEADS * PER_TRACK), lba / PER_TRACK % HEADS, lba % PER_TRACK + 1);
     let low = |n: u64| n.to_le_bytes()[0];
     if cylinder > LAST_CYLINDER {

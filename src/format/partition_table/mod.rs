@@ -15,12 +15,14 @@
 
 mod encode;
 mod gpt;
+mod grow;
 mod mbr;
 mod problem;
 mod read;
 mod relocate;
 
 pub use encode::encode;
+pub use grow::{Grown, grow};
 pub use problem::{GptCopy, HeaderFault, Problem};
 pub use read::{ReadError, Reading, Span, read, read_with};
 pub use relocate::{Relocated, relocate};

@@ -61,7 +61,7 @@ fn stale(last_usable: u64, old_last: u64, used: u64, sectors: u64) -> Option<(u6
 }
 
 /// The entries of a primary header whose sums are right.
-fn sound(header: &[u8], start: &[u8], sector: usize) -> Option<Vec<u8>> {
+pub(super) fn sound(header: &[u8], start: &[u8], sector: usize) -> Option<Vec<u8>> {
     if !header.starts_with(GPT_MAGIC) || num::to_usize(u64::from(le32(header, 12))) != HEADER {
         return None;
     }
@@ -81,6 +81,15 @@ fn last_partition(entries: &[u8], header: &[u8]) -> Option<u64> {
     let size = num::to_usize(u64::from(le32(header, 84)));
     let used = entries.chunks_exact(size).filter(|entry| entry[..16].iter().any(|byte| *byte != 0));
     Some(used.map(|entry| le64(entry, 40)).max().unwrap_or(0))
+}
+
+/// Puts entries of the same length back, with their sum and that of the header at `at`.
+pub(super) fn store_entries(start: &mut [u8], at: usize, entries: &[u8]) {
+    let place = num::to_usize(le64(&start[at..], 72)) * at;
+    start[place..place + entries.len()].copy_from_slice(entries);
+    let header = &mut start[at..at * 2];
+    header[88..92].copy_from_slice(&crc32fast::hash(entries).to_le_bytes());
+    put(header, &[]);
 }
 
 /// Sets fields of a header and its sum.
