@@ -121,7 +121,7 @@ fn in_stores(board: &Board, package: &Package, forest: &mut Forest) -> Result<Op
         for path in forest.stores[at].names()? {
             let Some(rank) = rank(package, path.name()) else { continue };
             let Some(info) = forest.stores[at].path_info(&path)? else { continue };
-            let tree = store::index(&*forest.stores[at], &info)?;
+            let tree = store::index(&*forest.stores[at], &info, &forest.room)?;
             if let Some(directory) = directory_of(package, &tree) {
                 found.push((rank, path.to_string(), (info, tree, directory)));
             }

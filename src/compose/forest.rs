@@ -1,6 +1,7 @@
 //! Every tree of a closure at once, with symlinks that lead from one store path into another.
 
 use super::{Content, Error};
+use crate::format::nar::Room;
 use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::num;
 use crate::store::{self, Member, PathInfo, Payload, Store};
@@ -40,10 +41,12 @@ pub struct Forest {
     pub sources: Vec<Packed>,
     trees: Vec<Node<Content>>,
     by_path: BTreeMap<StorePath, u32>,
+    /// What more trees may take in memory.
+    pub room: Room,
 }
 
 /// The trees of all members, in their order; several threads where NARs have to be decoded for them.
-fn indices(stores: &[Box<dyn Store>], members: &[Member]) -> Result<Vec<Node<()>>, Error> {
+fn indices(stores: &[Box<dyn Store>], members: &[Member], room: &Room) -> Result<Vec<Node<()>>, Error> {
     let packed = members.iter().any(|member| stores[member.store].is_packed());
     let threads =
         if packed { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { 1 };
@@ -51,7 +54,7 @@ fn indices(stores: &[Box<dyn Store>], members: &[Member]) -> Result<Vec<Node<()>
     let work = || {
         let mut done = Vec::new();
         while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let tree = store::index(&*stores[member.store], &member.info);
+            let tree = store::index(&*stores[member.store], &member.info, room);
             let failed = tree.is_err();
             done.push((&member.info.path, tree));
             if failed {
@@ -90,8 +93,10 @@ impl Forest {
             let mine = closure.paths.iter().filter(|member| member.store == at);
             store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
         }
-        let trees = indices(&stores, &closure.paths)?;
-        let mut forest = Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new() };
+        let room = Room::default();
+        let trees = indices(&stores, &closure.paths, &room)?;
+        let mut forest =
+            Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new(), room };
         for (member, tree) in closure.paths.into_iter().zip(trees) {
             forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
         }

@@ -4,11 +4,13 @@
 //! identifiers they carry, how long the image is. The [`Plan`] that comes out can be printed, compared and refused;
 //! [`Plan::source`] and [`Plan::write_raw`] then move the bytes.
 
+mod assembly;
 mod boot;
 mod demand;
 mod files;
 mod firmware;
 mod forest;
+mod identifiers;
 mod identity;
 mod locate;
 mod moving;

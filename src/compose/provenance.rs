@@ -2,7 +2,7 @@
 
 use super::firmware::Places;
 use super::forest::Forest;
-use super::plan::Identifiers;
+use super::identifiers::Identifiers;
 use super::toplevel::Toplevel;
 use crate::board::Board;
 use crate::format::nar_hash;

@@ -1,8 +1,17 @@
-//! `extlinux.conf` as NixOS's generic-extlinux-compatible builder writes it.
+//! `extlinux.conf` as NixOS's generic-extlinux-compatible builder writes it, and as U-Boot reads it.
 //!
-//! Source: nixpkgs `nixos/modules/system/boot/loader/generic-extlinux-compatible/extlinux-conf-builder.sh`.
+//! ```text
+//! DEFAULT label | TIMEOUT tenths | MENU TITLE text
+//! LABEL label
+//!   MENU LABEL text | LINUX file | INITRD file | APPEND command line | FDT file | FDTDIR directory
+//! ```
+//! Files are relative to `extlinux.conf`. Sources: nixpkgs
+//! `nixos/modules/system/boot/loader/generic-extlinux-compatible/extlinux-conf-builder.sh`; U-Boot `boot/pxe_utils.c`
+//! for the words, which may be written in any case.
 
 use super::date::Date;
+use std::cmp::Ordering;
+use std::fmt::Write;
 
 /// What one entry boots; files are names in `/boot/nixos`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +20,21 @@ pub struct Entry {
     pub kernel: String,
     /// The initrd.
     pub initrd: Option<String>,
-    /// The directory of device trees.
-    pub fdtdir: Option<String>,
+    /// What the kernel is told of the board, where the boot loader does not know.
+    pub device_tree: Option<DeviceTree>,
     /// The `init=` of the command line.
     pub init: String,
     /// The rest of the command line.
     pub kernel_params: Vec<String>,
+}
+
+/// Where device trees are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceTree {
+    /// In this directory; the boot loader knows the name.
+    Directory(String),
+    /// This file (`hardware.deviceTree.name`).
+    File(String),
 }
 
 /// A whole file: the default, and one generation with its specialisations.
@@ -40,16 +58,17 @@ impl Config {
     /// The text of the file.
     #[must_use]
     pub fn render(&self) -> String {
-        let title = format!("MENU TITLE {}\n", "-".repeat(60));
+        // With no time to wait there is no menu either; U-Boot would take a timeout of 0 for endless.
         let (timeout, menu) = match self.timeout_seconds {
-            None => (0, title),
-            Some(0) => (1, "\n".to_owned()),
-            Some(seconds) => (seconds * 10, title),
+            None => (0, true),
+            Some(0) => (1, false),
+            Some(seconds) => (u64::from(seconds) * 10, true),
         };
+        let title = if menu { format!("MENU TITLE {}\n", "-".repeat(60)) } else { String::new() };
         let mut text = format!(
             "# Generated file, all changes will be lost on nixos-rebuild!\n\n\
              # Change this to e.g. nixos-42 to temporarily boot to an older configuration.\n\
-             DEFAULT nixos-default\n\nTIMEOUT {timeout}\n{menu}"
+             DEFAULT nixos-default\n\nTIMEOUT {timeout}\n{title}"
         );
         add(&mut text, "default", "NixOS - Default", &self.default);
         let mut generation = |name: &str, entry: &Entry| {
@@ -59,8 +78,9 @@ impl Config {
             add(&mut text, &tag, &format!("NixOS - Configuration {tag} ({date} - {})", self.version), entry);
         };
         generation("default", &self.default);
-        // As `sort -n -r` does: names that begin with no number sort as text, backwards.
-        for (name, entry) in self.specialisations.iter().rev() {
+        let mut specialisations: Vec<&(String, Entry)> = self.specialisations.iter().collect();
+        specialisations.sort_by(|a, b| numeric(&b.0, &a.0));
+        for (name, entry) in specialisations {
             generation(name, entry);
         }
         text
@@ -68,56 +88,142 @@ impl Config {
 }
 
 fn add(text: &mut String, tag: &str, title: &str, entry: &Entry) {
-    text.push_str(&format!("\nLABEL nixos-{tag}\n  MENU LABEL {title}\n  LINUX ../nixos/{}\n", entry.kernel));
+    let mut line = |indent: &str, word: &str, value: &str| {
+        // cannot fail: a string takes everything
+        let _ = writeln!(text, "{indent}{word} {value}");
+    };
+    line("\n", "LABEL", &format!("nixos-{tag}"));
+    line("  ", "MENU LABEL", title);
+    line("  ", "LINUX", &format!("../nixos/{}", entry.kernel));
     if let Some(initrd) = &entry.initrd {
-        text.push_str(&format!("  INITRD ../nixos/{initrd}\n"));
+        line("  ", "INITRD", &format!("../nixos/{initrd}"));
     }
-    text.push_str(&format!("  APPEND init={} {}\n", entry.init, entry.kernel_params.join(" ")));
-    if let Some(fdtdir) = &entry.fdtdir {
-        text.push_str(&format!("  FDTDIR ../nixos/{fdtdir}\n"));
+    line("  ", "APPEND", &format!("init={} {}", entry.init, entry.kernel_params.join(" ")));
+    match &entry.device_tree {
+        Some(DeviceTree::Directory(name)) => line("  ", "FDTDIR", &format!("../nixos/{name}")),
+        Some(DeviceTree::File(name)) => line("  ", "FDT", &format!("../nixos/{name}")),
+        None => {}
     }
 }
 
-/// The labels of a file and the kernel and command line that each boots, for those who look at a card.
+/// The order of `sort -n`: by the number that a name begins with, then bytewise.
+fn numeric(a: &str, b: &str) -> Ordering {
+    // Numbers of any length, as text without leading zeros; no number is 0.
+    let number = |name: &str| -> (usize, String) {
+        let digits: String = name.chars().take_while(char::is_ascii_digit).collect();
+        let digits = digits.trim_start_matches('0').to_owned();
+        (digits.len(), digits)
+    };
+    number(a).cmp(&number(b)).then_with(|| a.cmp(b))
+}
+
+/// One entry, read; files are written as they are in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadEntry {
+    /// The label.
+    pub label: String,
+    /// What the menu calls it.
+    pub title: String,
+    /// The kernel.
+    pub kernel: String,
+    /// The initrd.
+    pub initrd: Option<String>,
+    /// The command line.
+    pub command_line: String,
+    /// The device tree.
+    pub fdt: Option<String>,
+    /// The directory of device trees.
+    pub fdtdir: Option<String>,
+}
+
+/// A whole file, read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// The label of the entry that is booted when nobody chooses.
+    pub default: Option<String>,
+    /// What the menu is called.
+    pub title: Option<String>,
+    /// How long the menu waits, in tenths of a second; 0 for ever.
+    pub timeout: Option<u32>,
+    /// The entries, in the order of the file.
+    pub entries: Vec<ReadEntry>,
+}
+
+/// Reads a file; lines that are not known are passed over, as U-Boot does.
 #[must_use]
-pub fn entries(text: &str) -> Vec<(String, String, String)> {
-    let mut found: Vec<(String, String, String)> = Vec::new();
+pub fn parse(text: &str) -> Read {
+    let mut read = Read::default();
     for line in text.lines() {
-        let (word, value) = line.trim().split_once(' ').unwrap_or_default();
-        match (word, found.last_mut()) {
-            ("LABEL", _) => found.push((value.to_owned(), String::new(), String::new())),
-            ("LINUX", Some(entry)) => value.clone_into(&mut entry.1),
-            ("APPEND", Some(entry)) => value.clone_into(&mut entry.2),
+        let (word, value) = split(line);
+        let value = || value.to_owned();
+        match (word.to_ascii_lowercase().as_str(), read.entries.last_mut()) {
+            ("label", _) => read.entries.push(ReadEntry { label: value(), ..ReadEntry::default() }),
+            ("menu", entry) => menu(split(line).1, entry, &mut read.title),
+            ("default", _) => read.default = Some(value()),
+            ("timeout", _) => read.timeout = value().parse().ok(),
+            ("linux" | "kernel", Some(entry)) => entry.kernel = value(),
+            ("initrd", Some(entry)) => entry.initrd = Some(value()),
+            ("append", Some(entry)) => entry.command_line = value(),
+            ("fdt" | "devicetree", Some(entry)) => entry.fdt = Some(value()),
+            ("fdtdir" | "devicetreedir", Some(entry)) => entry.fdtdir = Some(value()),
             _ => {}
         }
     }
-    found
+    read
+}
+
+/// `MENU LABEL` belongs to the entry, `MENU TITLE` to the file.
+fn menu(rest: &str, entry: Option<&mut ReadEntry>, title: &mut Option<String>) {
+    let (word, value) = split(rest);
+    match (word.to_ascii_lowercase().as_str(), entry) {
+        ("label", Some(entry)) => value.clone_into(&mut entry.title),
+        ("title", _) => *title = Some(value.to_owned()),
+        _ => {}
+    }
+}
+
+/// The first word of a line, and the rest.
+fn split(line: &str) -> (&str, &str) {
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    (word, rest.trim_start())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_file_is_that_of_the_builder() {
+    fn config() -> Config {
         let default = Entry {
             kernel: "k-linux-6.12-Image".to_owned(),
             initrd: Some("i-initrd".to_owned()),
-            fdtdir: Some("k-linux-6.12-dtbs".to_owned()),
+            device_tree: Some(DeviceTree::Directory("k-linux-6.12-dtbs".to_owned())),
             init: "/nix/store/t/init".to_owned(),
             kernel_params: vec!["loglevel=4".to_owned(), "lsm=yama".to_owned()],
         };
-        let other = Entry { fdtdir: None, ..default.clone() };
-        let specialisations = vec![("a".to_owned(), other.clone()), ("b".to_owned(), other)];
-        let config = Config {
+        let other = Entry {
+            device_tree: None,
+            initrd: None,
+            kernel_params: vec![],
+            init: "/nix/store/s/init".to_owned(),
+            ..default.clone()
+        };
+        let board = Entry {
+            device_tree: Some(DeviceTree::File("k-dtbs/rockchip/board.dtb".to_owned())),
+            ..other.clone()
+        };
+        Config {
             timeout_seconds: Some(5),
             default,
             generation: 1,
             built: 1_763_698_200,
             version: "25.11".to_owned(),
-            specialisations,
-        };
-        let text = config.render();
+            specialisations: vec![("a".to_owned(), other), ("b".to_owned(), board)],
+        }
+    }
+
+    #[test]
+    fn the_file_is_that_of_the_builder() {
         let expected = "\
 # Generated file, all changes will be lost on nixos-rebuild!
 
@@ -136,9 +242,83 @@ LABEL nixos-default
 
 LABEL nixos-1-default
   MENU LABEL NixOS - Configuration 1-default (2025-11-21 04:10 - 25.11)
-";
-        assert!(text.starts_with(expected), "{text}");
-        let labels: Vec<_> = entries(&text).into_iter().map(|(label, ..)| label).collect();
+  LINUX ../nixos/k-linux-6.12-Image
+  INITRD ../nixos/i-initrd
+  APPEND init=/nix/store/t/init loglevel=4 lsm=yama
+  FDTDIR ../nixos/k-linux-6.12-dtbs
+
+LABEL nixos-1-b
+  MENU LABEL NixOS - Configuration 1-b (2025-11-21 04:10 - 25.11)
+  LINUX ../nixos/k-linux-6.12-Image
+  APPEND init=/nix/store/s/init \n  FDT ../nixos/k-dtbs/rockchip/board.dtb
+
+LABEL nixos-1-a
+  MENU LABEL NixOS - Configuration 1-a (2025-11-21 04:10 - 25.11)
+  LINUX ../nixos/k-linux-6.12-Image
+  APPEND init=/nix/store/s/init \n";
+        assert_eq!(config().render(), expected);
+    }
+
+    #[test]
+    fn timeouts_are_those_of_the_builder() {
+        let head = |timeout_seconds| {
+            let text = Config { timeout_seconds, ..config() }.render();
+            let from = text.find("TIMEOUT").unwrap();
+            text[from..text.find("  MENU LABEL").unwrap()].replace(&"-".repeat(60), "---")
+        };
+        assert_eq!(head(None), "TIMEOUT 0\nMENU TITLE ---\n\nLABEL nixos-default\n");
+        assert_eq!(head(Some(0)), "TIMEOUT 1\n\nLABEL nixos-default\n");
+        assert_eq!(head(Some(u32::MAX)), "TIMEOUT 42949672950\nMENU TITLE ---\n\nLABEL nixos-default\n");
+    }
+
+    #[test]
+    fn specialisations_are_sorted_as_sort_does() {
+        // `printf '%s\n' ... | LC_ALL=C sort -n -r`
+        let mut names = ["b", "a", "10-x", "9-x", "009", "Z", "100000000000000000000", "-"];
+        names.sort_by(|a, b| numeric(b, a));
+        assert_eq!(names, ["100000000000000000000", "10-x", "9-x", "009", "b", "a", "Z", "-"]);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let config = config();
+        let read = parse(&config.render());
+        assert_eq!((read.default.as_deref(), read.timeout), (Some("nixos-default"), Some(50)));
+        let labels: Vec<_> = read.entries.iter().map(|entry| &entry.label[..]).collect();
         assert_eq!(labels, ["nixos-default", "nixos-1-default", "nixos-1-b", "nixos-1-a"]);
+        assert_eq!(
+            read.entries[0],
+            ReadEntry {
+                label: "nixos-default".to_owned(),
+                title: "NixOS - Default".to_owned(),
+                kernel: "../nixos/k-linux-6.12-Image".to_owned(),
+                initrd: Some("../nixos/i-initrd".to_owned()),
+                command_line: "init=/nix/store/t/init loglevel=4 lsm=yama".to_owned(),
+                fdt: None,
+                fdtdir: Some("../nixos/k-linux-6.12-dtbs".to_owned()),
+            }
+        );
+        assert_eq!(read.entries[2].fdt.as_deref(), Some("../nixos/k-dtbs/rockchip/board.dtb"));
+    }
+
+    #[test]
+    fn other_files_are_read_as_u_boot_does() {
+        let read = parse(
+            "menu title\tx y\r\nLINUX before any label\ndefault b\ntimeout soon\n\nlabel  b \n\tkernel /Image\n\
+             append\nAPPEND a  b\nfoo bar\nmenu\nmenu label  a title\n",
+        );
+        assert_eq!(
+            (read.title.as_deref(), read.timeout, read.default.as_deref()),
+            (Some("x y"), None, Some("b"))
+        );
+        let entry = ReadEntry {
+            label: "b".to_owned(),
+            title: "a title".to_owned(),
+            kernel: "/Image".to_owned(),
+            command_line: "a  b".to_owned(),
+            ..ReadEntry::default()
+        };
+        assert_eq!(read.entries, [entry]);
+        assert_eq!(parse("\0\u{fffd}"), Read::default());
     }
 }

@@ -1,4 +1,10 @@
-//! `/etc/fstab` as NixOS writes it (fstab(5), proc(5) for the escapes).
+//! `/etc/fstab` as NixOS writes it.
+//!
+//! ```text
+//! SPEC MOUNT-POINT TYPE [OPTION,...] [DUMP] [PASS]      blank, tab, line feed and backslash as \040 \011 \012 \134
+//! ```
+//! Names of links below `/dev/disk/by-*` have udev's escapes: `\x20`. Sources: fstab(5), nixpkgs
+//! `nixos/modules/tasks/filesystems.nix`, systemd `src/shared/udev-util.c` (`encode_devnode_name`).
 
 /// What a line says is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,18 @@ pub struct Entry {
     pub fs_type: String,
     /// The options.
     pub options: Vec<String>,
+    /// Whether dump(8) saves it, 0 where nothing is said.
+    pub dump: u32,
+    /// When fsck(8) checks it: never, with the root, or after it.
+    pub pass: u32,
+}
+
+impl Entry {
+    /// Whether it has an option, with or without a value.
+    #[must_use]
+    pub fn has_option(&self, name: &str) -> bool {
+        self.options.iter().any(|option| option.split('=').next() == Some(name))
+    }
 }
 
 /// A line has too few fields.
@@ -55,7 +73,9 @@ impl Device {
         ];
         for (tag, directory, make) in KINDS {
             if let Some(value) = spec.strip_prefix(tag) {
-                return make(value.trim_matches('"').to_owned());
+                // Some quote the value; NixOS does not.
+                let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+                return make(quoted.unwrap_or(value).to_owned());
             }
             if let Some(name) = spec.strip_prefix(directory) {
                 return make(unescape(name, "\\x", 16, 2));
@@ -82,7 +102,9 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Error> {
             device: Device::parse(&spec),
             spec,
             mount_point: octal(mount_point),
-            fs_type: (*fs_type).to_owned(),
+            fs_type: octal(fs_type),
+            dump: rest.get(1).and_then(|dump| dump.parse().ok()).unwrap_or(0),
+            pass: rest.get(2).and_then(|pass| pass.parse().ok()).unwrap_or(0),
             options: rest.first().map(|options| options.split(',').map(octal).collect()).unwrap_or_default(),
         });
     }
@@ -127,9 +149,23 @@ mod tests {
             (&entries[1].device, &entries[1].mount_point[..]),
             (&Device::Label("my card".to_owned()), "/a b")
         );
+        assert_eq!((entries[0].dump, entries[0].pass, entries[1].pass), (0, 1, 2));
+        assert!(entries[0].has_option("noatime") && !entries[0].has_option("x-initrd"));
         assert_eq!(entries[2].device, Device::Uuid("ABCD-1234".to_owned()));
+        assert_eq!((&entries[2].options[..], entries[2].pass), (&[][..], 0));
         assert_eq!(entries[3].device, Device::Path("tmpfs".to_owned()));
-        assert_eq!(Device::parse("PARTUUID=2178694e-02"), Device::PartUuid("2178694e-02".to_owned()));
+        for (spec, device) in [
+            ("PARTUUID=2178694e-02", Device::PartUuid("2178694e-02".to_owned())),
+            ("/dev/disk/by-partuuid/2178694e-02", Device::PartUuid("2178694e-02".to_owned())),
+            ("PARTLABEL=disk-main-root", Device::PartLabel("disk-main-root".to_owned())),
+            ("/dev/disk/by-partlabel/EFI\\x20System", Device::PartLabel("EFI System".to_owned())),
+            ("LABEL=\"a b\"", Device::Label("a b".to_owned())),
+            ("/dev/disk/by-label/\\xc3\\xa9\\x2f\\x", Device::Label("\u{e9}/\\x".to_owned())),
+            ("/dev/disk/by-id/usb-x", Device::Path("/dev/disk/by-id/usb-x".to_owned())),
+            ("/dev/mmcblk0p2", Device::Path("/dev/mmcblk0p2".to_owned())),
+        ] {
+            assert_eq!(Device::parse(spec), device, "{spec}");
+        }
         assert_eq!(
             parse("/dev/sda1 /\n").unwrap_err().to_string(),
             "line 1 has 2 fields, expected at least 3: \"/dev/sda1 /\""

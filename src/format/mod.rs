@@ -7,6 +7,7 @@ pub mod ext4_read;
 pub mod extlinux;
 pub mod fat;
 pub mod fstab;
+pub mod json;
 pub mod nar;
 pub mod nar_hash;
 pub mod narinfo;

@@ -5,10 +5,21 @@
 
 use super::nar_hash;
 use super::store_path::StorePath;
+use crate::num;
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, params};
+use std::io::{self, Read};
 
 /// The newest schema that is known; newer ones may mean anything.
 pub const SCHEMA: u32 = 10;
+
+/// Steps of SQLite's machine that a database in memory may take: a sum over some million rows.
+const MAX_STEPS: i32 = 100_000_000;
+/// Steps between two looks at how many there were.
+const STEPS_AT_A_TIME: i32 = 10_000;
+/// Bytes of the longest value or row there: Nix has none of more than some KiB.
+const MAX_VALUE: i32 = 1 << 20;
 
 /// One valid path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +53,15 @@ pub enum Error {
         path: String,
         /// What was expected and found.
         message: String,
+    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(io::Error),
+    /// It has no table of paths, or a view in its place.
+    #[error("it has {found} tables ValidPaths, expected 1")]
+    Tables {
+        /// How many there are.
+        found: u32,
     },
 }
 
@@ -95,7 +115,7 @@ pub fn write(rows: &[Row], registration_time: u64) -> Result<Vec<u8>, Error> {
         for (id, row) in (1i64..).zip(rows) {
             let signatures = Some(row.signatures.join(" ")).filter(|text| !text.is_empty());
             let deriver = row.deriver.as_ref().map(ToString::to_string);
-            let hash = format!("sha256:{}", crate::num::to_base16(&row.nar_hash));
+            let hash = format!("sha256:{}", num::to_base16(&row.nar_hash));
             let size = signed(row.nar_size);
             path.execute(params![
                 id,
@@ -174,16 +194,38 @@ pub fn totals(db: &Connection) -> Result<(u64, u64), Error> {
     Ok((u64::try_from(paths).unwrap_or(0), u64::try_from(bytes).unwrap_or(0)))
 }
 
-/// Opens a database that was read into memory. What a write-ahead log beside it adds is not seen.
-pub fn open_bytes(mut bytes: Vec<u8>) -> Result<Connection, Error> {
+/// Reads a database of `len` bytes that a stranger may have made into memory. What a write-ahead log beside it adds is
+/// not seen.
+pub fn open_untrusted(mut reader: impl Read, len: u64) -> Result<Connection, Error> {
+    let mut db = Connection::open_in_memory()?;
+    bound(&mut db)?;
+    let mut head = Vec::new();
+    reader.by_ref().take(20).read_to_end(&mut head).map_err(Error::Read)?;
     // A database in memory has no log; the header must not promise one.
-    if let Some(versions) = bytes.get_mut(18..20) {
+    if let Some(versions) = head.get_mut(18..20) {
         versions.fill(1);
     }
-    let mut db = Connection::open_in_memory()?;
-    let len = bytes.len();
-    db.deserialize_read_exact(rusqlite::MAIN_DB, &bytes[..], len, true)?;
-    Ok(db)
+    db.deserialize_read_exact(rusqlite::MAIN_DB, head.chain(reader), num::to_usize(len), true)?;
+    let is_table =
+        "select count(*) from sqlite_schema where name = 'ValidPaths' and type = 'table' and rootpage > 0";
+    match db.query_row(is_table, [], |row| row.get(0))? {
+        1 => Ok(db),
+        found => Err(Error::Tables { found }),
+    }
+}
+
+/// Bounds the work of all queries together, and what one value may take: a page can be its own child, and a column can
+/// be computed by anything. Views, which can be anything too, are not followed.
+fn bound(db: &mut Connection) -> Result<(), Error> {
+    db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    let mut left = MAX_STEPS / STEPS_AT_A_TIME;
+    let is_used_up = move || {
+        left = left.saturating_sub(1);
+        left == 0
+    };
+    Ok(db.progress_handler(STEPS_AT_A_TIME, Some(is_used_up))?)
 }
 
 fn signed(n: u64) -> i64 {
@@ -226,6 +268,33 @@ mod tests {
         assert_eq!(find(&db, &rows[1].path).unwrap().unwrap(), rows[1]);
         assert_eq!(totals(&db).unwrap(), (2, 198));
         assert!(find(&db, &row("c", &[]).path).unwrap().is_none());
+    }
+
+    /// Opens what a stranger made by these statements.
+    fn untrusted(sql: &str) -> Result<Connection, Error> {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(sql).unwrap();
+        let bytes = db.serialize(rusqlite::MAIN_DB).unwrap().to_vec();
+        open_untrusted(&bytes[..], num::to_u64(bytes.len()))
+    }
+
+    #[test]
+    fn a_strangers_database_takes_neither_time_nor_memory() {
+        let endless =
+            "with recursive n(narSize) as (select 1 union all select 1 from n) select narSize from n";
+        let db = untrusted("create table ValidPaths (narSize integer)").unwrap();
+        assert_eq!(totals(&db).unwrap(), (0, 0));
+        let sum = format!("select sum(narSize) from ({endless})");
+        let stopped = db.query_row(&sum, [], |row| row.get::<_, i64>(0)).unwrap_err();
+        assert_eq!(stopped.to_string(), "interrupted");
+        for none in [&format!("create view ValidPaths as {endless}"), "create table Other (x)"] {
+            let error = untrusted(none).unwrap_err().to_string();
+            assert_eq!(error, "it has 0 tables ValidPaths, expected 1");
+        }
+        let large = "create table ValidPaths (id, narSize as (length(hex(zeroblob(400000000)))));
+            insert into ValidPaths (id) values (1)";
+        let error = untrusted(large).and_then(|db| totals(&db)).unwrap_err().to_string();
+        assert_eq!(error, "string or blob too big");
     }
 
     #[test]

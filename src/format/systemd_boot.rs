@@ -1,8 +1,23 @@
-//! systemd-boot's `loader.conf` and entries as NixOS's builder writes them.
+//! systemd-boot's `loader.conf` and entries as NixOS's builder writes them, and as systemd-boot reads them.
 //!
-//! Source: nixpkgs `nixos/modules/system/boot/loader/systemd-boot/systemd-boot-builder.py`.
+//! ```text
+//! KEY VALUE        title version linux initrd options machine-id devicetree sort-key; timeout default editor ...
+//! ```
+//! Sources: nixpkgs `nixos/modules/system/boot/loader/systemd-boot/systemd-boot-builder.py`; the UAPI Group's Boot
+//! Loader Specification, type 1; loader.conf(5).
 
 use super::date::Date;
+use crate::num;
+use sha2::{Digest, Sha256};
+
+/// How the builder of a NixOS release names and orders things. A builder replaces what another one wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `nixos-generation-1.conf`: older releases.
+    Generation,
+    /// `nixos-` and the SHA-256 of the contents: newer ones.
+    Hash,
+}
 
 /// One entry; files are paths on the partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,33 +40,80 @@ pub struct Entry {
     pub kernel_params: Vec<String>,
 }
 
+/// What an entry says only where a system wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extra<'a> {
+    /// The device tree, a path on the partition.
+    pub device_tree: Option<&'a str>,
+    /// The key by which the menu is sorted.
+    pub sort_key: &'a str,
+}
+
+impl Default for Extra<'_> {
+    fn default() -> Self {
+        Self { device_tree: None, sort_key: "nixos" }
+    }
+}
+
 impl Entry {
-    /// The name of its file in `loader/entries`.
+    /// The name of its file in `loader/entries`, in the form with generations.
     #[must_use]
     pub fn file_name(&self) -> String {
-        match &self.specialisation {
-            Some(name) => format!("nixos-generation-{}-specialisation-{name}.conf", self.generation),
-            None => format!("nixos-generation-{}.conf", self.generation),
+        self.file_name_as(Form::Generation, Extra::default())
+    }
+
+    /// The text of the file, in the form with generations.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.render_as(Form::Generation, Extra::default())
+    }
+
+    /// The name of its file in `loader/entries`, which is also what `default` in `loader.conf` says.
+    #[must_use]
+    pub fn file_name_as(&self, form: Form, extra: Extra<'_>) -> String {
+        match (form, &self.specialisation) {
+            (Form::Hash, _) => {
+                let text = self.render_as(form, extra);
+                format!("nixos-{}.conf", num::to_base16(&Sha256::digest(text.as_bytes())))
+            }
+            (Form::Generation, Some(name)) => {
+                format!("nixos-generation-{}-specialisation-{name}.conf", self.generation)
+            }
+            (Form::Generation, None) => format!("nixos-generation-{}.conf", self.generation),
         }
     }
 
     /// The text of the file.
     #[must_use]
-    pub fn render(&self) -> String {
-        let title = match &self.specialisation {
-            Some(name) => format!("NixOS ({name})"),
-            None => "NixOS".to_owned(),
-        };
+    pub fn render_as(&self, form: Form, extra: Extra<'_>) -> String {
+        let special = self.specialisation.as_ref().map(|name| format!(" ({name})"));
+        let title = format!("title NixOS{}", special.unwrap_or_default());
         let Date { year, month, day, .. } = Date::of(self.built);
-        let mut text = format!(
-            "title {title}\nsort-key nixos\nversion Generation {} {}, built on {year:04}-{month:02}-{day:02}\nlinux {}\n",
-            self.generation, self.label, self.linux
+        let version = format!(
+            "version Generation {} {}, built on {year:04}-{month:02}-{day:02}",
+            self.generation, self.label
         );
-        if let Some(initrd) = &self.initrd {
-            text.push_str(&format!("initrd {initrd}\n"));
+        let sort_key = format!("sort-key {}", extra.sort_key);
+        let linux = format!("linux {}", self.linux);
+        let initrd = self.initrd.as_ref().map(|initrd| format!("initrd {initrd}"));
+        let device_tree = extra.device_tree.map(|path| format!("devicetree {path}"));
+        match form {
+            Form::Generation => {
+                // The blank after init= stays where there are no parameters.
+                let options = format!("options init={} {}", self.init, self.kernel_params.join(" "));
+                let lines = [Some(title), Some(sort_key), Some(version), Some(linux), initrd, Some(options)];
+                let lines = lines.into_iter().chain([device_tree]).flatten();
+                lines.map(|line| line + "\n").collect()
+            }
+            Form::Hash => {
+                let init = format!("init={}", self.init);
+                let words = std::iter::once(&init).chain(&self.kernel_params);
+                let options = format!("options {}", words.map(String::as_str).collect::<Vec<_>>().join(" "));
+                let lines = [Some(title), Some(version), Some(linux), initrd, Some(options)];
+                let lines = lines.into_iter().chain([device_tree, Some(sort_key)]).flatten();
+                lines.collect::<Vec<_>>().join("\n")
+            }
         }
-        text.push_str(&format!("options init={} {}\n", self.init, self.kernel_params.join(" ")));
-        text
     }
 }
 
@@ -64,31 +126,70 @@ pub struct LoaderConf {
     pub default: String,
 }
 
+/// Whether the command line can be edited in the menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Editor {
+    /// It can, which is what NixOS has without a word.
+    On,
+    /// It cannot.
+    Off,
+}
+
 impl LoaderConf {
     /// The text of the file.
     #[must_use]
     pub fn render(&self) -> String {
+        self.render_with(Editor::On)
+    }
+
+    /// The text of the file, with or without an editor.
+    #[must_use]
+    pub fn render_with(&self, editor: Editor) -> String {
         let timeout =
             self.timeout_seconds.map_or_else(|| "menu-force".to_owned(), |seconds| seconds.to_string());
-        format!("timeout {timeout}\ndefault {}\nconsole-mode keep\n", self.default)
+        let editor = match editor {
+            Editor::On => "",
+            Editor::Off => "editor 0\n",
+        };
+        format!("timeout {timeout}\ndefault {}\n{editor}console-mode keep\n", self.default)
     }
 }
 
-/// The value of a key in a file of either kind.
+/// An entry or a `loader.conf`, read: keys and values in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read<'a> {
+    /// Keys, which may occur more than once, and their values.
+    pub lines: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Read<'a> {
+    /// The last value of a key, which is the one that counts; empty where the key has none.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&'a str> {
+        self.lines.iter().rev().find(|(word, _)| *word == key).map(|(_, value)| *value)
+    }
+
+    /// All values of a key in one line: initrds and options add up.
+    #[must_use]
+    pub fn values(&self, key: &str) -> Vec<&'a str> {
+        self.lines.iter().filter(|(word, _)| *word == key).map(|(_, value)| *value).collect()
+    }
+}
+
+/// Reads a file of either kind; empty lines and comments are passed over.
 #[must_use]
-pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines()
-        .find_map(|line| line.trim().split_once(char::is_whitespace).filter(|(word, _)| *word == key))
-        .map(|(_, value)| value.trim())
+pub fn parse(text: &str) -> Read<'_> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let split = |line: &'_ str| -> usize { line.find(char::is_whitespace).unwrap_or(line.len()) };
+    Read { lines: lines.map(|line| (&line[..split(line)], line[split(line)..].trim_start())).collect() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_entry_is_that_of_the_builder() {
-        let entry = Entry {
+    fn entry() -> Entry {
+        Entry {
             generation: 1,
             specialisation: None,
             label: "NixOS 25.11 (Linux 6.12)".to_owned(),
@@ -96,19 +197,78 @@ mod tests {
             linux: "/EFI/nixos/k-Image.efi".to_owned(),
             initrd: Some("/EFI/nixos/i-initrd.efi".to_owned()),
             init: "/nix/store/t/init".to_owned(),
-            kernel_params: vec!["loglevel=4".to_owned()],
-        };
-        let expected = "title NixOS\nsort-key nixos\nversion Generation 1 NixOS 25.11 (Linux 6.12), built on 2025-11-21\n\
-            linux /EFI/nixos/k-Image.efi\ninitrd /EFI/nixos/i-initrd.efi\noptions init=/nix/store/t/init loglevel=4\n";
-        assert_eq!(
-            (entry.file_name(), entry.render()),
-            ("nixos-generation-1.conf".to_owned(), expected.to_owned())
+            kernel_params: vec!["loglevel=4".to_owned(), "lsm=yama".to_owned()],
+        }
+    }
+
+    const EXTRA: Extra<'_> = Extra { device_tree: Some("/EFI/nixos/d-board.dtb.efi"), sort_key: "z" };
+
+    #[test]
+    fn an_entry_of_a_generation_is_that_of_the_builder() {
+        let entry = entry();
+        let expected = "\
+title NixOS
+sort-key nixos
+version Generation 1 NixOS 25.11 (Linux 6.12), built on 2025-11-21
+linux /EFI/nixos/k-Image.efi
+initrd /EFI/nixos/i-initrd.efi
+options init=/nix/store/t/init loglevel=4 lsm=yama
+";
+        assert_eq!((&entry.file_name()[..], &entry.render()[..]), ("nixos-generation-1.conf", expected));
+        let with_tree = format!(
+            "{}devicetree /EFI/nixos/d-board.dtb.efi\n",
+            expected.replace("sort-key nixos", "sort-key z")
         );
-        assert_eq!(value(expected, "options"), Some("init=/nix/store/t/init loglevel=4"));
-        let special = Entry { specialisation: Some("x".to_owned()), ..entry };
+        assert_eq!(entry.render_as(Form::Generation, EXTRA), with_tree);
+        let special = Entry { specialisation: Some("x".to_owned()), initrd: None, ..entry };
         assert_eq!(special.file_name(), "nixos-generation-1-specialisation-x.conf");
-        assert!(special.render().starts_with("title NixOS (x)\n"));
+        let expected =
+            expected.replace("NixOS\n", "NixOS (x)\n").replace("initrd /EFI/nixos/i-initrd.efi\n", "");
+        assert_eq!(special.render(), expected);
+    }
+
+    #[test]
+    fn an_entry_named_by_its_hash_is_that_of_the_builder() {
+        let entry = entry();
+        let expected = "\
+title NixOS
+version Generation 1 NixOS 25.11 (Linux 6.12), built on 2025-11-21
+linux /EFI/nixos/k-Image.efi
+initrd /EFI/nixos/i-initrd.efi
+options init=/nix/store/t/init loglevel=4 lsm=yama
+sort-key nixos";
+        assert_eq!(entry.render_as(Form::Hash, Extra::default()), expected);
+        // `printf '%s' "$expected" | sha256sum`
+        let name = "nixos-29a7cc49ed2db924b20d0b1b6a417b345b3d10e1961c789c09398df45074f07c.conf";
+        assert_eq!(entry.file_name_as(Form::Hash, Extra::default()), name);
+        let with_tree =
+            expected.replace("sort-key nixos", "devicetree /EFI/nixos/d-board.dtb.efi\nsort-key z");
+        assert_eq!(entry.render_as(Form::Hash, EXTRA), with_tree);
+        let bare = Entry { kernel_params: vec![], ..entry };
+        assert!(bare.render_as(Form::Hash, Extra::default()).contains("init=/nix/store/t/init\nsort-key"));
+        assert!(bare.render().contains("init=/nix/store/t/init \n"), "the older builder leaves a blank");
+    }
+
+    #[test]
+    fn loader_conf_is_that_of_the_builder() {
         let conf = LoaderConf { timeout_seconds: Some(5), default: "a.conf".to_owned() };
         assert_eq!(conf.render(), "timeout 5\ndefault a.conf\nconsole-mode keep\n");
+        let conf = LoaderConf { timeout_seconds: None, ..conf };
+        assert_eq!(
+            conf.render_with(Editor::Off),
+            "timeout menu-force\ndefault a.conf\neditor 0\nconsole-mode keep\n"
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_the_last_value_counts() {
+        let text = entry().render();
+        let read = parse(&text);
+        assert_eq!(read.value("options"), Some("init=/nix/store/t/init loglevel=4 lsm=yama"));
+        assert_eq!(read.value("devicetree"), None);
+        let read = parse("# title no\r\n\n title \t a  b\r\ninitrd /1\ninitrd /2\ntitle c\neditor\n");
+        assert_eq!((read.value("title"), read.value("editor")), (Some("c"), Some("")));
+        assert_eq!(read.values("initrd"), ["/1", "/2"]);
+        assert_eq!(parse(""), Read::default());
     }
 }

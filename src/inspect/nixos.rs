@@ -1,278 +1,169 @@
-//! The NixOS on a card: system profile, generations, kernel, boot entries, closure, provenance.
+//! The NixOS on a card: system profile, generations, kernel, closure, configuration, provenance.
 
-use super::{Part, Report, Volumes};
-use crate::format::ext4_read::{Error, Ext4, Kind};
-use crate::format::fat::volume::Volume;
-use crate::format::{bootspec, extlinux, nix_db, systemd_boot};
-use crate::tree;
-use serde::Serialize;
+use super::volume::{Fault, Volume, join};
+use super::{Generation, Nixos};
+use crate::format::{bootspec, json, nix_db};
 
 /// The longest text that is read, in bytes.
 const MAX_TEXT: u64 = 4 << 20;
-/// The longest database that is read, in bytes.
-const MAX_DATABASE: u64 = 256 << 20;
-/// The most boot entries that are listed.
-const MAX_ENTRIES: usize = 200;
+/// The longest manifest, in bytes.
+const MAX_MANIFEST: u64 = 16 << 20;
+/// The longest database that is read; all of it is in memory.
+const MAX_DATABASE: u64 = 192 << 20;
+/// The most generations that are listed.
+const MAX_GENERATIONS: usize = 1000;
 
-/// A NixOS.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Nixos {
-    /// The number of the partition that is its root.
-    pub partition: u32,
-    /// The toplevel of the system profile.
-    pub toplevel: Option<String>,
-    /// Its version label.
-    pub version: Option<String>,
-    /// Its platform.
-    pub system: Option<String>,
-    /// Its kernel.
-    pub kernel: Option<String>,
-    /// Its initrd.
-    pub initrd: Option<String>,
-    /// Its kernel parameters.
-    pub kernel_params: Vec<String>,
-    /// The generations of the system profile: number and toplevel.
-    pub generations: Vec<(u32, String)>,
-    /// What the boot loader offers.
-    pub boot_entries: Vec<BootEntry>,
-    /// How many store paths are registered.
-    pub store_paths: Option<u64>,
-    /// The sum of their NARs, in bytes.
-    pub nar_bytes: Option<u64>,
-    /// The files in `/etc/nixos`.
-    pub configuration: Vec<String>,
+const PROFILES: &str = "/nix/var/nix/profiles";
+const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
+/// What nixflash writes about a card, on its root and on its FAT.
+const MANIFEST: [&str; 2] = ["/nix/var/nixflash/manifest.json", "/nixflash.json"];
+
+/// Reads what nixflash wrote on a volume; `None` when it wrote nothing.
+pub fn manifest(volume: &Volume<'_>, problems: &mut Vec<Fault>) -> Option<serde_json::Value> {
+    let mut look = Look { volume, problems };
+    MANIFEST.iter().find_map(|path| {
+        let read = volume.read(path, MAX_MANIFEST);
+        let bytes = look.keep(read)??;
+        look.keep(json::parse(&bytes).map_err(|error| format!("{path}: {error}")))
+    })
 }
 
-/// One entry of a boot loader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BootEntry {
-    /// The file that it is in.
-    pub file: String,
-    /// Its label.
-    pub label: String,
-    /// The kernel, as written there.
-    pub kernel: String,
-    /// The command line.
-    pub command_line: String,
-}
-
-/// Looks at every ext4 for a NixOS; the first is reported.
-pub fn look(volumes: &Volumes<'_>, report: &mut Report) {
-    for (number, ext4) in &volumes.ext4s {
-        let mut look = Look { ext4, number: *number, problems: Vec::new() };
-        if let Some(nixos) = look.nixos() {
-            report.provenance = look.json("/nix/var/nixflash/manifest.json");
-            report.nixos = Some(nixos);
-        }
-        report.problems.append(&mut look.problems);
-        if report.nixos.is_some() {
-            break;
-        }
+/// Looks for a NixOS on a volume.
+pub fn look(volume: &Volume<'_>, partition: u32, problems: &mut Vec<Fault>) -> Option<Nixos> {
+    if !matches!(volume, Volume::Ext4(_)) || volume.lacks("/nix/store") {
+        return None;
     }
-    for (number, fat) in &volumes.fats {
-        let entries = fat_entries(fat);
-        if let Some(nixos) = &mut report.nixos {
-            nixos.boot_entries.extend(entries);
-        }
-        if report.provenance.is_none() {
-            match fat.read("nixflash.json", MAX_TEXT).map(|bytes| serde_json::from_slice(&bytes)) {
-                Ok(Ok(value)) => report.provenance = Some(value),
-                Ok(Err(error)) => report.problems.push(format!("partition {number}: nixflash.json: {error}")),
-                Err(_) => {}
-            }
-        }
+    let mut look = Look { volume, problems };
+    let mut nixos = Nixos { partition, generations: look.generations(), ..Nixos::default() };
+    nixos.toplevel = look.profile();
+    if let Some(toplevel) = nixos.toplevel.clone() {
+        look.toplevel(&toplevel, &mut nixos);
     }
+    let names = volume.names("/etc/nixos");
+    nixos.configuration = look.keep(names).unwrap_or_default();
+    look.database(&mut nixos);
+    Some(nixos)
 }
 
 struct Look<'a, 'b> {
-    ext4: &'a Ext4<Part<'b>>,
-    number: u32,
-    problems: Vec<String>,
+    volume: &'a Volume<'b>,
+    problems: &'a mut Vec<Fault>,
 }
 
 impl Look<'_, '_> {
-    fn nixos(&mut self) -> Option<Nixos> {
-        match self.ext4.lookup(b"/nix/store") {
-            Ok(_) => {}
-            Err(Error::NotFound(_)) => return None,
-            Err(error) => {
-                self.problems.push(format!("partition {}: {error}", self.number));
-                return None;
-            }
-        }
-        let generations = self.generations();
-        let toplevel = self.profile(&generations);
-        let mut nixos = Nixos { partition: self.number, generations, ..Nixos::default() };
-        if let Some(toplevel) = &toplevel {
-            self.toplevel(toplevel, &mut nixos);
-        }
-        nixos.toplevel = toplevel;
-        nixos.boot_entries = self.extlinux();
-        nixos.configuration = self.names("/etc/nixos");
-        self.database(&mut nixos);
-        Some(nixos)
-    }
-
-    /// Keeps an error, but for what is merely not there.
-    fn keep<T>(&mut self, result: Result<T, Error>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(Error::NotFound(_)) => None,
-            Err(error) => {
-                self.problems.push(format!("partition {}: {error}", self.number));
-                None
-            }
-        }
+    /// Keeps what is wrong.
+    fn keep<T>(&mut self, result: Result<T, Fault>) -> Option<T> {
+        result.map_err(|fault| self.problems.push(fault)).ok()
     }
 
     fn text(&mut self, path: &str) -> Option<String> {
-        let bytes = self.ext4.read_file(path, MAX_TEXT);
-        self.keep(bytes).map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned())
-    }
-
-    fn json(&mut self, path: &str) -> Option<serde_json::Value> {
-        let text = self.text(path)?;
-        match serde_json::from_str(&text) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.problems.push(format!("partition {}: {path}: {error}", self.number));
-                None
-            }
-        }
+        let text = self.volume.text(path, MAX_TEXT);
+        self.keep(text)?.map(|text| text.trim_end().to_owned())
     }
 
     fn link(&mut self, path: &str) -> Option<String> {
-        let target = self.ext4.lookup(path.as_bytes()).and_then(|inode| self.ext4.read_link(&inode));
-        self.keep(target).map(|target| String::from_utf8_lossy(&target).into_owned())
+        let target = self.volume.link(path);
+        self.keep(target)?
     }
 
-    fn names(&mut self, path: &str) -> Vec<String> {
-        let entries = self.ext4.resolve(path.as_bytes()).and_then(|inode| match inode.kind {
-            Kind::Directory => self.ext4.read_dir(&inode),
-            _ => Ok(Vec::new()),
-        });
-        let entries = self.keep(entries).unwrap_or_default();
-        let mut names: Vec<String> =
-            entries.into_iter().map(|entry| String::from_utf8_lossy(&entry.name).into_owned()).collect();
-        names.sort();
-        names
+    fn generations(&mut self) -> Vec<Generation> {
+        let names = self.volume.names(PROFILES);
+        let numbers = self.keep(names).unwrap_or_default().into_iter();
+        let number = |name: &str| name.strip_prefix("system-")?.strip_suffix("-link")?.parse().ok();
+        let mut numbers: Vec<u32> = numbers.filter_map(|name| number(&name)).collect();
+        numbers.sort_unstable();
+        let left_out = numbers.len().saturating_sub(MAX_GENERATIONS);
+        if left_out > 0 {
+            self.problems.push(format!("{left_out} generations are not shown"));
+        }
+        let shown = numbers.into_iter().skip(left_out);
+        shown
+            .filter_map(|number| {
+                let toplevel = self.link(&format!("{PROFILES}/system-{number}-link"))?;
+                if self.volume.lacks(&toplevel) {
+                    self.problems.push(format!("generation {number} is {toplevel}, which is not there"));
+                }
+                Some(Generation { number, toplevel })
+            })
+            .collect()
     }
 
-    fn generations(&mut self) -> Vec<(u32, String)> {
-        let mut generations = Vec::new();
-        for name in self.names("/nix/var/nix/profiles") {
-            let number = name
-                .strip_prefix("system-")
-                .and_then(|rest| rest.strip_suffix("-link"))
-                .and_then(|n| n.parse().ok());
-            if let Some(number) = number
-                && let Some(target) = self.link(&format!("/nix/var/nix/profiles/{name}"))
-            {
-                generations.push((number, target));
+    /// The toplevel that the system profile leads to, over links among the profiles.
+    fn profile(&mut self) -> Option<String> {
+        let mut path = format!("{PROFILES}/system");
+        for _ in 0..8 {
+            let Some(target) = self.link(&path) else { break };
+            path = join(PROFILES, &target);
+            if !path.starts_with("/nix/var/") {
+                return Some(path);
             }
         }
-        generations.sort_unstable();
-        generations
-    }
-
-    /// The toplevel that the system profile means: a link to one of the generations, or to the store.
-    fn profile(&mut self, generations: &[(u32, String)]) -> Option<String> {
-        let target = self.link("/nix/var/nix/profiles/system")?;
-        let name = target.rsplit('/').next().unwrap_or_default();
-        let found = generations.iter().find(|(number, _)| name == format!("system-{number}-link"));
-        Some(found.map_or(target.clone(), |(_, toplevel)| toplevel.clone()))
+        self.problems.push(format!("{PROFILES}/system leads to no system"));
+        None
     }
 
     fn toplevel(&mut self, toplevel: &str, nixos: &mut Nixos) {
-        nixos.version = self.text(&format!("{toplevel}/nixos-version"));
-        nixos.system = self.text(&format!("{toplevel}/system"));
-        if nixos.system.is_none() {
-            self.problems
-                .push(format!("partition {}: the toplevel {toplevel} is not there, or is none", self.number));
+        let file = |name: &str| format!("{toplevel}/{name}");
+        if self.volume.lacks(toplevel) {
+            self.problems.push(format!("the system profile is {toplevel}, which is not there"));
+            return;
         }
-        match self.text(&format!("{toplevel}/boot.json")).map(|json| bootspec::parse(json.as_bytes())) {
-            Some(Ok(document)) => {
-                nixos.kernel = Some(document.spec.kernel);
-                nixos.initrd = document.spec.initrd;
-                nixos.kernel_params = document.spec.kernel_params;
-            }
-            Some(Err(error)) => self.problems.push(format!("partition {}: boot.json: {error}", self.number)),
-            None => {
-                nixos.kernel = self.link(&format!("{toplevel}/kernel"));
-                nixos.initrd = self.link(&format!("{toplevel}/initrd"));
-                let params = self.text(&format!("{toplevel}/kernel-params")).unwrap_or_default();
-                nixos.kernel_params = params.split_ascii_whitespace().map(str::to_owned).collect();
+        nixos.version = self.text(&file("nixos-version"));
+        nixos.system = self.text(&file("system"));
+        let modules = self.volume.names(&file("kernel-modules/lib/modules"));
+        nixos.kernel_version = self.keep(modules).unwrap_or_default().into_iter().next();
+        let spec = self.boot_json(&file("boot.json"));
+        let spec = spec.unwrap_or_else(|| self.synthesize(toplevel, nixos));
+        for (what, path) in
+            [("kernel", Some(&spec.kernel)), ("initrd", spec.initrd.as_ref()), ("init", Some(&spec.init))]
+        {
+            if let Some(path) = path.filter(|path| path.is_empty() || self.volume.lacks(path)) {
+                self.problems.push(format!("the {what} of the system is {path:?}, which is not there"));
             }
         }
+        nixos.label = Some(spec.label);
+        nixos.kernel = Some(spec.kernel).filter(|path| !path.is_empty());
+        nixos.initrd = spec.initrd;
+        nixos.init = Some(spec.init);
+        nixos.kernel_params = spec.kernel_params;
     }
 
-    fn extlinux(&mut self) -> Vec<BootEntry> {
-        for file in ["/boot/extlinux/extlinux.conf", "/extlinux/extlinux.conf"] {
-            if let Some(text) = self.text(file) {
-                let entries = extlinux::entries(&text).into_iter().take(MAX_ENTRIES);
-                return entries
-                    .map(|(label, kernel, command_line)| BootEntry {
-                        file: file.to_owned(),
-                        label,
-                        kernel,
-                        command_line,
-                    })
-                    .collect();
-            }
-        }
-        Vec::new()
+    fn boot_json(&mut self, path: &str) -> Option<bootspec::BootSpec> {
+        let json = self.text(path)?;
+        let document = bootspec::parse(json.as_bytes()).map_err(|error| format!("{path}: {error}"));
+        self.keep(document).map(|document| document.spec)
+    }
+
+    /// For a system without `boot.json`, or with a damaged one.
+    fn synthesize(&mut self, toplevel: &str, nixos: &Nixos) -> bootspec::BootSpec {
+        let kernel = self.link(&format!("{toplevel}/kernel")).unwrap_or_default();
+        let initrd = self.link(&format!("{toplevel}/initrd"));
+        let older = bootspec::Older {
+            toplevel,
+            system: nixos.system.as_deref().unwrap_or_default(),
+            version: nixos.version.as_deref().unwrap_or_default(),
+            kernel: &kernel,
+            kernel_version: nixos.kernel_version.as_deref(),
+            kernel_params: &self.text(&format!("{toplevel}/kernel-params")).unwrap_or_default(),
+            initrd: initrd.as_deref(),
+            has_secrets: !self.volume.lacks(&format!("{toplevel}/append-initrd-secrets")),
+        };
+        older.synthesize()
     }
 
     fn database(&mut self, nixos: &mut Nixos) {
-        let path = "/nix/var/nix/db/db.sqlite";
-        let bytes = self.ext4.read_file(path, MAX_DATABASE);
-        let Some(bytes) = self.keep(bytes) else { return };
-        match nix_db::open_bytes(bytes).and_then(|db| nix_db::totals(&db)) {
-            Ok((paths, bytes)) => {
-                nixos.store_paths = Some(paths);
-                nixos.nar_bytes = Some(bytes);
-            }
-            Err(error) => self.problems.push(format!("partition {}: {path}: {error}", self.number)),
+        let log = self.volume.len_of(&format!("{DATABASE}-wal"));
+        if log > 0 {
+            self.problems.push(format!(
+                "{DATABASE}: {log} bytes of its write-ahead log are not read; the closure may be larger"
+            ));
+        }
+        let opened = self.volume.open_file(DATABASE, MAX_DATABASE);
+        let Some(Some((len, contents))) = self.keep(opened) else { return };
+        let totals = nix_db::open_untrusted(contents, len).and_then(|db| nix_db::totals(&db));
+        if let Some((paths, bytes)) = self.keep(totals.map_err(|error| format!("{DATABASE}: {error}"))) {
+            nixos.store_paths = Some(paths);
+            nixos.nar_bytes = Some(bytes);
         }
     }
-}
-
-/// The names in a directory of a FAT.
-fn fat_names(fat: &Volume<Part<'_>>, path: &[&str]) -> Vec<String> {
-    let node = fat.list().at(path.iter().map(|name| name.as_bytes()));
-    match node.map(|node| &node.kind) {
-        Some(tree::Kind::Directory(directory)) => {
-            directory.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn fat_entries(fat: &Volume<Part<'_>>) -> Vec<BootEntry> {
-    let mut found = Vec::new();
-    let text =
-        |path: &str| fat.read(path, MAX_TEXT).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    for name in fat_names(fat, &["loader", "entries"])
-        .into_iter()
-        .filter(|name| name.ends_with(".conf"))
-        .take(MAX_ENTRIES)
-    {
-        let file = format!("loader/entries/{name}");
-        let Some(text) = text(&file) else { continue };
-        let value = |key: &str| systemd_boot::value(&text, key).unwrap_or_default().to_owned();
-        let label = format!("{} {}", value("title"), value("version"));
-        found.push(BootEntry { file, label, kernel: value("linux"), command_line: value("options") });
-    }
-    if let Some(text) = text("config.txt") {
-        let kernels = text.lines().filter_map(|line| line.trim().strip_prefix("kernel="));
-        found.extend(kernels.map(|kernel| BootEntry {
-            file: "config.txt".to_owned(),
-            label: "Raspberry Pi firmware".to_owned(),
-            kernel: kernel.to_owned(),
-            command_line: String::new(),
-        }));
-    }
-    found
 }

@@ -15,6 +15,8 @@ use std::sync::Mutex;
 
 /// The longest narinfo that is read, in bytes: 10,000 references.
 pub(super) const MAX_NARINFO: u64 = 4 << 20;
+/// The longest `nix-cache-info`, in bytes: three lines.
+const MAX_CACHE_INFO: u64 = 64 << 10;
 
 /// A cache in a directory.
 pub struct Cache {
@@ -27,12 +29,11 @@ impl Cache {
     /// Opens a cache; `nix-cache-info` may be missing, but must not speak of another store.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let info = root.join("nix-cache-info");
-        match std::fs::read_to_string(&info) {
-            Ok(text) => check_store_dir(&info, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        match read_text(&info, MAX_CACHE_INFO)? {
+            Some(text) => check_store_dir(&info, &text)?,
+            None => {
                 std::fs::read_dir(root).map_err(|source| Error::io(root, source))?;
             }
-            Err(source) => return Err(Error::io(&info, source)),
         }
         Ok(Self { root: root.to_owned(), known: Mutex::default() })
     }
@@ -85,22 +86,26 @@ pub(super) fn check_store_dir(file: &Path, text: &str) -> Result<(), Error> {
 }
 
 fn read_narinfo(file: &Path) -> Result<Option<NarInfo>, Error> {
+    let Some(text) = read_text(file, MAX_NARINFO)? else { return Ok(None) };
+    let parsed = NarInfo::parse(&text)
+        .map_err(|source| Error::NarInfo { path: file.display().to_string(), source })?;
+    Ok(Some(parsed))
+}
+
+/// The text of a file, or `None` when there is none.
+fn read_text(file: &Path, limit: u64) -> Result<Option<String>, Error> {
     let opened = match File::open(file) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::io(file, source)),
     };
     let mut bytes = Vec::new();
-    opened.take(MAX_NARINFO + 1).read_to_end(&mut bytes).map_err(|source| Error::io(file, source))?;
-    let message =
-        |message: &str| Error::File { path: file.display().to_string(), message: message.to_owned() };
-    if num::to_u64(bytes.len()) > MAX_NARINFO {
-        return Err(message("is longer than a narinfo can be"));
+    opened.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::io(file, source))?;
+    let message = |message: String| Error::File { path: file.display().to_string(), message };
+    if num::to_u64(bytes.len()) > limit {
+        return Err(message(format!("is longer than {limit} bytes")));
     }
-    let text = String::from_utf8(bytes).map_err(|_| message("is not text"))?;
-    let parsed = NarInfo::parse(&text)
-        .map_err(|source| Error::NarInfo { path: file.display().to_string(), source })?;
-    Ok(Some(parsed))
+    String::from_utf8(bytes).map(Some).map_err(|_| message("is not text".to_owned()))
 }
 
 /// Opens the file of a NAR: its length and hash are checked, it is decoded by what the narinfo says.

@@ -239,13 +239,13 @@ pub fn open(spec: &str, paths: Option<&Path>, remote: &Remote) -> Result<Box<dyn
     Ok(Box::new(directory::Directory::open(place)?))
 }
 
-/// The tree of a path: from its listing, or from its NAR, which is then verified.
-pub fn index(store: &dyn Store, info: &PathInfo) -> Result<Node<()>, Error> {
+/// The tree of a path: from its listing, or from its NAR, which is then verified and takes some of the room.
+pub fn index(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Node<()>, Error> {
     if let Some(tree) = store.listing(&info.path)? {
         return Ok(tree);
     }
     let mut reader = nar::Reader::new(payload::hashing(store.open_nar(&info.path)?, info));
-    let tree = nar::tree(&mut reader).map_err(|error| Error::nar(&info.path, error))?;
+    let tree = nar::tree(&mut reader, room).map_err(|error| Error::nar(&info.path, error))?;
     payload::verify(reader.into_inner(), info)?;
     Ok(tree)
 }

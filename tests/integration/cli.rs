@@ -121,12 +121,14 @@ fn inspect_says_what_compose_made_packed_or_not() {
         (&raw["provenance"]["board"], &raw["partitions"][0]["fileSystem"]["kind"]),
         (&"rpi4".into(), &"FAT16".into())
     );
-    assert_eq!(raw["nixos"]["bootEntries"][0]["file"], "/boot/extlinux/extlinux.conf");
+    let default =
+        raw["bootEntries"].as_array().unwrap().iter().find(|entry| entry["isDefault"] == true).unwrap();
+    assert_eq!(default["file"], "/boot/extlinux/extlinux.conf");
     for name in ["a.img.zst", "a.img.xz", "a.img.gz"] {
         assert_eq!(report(name), raw, "{name}");
     }
     let text = String::from_utf8(run(nixflash().arg("inspect").arg(dir.path().join("a.img"))).out).unwrap();
-    assert!(text.contains("Linux, active") && text.contains("made by    nixflash"), "{text}");
+    assert!(text.contains("Linux, active") && text.contains("made by      nixflash"), "{text}");
 }
 
 #[test]

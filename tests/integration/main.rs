@@ -4,14 +4,17 @@
 #![expect(clippy::cast_possible_truncation, reason = "lengths of test data fit")]
 
 mod architecture;
+mod bounded;
 mod cli;
 mod common;
 mod compose;
 mod device;
 mod ext4;
+mod ext4_read;
 mod fat;
 mod formats;
 mod hostile;
+mod inspect;
 mod partition_table;
 mod remote;
 mod write;

@@ -7,7 +7,7 @@ use crate::compose::forest::Forest;
 use crate::compose::toplevel::Toplevel;
 use crate::compose::{Content, Error};
 use crate::format::bootspec::BootSpec;
-use crate::format::extlinux::{Config, Entry};
+use crate::format::extlinux::{Config, DeviceTree, Entry};
 use crate::format::store_path::STORE_DIR;
 use crate::tree::Node;
 
@@ -49,8 +49,8 @@ impl Builder<'_, '_> {
         let kernel = self.copy(toplevel, &spec.kernel)?;
         let initrd = spec.initrd.as_ref().map(|path| self.copy(toplevel, path)).transpose()?;
         let device_trees = format!("{}/dtbs", spec.toplevel);
-        let fdtdir = match self.forest.resolve(&device_trees) {
-            Some(_) => Some(self.copy(toplevel, &device_trees)?),
+        let device_tree = match self.forest.resolve(&device_trees) {
+            Some(_) => Some(DeviceTree::Directory(self.copy(toplevel, &device_trees)?)),
             None => None,
         };
         Ok(Entry {
@@ -58,7 +58,7 @@ impl Builder<'_, '_> {
             initrd,
             init: spec.init.clone(),
             kernel_params: spec.kernel_params.clone(),
-            fdtdir,
+            device_tree,
         })
     }
 

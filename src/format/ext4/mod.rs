@@ -13,11 +13,14 @@ mod extents;
 pub(super) mod geometry;
 pub mod grow;
 mod hash;
+mod inode;
+mod list;
 mod namespace;
 
 use crate::extent::{Extent, Layout};
 use crate::tree::Node;
-use allocate::{Plan, Token};
+use allocate::Plan;
+use list::Token;
 
 /// Bytes of a block.
 const BLOCK: u64 = 4096;

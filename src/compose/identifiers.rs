@@ -1,0 +1,164 @@
+//! The identifiers of a card: those that the system demands, those of the profile, or derived ones.
+
+use super::Error;
+use super::demand::{self, Demands};
+use super::identity::Identity;
+use crate::board::{Board, TableKind};
+use crate::format::{ext4, fat};
+use crate::num;
+
+const SECTOR: u64 = 512;
+
+/// Identifiers that a card carries.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identifiers {
+    /// MBR: eight hexadecimal digits; GPT: a GUID.
+    pub disk: String,
+    /// Of each partition, as in `/dev/disk/by-partuuid`.
+    pub partitions: Vec<String>,
+    /// Label of the root.
+    pub root_label: String,
+    /// UUID of the root.
+    pub root_uuid: String,
+    /// Label of the FAT.
+    pub boot_label: Option<String>,
+    /// Volume id of the FAT, as `ABCD-1234`.
+    pub boot_volume_id: Option<String>,
+}
+
+/// Identifiers in the form that the formats take.
+pub struct Ids {
+    /// As they are shown.
+    pub shown: Identifiers,
+    /// Of an MBR.
+    pub disk_id: u32,
+    /// Of a GPT.
+    pub disk_guid: uuid::Uuid,
+    /// GUIDs of the partitions of a GPT.
+    pub part_guids: Vec<uuid::Uuid>,
+    /// Names of the partitions of a GPT.
+    pub part_names: Vec<String>,
+    root_uuid: uuid::Uuid,
+    hash_seed: uuid::Uuid,
+    volume_id: u32,
+    boot_label: String,
+}
+
+impl Ids {
+    /// Decides them.
+    pub fn new(board: &Board, demands: &Demands, identity: &Identity) -> Result<Self, String> {
+        let root_number =
+            u32::try_from(board.partitions.len()).map_err(|_| "too many partitions".to_owned())?;
+        let boot = board.boot_fat();
+        let mut ids = Self {
+            shown: Identifiers {
+                disk: String::new(),
+                partitions: Vec::new(),
+                root_label: demands.root.label.clone().unwrap_or_else(|| board.root().label.clone()),
+                root_uuid: String::new(),
+                boot_label: None,
+                boot_volume_id: None,
+            },
+            disk_id: board.disk_id.unwrap_or_else(|| identity.id32("disk id")),
+            disk_guid: identity.uuid("disk GUID"),
+            part_guids: (1..=root_number).map(|n| identity.uuid(&format!("partition {n}"))).collect(),
+            part_names: board.partitions.iter().map(|partition| partition.name.clone()).collect(),
+            root_uuid: identity.uuid("root file system"),
+            hash_seed: identity.uuid("root hash seed"),
+            volume_id: identity.id32("boot volume id"),
+            boot_label: String::new(),
+        };
+        if let Some((number, partition)) = boot {
+            ids.boot_label = demands.boot.label.clone().unwrap_or_else(|| partition.label.clone());
+            ids.volume_id = match &demands.boot.uuid {
+                Some(uuid) => {
+                    volume_id(uuid).ok_or_else(|| demand::unmet("UUID of a FAT", uuid, board.table))?
+                }
+                None => partition.volume_id.unwrap_or(ids.volume_id),
+            };
+            ids.shown.boot_label = Some(ids.boot_label.clone());
+            ids.shown.boot_volume_id =
+                Some(format!("{:04X}-{:04X}", ids.volume_id >> 16, ids.volume_id & 0xffff));
+            ids.take_partition(number, &demands.boot, board.table)?;
+        }
+        if let Some(uuid) = &demands.root.uuid {
+            ids.root_uuid =
+                uuid::Uuid::try_parse(uuid).map_err(|_| demand::unmet("UUID", uuid, board.table))?;
+        }
+        ids.take_partition(root_number, &demands.root, board.table)?;
+        ids.shown.root_uuid = ids.root_uuid.to_string();
+        match board.table {
+            TableKind::Mbr => {
+                ids.shown.disk = format!("{:08x}", ids.disk_id);
+                ids.shown.partitions =
+                    (1..=root_number).map(|n| format!("{:08x}-{n:02x}", ids.disk_id)).collect();
+            }
+            TableKind::Gpt => {
+                ids.shown.disk = ids.disk_guid.to_string();
+                ids.shown.partitions = ids.part_guids.iter().map(ToString::to_string).collect();
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Takes over what is demanded of the table's entry for partition `number`.
+    fn take_partition(
+        &mut self,
+        number: u32,
+        demand: &demand::Demand,
+        table: TableKind,
+    ) -> Result<(), String> {
+        let at = num::to_usize(u64::from(number)) - 1;
+        if let Some(partuuid) = &demand.partuuid {
+            let unmet = || demand::unmet("PARTUUID", partuuid, table);
+            match table {
+                TableKind::Mbr => self.disk_id = demand::disk_id_of(partuuid, number).ok_or_else(unmet)?,
+                TableKind::Gpt => {
+                    self.part_guids[at] = uuid::Uuid::try_parse(partuuid).map_err(|_| unmet())?
+                }
+            }
+        }
+        if let Some(name) = &demand.partlabel {
+            match table {
+                TableKind::Mbr => return Err(demand::unmet("PARTLABEL", name, table)),
+                TableKind::Gpt => self.part_names[at].clone_from(name),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the ext4 is made with.
+    pub fn ext4(&self, size: ext4::Size, epoch: u32, purpose: ext4::Purpose) -> Result<ext4::Options, Error> {
+        Ok(ext4::Options {
+            size,
+            uuid: *self.root_uuid.as_bytes(),
+            hash_seed: *self.hash_seed.as_bytes(),
+            label: ext4::Label::new(self.shown.root_label.as_bytes())?,
+            epoch,
+            purpose,
+        })
+    }
+
+    /// What the FAT is made with.
+    pub fn fat(&self, partition: &crate::board::Partition, epoch: u32) -> Result<fat::Options, Error> {
+        Ok(fat::Options {
+            size: partition.size.unwrap_or(0),
+            label: fat::Label::new(&self.boot_label)?,
+            volume_id: self.volume_id,
+            kind: fat::Kind::Auto,
+            // cannot fail: profiles keep partitions below 2^41 bytes
+            hidden_sectors: u32::try_from(partition.start / SECTOR).unwrap_or(0),
+            epoch,
+        })
+    }
+}
+
+/// A volume id as fstab writes it: `ABCD-1234`.
+fn volume_id(text: &str) -> Option<u32> {
+    let (high, low) = text.split_once('-')?;
+    if high.len() != 4 || low.len() != 4 {
+        return None;
+    }
+    u32::from_str_radix(&format!("{high}{low}"), 16).ok()
+}
