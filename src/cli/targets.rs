@@ -176,6 +176,9 @@ fn ask(
     let Some(mut from) = terminal() else {
         let hint = match proof {
             Proof::Yes => "add --yes",
+            Proof::Identity if reasons.iter().any(|reason| matches!(reason, Reason::Member { .. })) => {
+                "give its model or serial number with --identity"
+            }
             Proof::Identity => "add --yes --allow-fixed, or its model or serial number with --identity",
         };
         let text = format!(

@@ -74,6 +74,8 @@ struct How {
 
 /// Cards that get the same bytes.
 struct Batch<'a> {
+    /// What is written, as the user named it.
+    name: &'a str,
     targets: Vec<&'a Target>,
     source: Box<dyn Source>,
     /// What knows which file lies where.
@@ -143,7 +145,8 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
         return output::data(&output::escape(&text));
     }
     ui::interrupt_into(&stop)?;
-    let batch = Batch { targets: targets.iter().collect(), source: opened.source, plan: None };
+    let batch =
+        Batch { name: &opened.name, targets: targets.iter().collect(), source: opened.source, plan: None };
     let results = write(batch, options, &stop, voice)?;
     conclude(&results, &opened.name, options, voice)
 }
@@ -187,7 +190,7 @@ fn composed(
     for (size, plan) in plans {
         let same = targets.iter().filter(|target| target.size() == size).collect();
         let source = plan.source(options.inputs.workers());
-        let batch = Batch { targets: same, source, plan: Some(plan) };
+        let batch = Batch { name: system, targets: same, source, plan: Some(plan) };
         results.extend(write(batch, options, &stop, voice)?);
     }
     conclude(&results, system, options, voice)
@@ -210,7 +213,7 @@ fn write(
     stop: &Arc<AtomicBool>,
     voice: &Voice,
 ) -> Result<Vec<Result_>, Failure> {
-    let Batch { targets, mut source, plan } = batch;
+    let Batch { name, targets, mut source, plan } = batch;
     let opened: Result<Vec<Box<dyn Disk>>, Failure> =
         targets.iter().map(|target| targets::open(target, &options.consent, voice)).collect();
     let opened = opened?;
@@ -259,7 +262,7 @@ fn write(
                     result.places = located(found, plan.as_ref(), &partitions);
                     result.differences = Some(found.clone());
                 }
-                Err(failed(&error, image.as_ref().err()))
+                Err(failed(&error, image.as_ref().err(), name))
             }
         };
         result
@@ -313,7 +316,7 @@ pub fn located(found: &Differences, plan: Option<&Plan>, partitions: &[Span]) ->
 }
 
 /// A card that was not written, with its code.
-fn failed(error: &WriteError, image: Option<&CopyError>) -> Failure {
+fn failed(error: &WriteError, image: Option<&CopyError>, name: &str) -> Failure {
     let code = match &error.fault {
         Fault::Differs(_) => Code::Differs,
         Fault::TooLong { .. } => Code::TooSmall,
@@ -326,7 +329,7 @@ fn failed(error: &WriteError, image: Option<&CopyError>) -> Failure {
                 Some(CopyError::Source(SourceError::Bad(why))) => (Code::Source, chain(&**why)),
                 _ => (Code::Source, "the source failed".to_owned()),
             };
-            return Failure::new(code, format!("{}: {why}; {}", error.target, error.left));
+            return Failure::new(code, format!("{name}: {why}; {}: {}", error.target, error.left));
         }
         _ => Code::Target,
     };

@@ -26,6 +26,8 @@ pub fn gather(listing: &Listing, path: &Path, wanted: &Wanted<'_>) -> Result<Fac
     let failed = |source| Error::Path { path: path.display().to_string(), source };
     let named = resolve(listing, path).map_err(failed)?;
     let (members, holds_source) = match &named {
+        // A reader without a card is refused for that.
+        Named::Disk(device) if device.size == 0 => (Vec::new(), false),
         Named::Disk(device) => {
             (members(listing, device).map_err(failed)?, holds(listing, device, wanted.reads))
         }
@@ -57,8 +59,12 @@ fn members(listing: &Listing, device: &Device) -> io::Result<Vec<(String, Member
     let mut found = Vec::new();
     for name in names {
         let node = Path::new("/dev").join(name.replace('!', "/"));
-        // Who may not read it may not write it; a disk that cannot be read fails when it is opened or written.
-        let sign = look(&listing.roots, &node).and_then(|disk| member(&disk)).unwrap_or_default();
+        let sign = match look(&listing.roots, &node).and_then(|disk| member(&disk)) {
+            // Who may not read it may not write it, so this is found out when it is opened.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            // Any other doubt is decided for "somebody's".
+            sign => sign?,
+        };
         found.extend(sign.map(|sign| (name.clone(), sign)));
     }
     Ok(found)

@@ -191,8 +191,56 @@ impl Listing {
 pub fn list(roots: &Roots) -> Result<Listing, Error> {
     let tree = blockdev::get_devices_at(roots.root()).map_err(Error::List)?;
     let mounts = Mounts::read(roots).map_err(Error::Mounts)?;
-    let devices = tree.iter().filter_map(|disk| device(roots, &mounts, disk)).collect();
+    let mut devices: Vec<Device> = tree.iter().filter_map(|disk| device(roots, &mounts, disk)).collect();
+    stack_loops(roots, &mut devices);
     Ok(Listing { devices, mounts, roots: roots.clone() })
+}
+
+/// Loops may lie on loops; the kernel allows no more than a few.
+const MOST_LOOPS: usize = 8;
+
+/// A loop device over a disk or a partition uses it, and so does whatever uses the loop: the kernel says so nowhere but
+/// in the path of the loop's file, and its exclusive open does not know of it either.
+fn stack_loops(roots: &Roots, devices: &mut [Device]) {
+    for _ in 0..MOST_LOOPS {
+        let mut found = Vec::new();
+        for upper in devices.iter().filter(|device| device.bus == Bus::Loop) {
+            let Some(backing) = &upper.backing else { continue };
+            let lower = devices.iter().position(|lower| names(roots, lower, backing));
+            let holder = |device: &str| Use::Holder {
+                device: device.to_owned(),
+                holder: upper.name.clone(),
+                kind: "loop",
+            };
+            let uses = |device: &str| {
+                std::iter::once(holder(device)).chain(upper.uses.iter().cloned()).collect::<Vec<_>>()
+            };
+            found.extend(lower.map(|at| (at, uses(&devices[at].name))));
+        }
+        let mut changed = false;
+        for (at, uses) in found {
+            for user in uses {
+                if !devices[at].uses.contains(&user) {
+                    devices[at].uses.push(user);
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// Whether a path is the node of a disk, or of a part of it.
+fn names(roots: &Roots, device: &Device, path: &str) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let path = Path::new(path);
+    let node = std::fs::metadata(roots.place(path)).ok().filter(|node| node.file_type().is_block_device());
+    if let Some(node) = node {
+        return device.numbers.contains(&DeviceNumber::of_stat(node.rdev()));
+    }
+    path == device.path || device.partitions.iter().any(|part| path == Path::new("/dev").join(&part.name))
 }
 
 fn device(roots: &Roots, mounts: &Mounts, disk: &BlockDevice) -> Option<Device> {
@@ -376,6 +424,30 @@ mod tests {
         let devices = list(&system.roots()).unwrap().devices;
         let seen: Vec<_> = devices.iter().map(|d| (d.bus, d.removable, d.title())).collect();
         assert_eq!(seen, [(Bus::Sd, true, "SC16G".to_owned()), (Bus::Emmc, false, "emmc disk".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_mounted_through_a_loop_device_is_found() {
+        let system = System::new();
+        system.usb_stick("sdb", "8:16", 1000);
+        system.partition("sdb", "sdb1", "8:17", 8, 800);
+        for (name, number, backing) in [("loop0", "7:0", "/dev/sdb1"), ("loop1", "7:1", "/dev/loop0")] {
+            system.disk(name, number, 800, "virtual");
+            system.file(&format!("sys/class/block/{name}/loop/backing_file"), &format!("{backing}\n"));
+            system.file(&format!("dev/{name}"), "");
+        }
+        system.mounts("22 1 7:1 / /home rw - ext4 /dev/loop1 rw\n", "");
+        let devices = list(&system.roots()).unwrap().devices;
+        for device in &devices {
+            assert!(device.mounts().any(|at| at == Path::new("/home")), "{}", device.name);
+        }
+        let stick = devices.iter().find(|device| device.name == "sdb").unwrap();
+        assert!(
+            stick
+                .uses
+                .iter()
+                .any(|user| matches!(user, Use::Holder { holder, kind: "loop", .. } if holder == "loop0"))
+        );
     }
 
     #[test]

@@ -145,6 +145,8 @@ struct Session<'a> {
     kept: u64,
     left: Left,
     growth: Option<Growth>,
+    /// Where pages were probed.
+    probes: Vec<u64>,
 }
 
 /// Parts may be written.
@@ -188,6 +190,7 @@ pub fn begin<'a>(disk: &'a dyn Disk, options: Options<'a>) -> Result<Writing<'a>
         kept: 0,
         left: Left::Untouched,
         growth: None,
+        probes: Vec::new(),
     };
     if disk.medium() == Medium::Card {
         options.meter.begin(Phase::Prepare, 0);
@@ -215,7 +218,7 @@ impl<'a> Writing<'a> {
 
     /// Makes all parts durable. `image_len` is where the image ends.
     pub fn flush(self, image_len: u64) -> Result<Flushed<'a>, Error> {
-        let session = self.0;
+        let mut session = self.0;
         session.options.meter.begin(Phase::Flush, 0);
         let result = session.flush(image_len);
         match result {
@@ -265,9 +268,7 @@ impl Session<'_> {
     fn prepare(&mut self) -> Result<(), Fault> {
         let head = num::to_u64(self.head.len());
         let mut places = vec![0];
-        if self.options.rewrite == Rewrite::All {
-            places.extend(marker::places(head, self.tail_at));
-        }
+        places.extend(marker::places(head, self.tail_at));
         places.extend((!self.tail.is_empty()).then_some(self.tail_at));
         let mut page = Buffer::new(ALIGN);
         self.generation = marker::fresh_generation(self.disk, &places, &mut page);
@@ -279,10 +280,11 @@ impl Session<'_> {
             self.write(&page, *at)?;
         }
         self.sync()?;
-        for at in probes {
+        for at in &probes {
             self.check_interrupt()?;
-            self.probe(&mut page, at)?;
+            self.probe(&mut page, *at)?;
         }
+        self.probes = probes;
         self.check_markers()?;
         self.left = Left::Unbootable;
         Ok(())
@@ -451,10 +453,25 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn flush(&self, image_len: u64) -> Result<(), Fault> {
+    /// Zeros where a page was probed that the image does not care about: the same card however often it is written.
+    fn clear_probes(&mut self) -> Result<(), Fault> {
+        for at in std::mem::take(&mut self.probes) {
+            let after = self.ranges.partition_point(|range| range.offset <= at);
+            let before = after.checked_sub(1).map(|last| &self.ranges[last]);
+            if before.is_some_and(|range| at < range.offset + range.len) {
+                continue;
+            }
+            self.write(&self.zeros[..ALIGN], at)?;
+            self.ranges.insert(after, Written { offset: at, len: PAGE, expect: Expect::Zeros });
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, image_len: u64) -> Result<(), Fault> {
         if image_len > self.disk.len() {
             return Err(Fault::TooLong { len: self.disk.len() });
         }
+        self.clear_probes()?;
         if self.disk.medium() == Medium::File {
             // Whole pages until the end, for direct I/O.
             let len = image_len.checked_next_multiple_of(PAGE).unwrap_or(image_len);

@@ -163,10 +163,11 @@ fn holes_are_not_written_and_zeros_are() {
     let bytes = disk.bytes();
     assert!(bytes[3 * MIB..3 * MIB + MIB / 2].iter().all(|byte| *byte == 0xaa));
     assert!(bytes[5 * MIB..5 * MIB + 300_000].iter().all(|byte| *byte == 0));
-    // The first and the last MiB twice, four probes, the rest once.
-    let rest = 7 * MIB - MIB / 2;
+    // The first and the last MiB twice, four probes, of which one is in a hole and is cleared, the rest once.
+    let rest = 7 * MIB - MIB / 2 + 4096;
     assert_eq!(report.written as usize, 4 * MIB + 4 * 4096 + rest);
     assert_eq!(report.verified as usize, rest);
+    assert!(!bytes.windows(22).step_by(512).any(|at| at == b"nixflash: unfinished w"), "no marker is left");
 }
 
 #[test]
@@ -367,8 +368,10 @@ fn a_second_run_that_writes_only_changes_writes_none() {
     let setup = Setup { rewrite: Rewrite::Changed, ..Setup::default() };
     let second = setup.write(&disk, &image).unwrap();
     assert!(disk.bytes() == expected);
-    // The first and the last MiB are written twice, the rest not at all.
-    assert_eq!((second.written as usize, second.kept as usize), (4 * MIB, 6 * MIB - MIB / 2));
+    // The first and the last MiB are written twice, and what was probed is put back, the rest not at all.
+    let (probes, grain) = (3, 64 << 10);
+    let (written, kept) = (4 * MIB + probes * (4096 + grain), 6 * MIB - MIB / 2 - probes * grain);
+    assert_eq!((second.written as usize, second.kept as usize), (written, kept));
     assert_eq!(second.verified, first.verified);
     disk.change(|bytes| bytes[5 * MIB + 299_999] = 1);
     disk.change(|bytes| bytes[6 * MIB] ^= 1);
