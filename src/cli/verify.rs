@@ -115,9 +115,8 @@ fn open(path: &Path, voice: &Voice) -> Result<(Box<dyn Disk>, SectorSize), Failu
             let file = open_to_read(path).map_err(|error| targets::unopened(&error))?;
             Ok((Box::new(file), SectorSize::S512))
         }
-        Named::Absent => {
-            Err(Failure::new(Code::Other, format!("{shown} does not exist")).hint("see `nixflash devices`"))
-        }
+        Named::Absent => Err(Failure::new(Code::Other, format!("{shown} does not exist"))
+            .hint("name a disk, as in `nixflash devices`, or a file")),
         Named::Partition { disk } => {
             Err(Failure::new(Code::Refused, format!("{shown} is a partition, expected the whole disk"))
                 .hint(format!("give {}", disk.display())))

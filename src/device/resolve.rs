@@ -32,7 +32,8 @@ pub enum Named {
 
 /// Finds what a path names, links followed. No file is opened.
 pub fn resolve(listing: &Listing, path: &Path) -> io::Result<Named> {
-    let place = listing.roots.place(path);
+    // A relative path is one of this process, which is below no other root.
+    let place = listing.roots.place(std::path::absolute(path)?);
     let metadata = match std::fs::metadata(&place) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -667,6 +667,25 @@ fn devices_are_listed_with_the_reason_why_not() {
 }
 
 #[test]
+fn relative_paths_name_what_they_name_in_a_shell() {
+    let dir = temp();
+    let bytes = image();
+    put(dir.path(), "image", &zst(&bytes));
+    let at = |arguments: &[&str]| run(nixflash().args(arguments).current_dir(dir.path()));
+    assert!([0, 9].contains(&at(&["write", "image", "card"]).code));
+    let done = at(&["write", "image", "./card"]);
+    assert!(done.code == 4 && done.err.contains("all that is on it will be lost"), "{}", done.err);
+    assert!([0, 9].contains(&at(&["write", "image", "card", "--yes"]).code));
+    assert!([0, 9].contains(&at(&["verify", "card", "--image", "image"]).code));
+    let done = at(&["write", "image", "image", "--yes"]);
+    assert!(done.code == 4 && done.err.contains("holds what is to be written"), "{}", done.err);
+    let mut below = nixflash();
+    below.args(["write", dir.path().join("image").to_str().unwrap(), "null", "--yes"]).current_dir("/dev");
+    let done = run(&mut below);
+    assert!(done.code == 4 && done.err.contains("a character device"), "{}", done.err);
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_written_and_writes_nothing() {
     let dir = temp();
     let source = put(dir.path(), "image", &zst(&image()));
