@@ -36,7 +36,8 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     output::data(&output::escape(&report.text()))
 }
 
-fn unreadable(error: &Error) -> Failure {
+/// An image that cannot be opened, with its code.
+pub fn unreadable(error: &Error) -> Failure {
     match error {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Failure::of(Code::Permission, error).hint("a device can be read by root, or by the group `disk`")

@@ -18,6 +18,7 @@ mod member;
 mod meter;
 mod mounts;
 mod open;
+mod reader;
 mod resolve;
 mod roots;
 pub mod scan;
@@ -40,6 +41,7 @@ pub use meter::{Meter, Phase};
 pub use open::{
     Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file, open_to_read,
 };
+pub use reader::Reader;
 pub use resolve::{Named, is_below_dev, resolve};
 pub use roots::{DeviceNumber, Roots};
 

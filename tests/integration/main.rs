@@ -17,4 +17,5 @@ mod hostile;
 mod inspect;
 mod partition_table;
 mod remote;
+mod verify;
 mod write;
