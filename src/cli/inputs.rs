@@ -4,7 +4,7 @@ use super::exit::{Code, Failure};
 use super::system;
 use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{self, Plan, Request, RootSize};
+use crate::compose::{self, Plan, Record, Request, RootSize};
 use crate::image::{CopyError, Progress, SourceError};
 use crate::net::Client;
 use crate::num::{parse_bytes, show_bytes};
@@ -41,6 +41,10 @@ pub struct Inputs {
     /// Length of the FAT with boot files [default: of the profile]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub boot_size: Option<u64>,
+    /// Let the manifest on the card name the stores, without credentials;
+    /// the bits then depend on where the system came from
+    #[arg(long)]
+    pub record_stores: bool,
     /// Threads that read, hash and pack or unpack [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
@@ -102,7 +106,7 @@ impl Inputs {
         root_size: RootSize,
         remote: &Remote,
     ) -> Result<Request, Failure> {
-        let board = self.board(board)?;
+        let (board, profile) = self.board(board)?;
         let system = system::find(system)?;
         let mut specs = self.store.clone();
         if specs.is_empty() {
@@ -119,16 +123,20 @@ impl Inputs {
             boot_size: self.boot_size,
             free_inodes: FREE_INODES,
             epoch: epoch()?,
+            record: Record { profile, stores: self.record_stores.then(|| recorded(&specs)) },
         })
     }
 
-    fn board(&self, name: Option<&str>) -> Result<Board, Failure> {
+    /// The board, and the text of its profile where it is not built in.
+    fn board(&self, name: Option<&str>) -> Result<(Board, Option<String>), Failure> {
         let Some(file) = &self.board_file else {
-            return board::find(name.unwrap_or_default()).map_err(|error| Failure::of(Code::Usage, &error));
+            let found = board::find(name.unwrap_or_default());
+            return found.map(|board| (board, None)).map_err(|error| Failure::of(Code::Usage, &error));
         };
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file).map_err(|error| Failure::reading(&name, &error))?;
-        board::parse(&name, &text).map_err(|error| Failure::of(Code::Usage, &error))
+        let board = board::parse(&name, &text).map_err(|error| Failure::of(Code::Usage, &error))?;
+        Ok((board, Some(text)))
     }
 
     /// How many threads work.
@@ -148,6 +156,20 @@ impl Inputs {
         reads.push(PathBuf::from(system));
         reads
     }
+}
+
+/// Stores as a card may name them: addresses without user, password and query; what is on this machine without a path.
+fn recorded(specs: &[String]) -> Vec<String> {
+    let name = |spec: &String| {
+        let Some((scheme, rest)) = spec.split_once("://").filter(|(scheme, _)| *scheme != "file") else {
+            return "local".to_owned();
+        };
+        let address = rest.split(['?', '#']).next().unwrap_or_default();
+        let (authority, path) = address.split_once('/').unwrap_or((address, ""));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        if host.is_empty() { "local".to_owned() } else { format!("{scheme}://{host}/{path}") }
+    };
+    specs.iter().map(name).collect()
 }
 
 /// The keys that this machine's Nix trusts.

@@ -17,6 +17,14 @@ impl Literals {
         Content::Literal(index)
     }
 
+    /// Replaces bytes by others of the same length: their length is planned before they are known.
+    pub fn settle(&mut self, index: u32, bytes: impl Into<Box<[u8]>>) {
+        let slot = &mut self.0[num::to_usize(u64::from(index))];
+        let bytes = bytes.into();
+        debug_assert_eq!(slot.len(), bytes.len());
+        *slot = bytes;
+    }
+
     /// The bytes at an index that `keep` gave.
     pub fn get(&self, index: u32) -> &[u8] {
         &self.0[num::to_usize(u64::from(index))]
@@ -70,6 +78,17 @@ impl Files {
     pub fn literal(&mut self, path: &str, bytes: &[u8], literals: &mut Literals) -> Result<(), Error> {
         let kind = Kind::File { len: num::to_u64(bytes.len()), content: literals.keep(bytes) };
         self.put(path, Node { attrs: self.attrs(0o644), kind })
+    }
+
+    /// Adds a file of nixflash's own making, 0644, whose bytes are settled later; gives the index of their literal.
+    pub fn room(&mut self, path: &str, len: usize, literals: &mut Literals) -> Result<u32, Error> {
+        let content = literals.keep(vec![b' '; len]);
+        let kind = Kind::File { len: num::to_u64(len), content };
+        self.put(path, Node { attrs: self.attrs(0o644), kind })?;
+        match content {
+            Content::Literal(index) => Ok(index),
+            Content::Packed { .. } => unreachable!("kept bytes are a literal"),
+        }
     }
 
     /// Adds a symlink.

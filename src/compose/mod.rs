@@ -6,6 +6,7 @@
 
 mod assembly;
 mod boot;
+mod boot_files;
 mod demand;
 mod files;
 mod firmware;
@@ -72,6 +73,18 @@ pub struct Request {
     pub free_inodes: u32,
     /// The time that files of nixflash's own making carry, seconds since 1970.
     pub epoch: u32,
+    /// What the card is to say of itself beyond what it is made of.
+    pub record: Record,
+}
+
+/// What a card says of itself beyond what it is made of.
+#[derive(Default)]
+pub struct Record {
+    /// The text of the board's profile, where it is not built in.
+    pub profile: Option<String>,
+    /// The stores that were asked, without credentials, where the user wants them recorded: the bits of the image then
+    /// depend on them.
+    pub stores: Option<Vec<String>>,
 }
 
 /// A system cannot be composed.

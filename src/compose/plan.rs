@@ -2,13 +2,14 @@
 
 use super::assembly::{self, Assembly, Part};
 use super::boot;
+use super::boot_files::BootFiles;
 use super::demand::Demands;
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
 use super::forest::{Forest, Packed};
 use super::identifiers::{Identifiers, Ids};
 use super::identity::Identity;
-use super::provenance::{self, Composition};
+use super::provenance::{self, Composition, Draft, Recipe};
 use super::rootfs::{self, Root};
 use super::toplevel::Toplevel;
 use super::{Content, Error, Request, RootSize};
@@ -100,7 +101,8 @@ pub struct Plan {
 
 /// Decides everything.
 pub fn plan(request: Request) -> Result<Plan, Error> {
-    let Request { board, system, stores, firmware, root_size, boot_size, free_inodes, epoch } = request;
+    let Request { board, system, stores, firmware, root_size, boot_size, free_inodes, epoch, record } =
+        request;
     let board = with_boot_size(board, boot_size);
     let mut forest = Forest::of_closure(stores, &system)?;
     let closure = forest.sources.len();
@@ -116,25 +118,34 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
 
     let mut literals = Literals::default();
     let context = Context { board: &board, toplevel: &toplevel, forest: &forest, places: &places, epoch };
-    let boot_fat = context.boot_fat(&ids, &mut literals)?;
-    let manifest = provenance::manifest(&Composition {
-        board: &board,
-        toplevel: &toplevel,
-        ids: &ids.shown,
-        closure,
-        forest: &forest,
-        places: &places,
-    });
+    let boot_fat = context.boot_fat(&mut literals)?;
     let mut files = Files::new(epoch);
     if board.loader == Loader::Extlinux {
         boot::extlinux::add(&toplevel, &forest, epoch, &mut files, &mut literals)?;
     }
+    let mut boot_files = BootFiles::default();
+    if let (Some((number, _)), Some(fat)) = (board.boot_fat(), &boot_fat) {
+        boot_files.add(num::to_usize(u64::from(number)), "", fat.root(), &literals);
+    }
+    boot_files.add(board.partitions.len(), "", files.root(), &literals);
+    let boot_files = boot_files.digest(&forest)?;
+    let recipe = Recipe { root_size, boot_size, free_inodes, epoch, record: &record };
+    let draft = Draft::new(&Composition {
+        board: &board,
+        toplevel: &toplevel,
+        ids: &ids,
+        closure,
+        forest: &forest,
+        places: &places,
+        boot_files: &boot_files,
+        recipe: &recipe,
+    });
+    let manifest = files.room(provenance::MANIFEST, draft.room(), &mut literals)?;
     let root = Root {
         system: &system,
         closure: &forest.sources[..closure],
         wants_registration: toplevel.wants_registration,
         mount_points: &demands.mount_points,
-        manifest: &provenance::text(&manifest),
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
@@ -155,6 +166,15 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     let mut trees = rootfs::store_trees(files.into_root());
     trees.extend(firmware_trees);
     let ext4_summary = ext4.summary();
+    let finished = draft.finish(ext4.len());
+    literals.settle(manifest, finished.text.as_bytes());
+    let boot_fat = match (board.boot_fat(), boot_fat) {
+        (Some((_, partition)), Some(mut files)) => {
+            files.literal(provenance::FAT_COPY, finished.fat_copy().as_bytes(), &mut literals)?;
+            Some(fat::plan(&files.into_root(), &ids.fat(partition, epoch)?)?)
+        }
+        _ => None,
+    };
     let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len() };
     let len = match root_size {
         RootSize::Image(len) | RootSize::Card(len) => len,
@@ -240,8 +260,11 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn boot_fat(&self, ids: &Ids, literals: &mut Literals) -> Result<Option<fat::Fat<Content>>, Error> {
-        let Some((_, partition)) = self.board.boot_fat() else { return Ok(None) };
+    /// The files of the FAT, without what nixflash says of the card.
+    fn boot_fat(&self, literals: &mut Literals) -> Result<Option<Files>, Error> {
+        if self.board.boot_fat().is_none() {
+            return Ok(None);
+        }
         let mut files = Files::new(self.epoch);
         let dtbs = self.forest.resolve(&format!("{}/dtbs", self.toplevel.path)).map(|found| found.node);
         let copies = firmware::files(self.board, self.places, dtbs, self.forest)?;
@@ -249,8 +272,6 @@ impl Context<'_> {
         if self.board.loader == Loader::SystemdBoot {
             boot::systemd_boot::add(self.toplevel, self.forest, self.epoch, &mut files, literals)?;
         }
-        let summary = provenance::summary(self.board, self.toplevel, &ids.shown);
-        files.literal("/nixflash.json", provenance::text(&summary).as_bytes(), literals)?;
-        Ok(Some(fat::plan(&files.into_root(), &ids.fat(partition, self.epoch)?)?))
+        Ok(Some(files))
     }
 }

@@ -1,16 +1,26 @@
 //! What a card says of itself: `/nix/var/nixflash/manifest.json` on the root, `nixflash.json` on the FAT.
+//!
+//! `docs/manifest.md` is the schema. No clock, no host, no path of the composing machine goes in, and nothing that
+//! depends on the store that a path came from: the same closure gives the same bits from everywhere.
 
+use super::boot_files::BootFile;
 use super::firmware::Places;
-use super::forest::Forest;
-use super::identifiers::Identifiers;
+use super::forest::{Forest, Packed};
+use super::identifiers::{Identifiers, Ids};
 use super::toplevel::Toplevel;
-use crate::board::Board;
-use crate::format::nar_hash;
+use super::{Record, RootSize};
+use crate::board::{Board, Partition, PartitionType, Role};
+use crate::format::{nar_hash, store_path};
 use crate::num;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 /// Names the form of the manifest.
 pub const SCHEMA: &str = "nixflash-manifest/1";
+/// Where the manifest is on the root.
+pub const MANIFEST: &str = "/nix/var/nixflash/manifest.json";
+/// Where a shorter one is on the FAT.
+pub const FAT_COPY: &str = "/nixflash.json";
 
 /// What a manifest tells of.
 pub struct Composition<'a> {
@@ -19,43 +29,94 @@ pub struct Composition<'a> {
     /// The toplevel.
     pub toplevel: &'a Toplevel,
     /// The identifiers.
-    pub ids: &'a Identifiers,
+    pub ids: &'a Ids,
     /// How many sources of the forest are the closure.
     pub closure: usize,
     /// The sources.
     pub forest: &'a Forest,
     /// The firmware.
     pub places: &'a Places,
+    /// What boots.
+    pub boot_files: &'a [BootFile],
+    /// What the image is asked to be.
+    pub recipe: &'a Recipe<'a>,
 }
 
-/// The manifest of a composition, with the closure and the firmware.
-pub fn manifest(composition: &Composition<'_>) -> Value {
-    let Composition { board, toplevel, ids, closure, forest, places } = *composition;
-    let mut manifest = summary(board, toplevel, ids);
-    let paths: Vec<Value> = forest.sources[..closure]
-        .iter()
-        .map(|packed| {
-            let info = &packed.info;
-            let keys: Vec<&str> = info.signatures.iter().filter_map(|sig| Some(sig.split_once(':')?.0)).collect();
-            json!({ "path": info.path.to_string(), "narHash": nar_hash::show(&info.nar_hash), "narSize": info.nar_size, "signedBy": keys })
-        })
-        .collect();
-    let firmware: serde_json::Map<String, Value> = places
-        .iter()
-        .map(|(key, place)| {
-            let info = &forest.sources[num::to_usize(u64::from(place.source))].info;
-            let value = json!({ "path": info.path.to_string(), "narHash": nar_hash::show(&info.nar_hash), "directory": place.directory });
-            (key.clone(), value)
-        })
-        .collect();
-    manifest["firmware"] = Value::Object(firmware);
-    manifest["storePaths"] = Value::Array(paths);
-    manifest
+/// What nixflash was told, as far as bits of the image depend on it and nothing else of the manifest says it.
+pub struct Recipe<'a> {
+    /// How large the root is.
+    pub root_size: RootSize,
+    /// Length of the FAT, where it is not that of the profile.
+    pub boot_size: Option<u64>,
+    /// Free inodes on the root.
+    pub free_inodes: u32,
+    /// The time of files of nixflash's own making.
+    pub epoch: u32,
+    /// What the user has it say.
+    pub record: &'a Record,
 }
 
-/// The same without the lists, for the FAT.
-pub fn summary(board: &Board, toplevel: &Toplevel, ids: &Identifiers) -> Value {
-    json!({
+/// A manifest whose root has no length yet: that depends on the length of the manifest.
+pub struct Draft {
+    value: Value,
+    room: usize,
+}
+
+impl Draft {
+    /// Says all of a composition.
+    pub fn new(composition: &Composition<'_>) -> Self {
+        let mut value = manifest(composition);
+        // No number is longer, so that the finished text fits into as many bytes.
+        set_root_len(&mut value, u64::MAX);
+        let room = text(&value).len();
+        Self { value, room }
+    }
+
+    /// The length of the finished text in bytes.
+    pub const fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Puts in the length of the root. What is left of the room is white space before the last newline.
+    pub fn finish(mut self, root_len: u64) -> Finished {
+        set_root_len(&mut self.value, root_len);
+        let mut full = text(&self.value);
+        full.pop();
+        full.push_str(&" ".repeat(self.room - 1 - full.len()));
+        full.push('\n');
+        Finished { value: self.value, text: full }
+    }
+}
+
+/// A manifest that will not change any more.
+pub struct Finished {
+    value: Value,
+    /// Its text.
+    pub text: String,
+}
+
+impl Finished {
+    /// The text for the FAT: all but the list of store paths, and the digest of the full one.
+    pub fn fat_copy(mut self) -> String {
+        if let Value::Object(object) = &mut self.value {
+            object.remove("storePaths");
+        }
+        self.value["manifestSha256"] = num::to_base16(&Sha256::digest(&self.text)).into();
+        text(&self.value)
+    }
+}
+
+fn set_root_len(manifest: &mut Value, len: u64) {
+    let partitions = manifest["partitions"].as_array_mut();
+    if let Some(root) = partitions.and_then(|partitions| partitions.last_mut()) {
+        root["length"] = len.into();
+    }
+}
+
+fn manifest(composition: &Composition<'_>) -> Value {
+    let Composition { board, toplevel, ids, closure, forest, places, boot_files, recipe } = *composition;
+    let closure = &forest.sources[..closure];
+    let mut manifest = json!({
         "schema": SCHEMA,
         "nixflash": env!("CARGO_PKG_VERSION"),
         "board": board.name,
@@ -63,11 +124,103 @@ pub fn summary(board: &Board, toplevel: &Toplevel, ids: &Identifiers) -> Value {
         "toplevel": toplevel.path.to_string(),
         "system": toplevel.system,
         "nixosVersion": toplevel.version,
-        "identifiers": ids,
+        "identifiers": ids.shown,
+        "partitions": partitions(board, ids),
+        "bootFiles": boot_files,
+        "firmware": firmware(places, forest),
+        "closure": totals(closure),
+        "storePaths": closure.iter().map(store_path_of).collect::<Vec<_>>(),
+        "compose": recipe.json(),
+    });
+    if let Some(stores) = &recipe.record.stores {
+        manifest["stores"] = json!(stores);
+    }
+    manifest
+}
+
+fn store_path_of(packed: &Packed) -> Value {
+    let info = &packed.info;
+    let keys: Vec<&str> = info.signatures.iter().filter_map(|sig| Some(sig.split_once(':')?.0)).collect();
+    json!({
+        "path": info.path.to_string(),
+        "narHash": nar_hash::show(&info.nar_hash),
+        "narSize": info.nar_size,
+        "signedBy": keys,
     })
 }
 
+/// The closure in one digest: of a line `PATH NARHASH NARSIZE` for each path, in order.
+fn totals(closure: &[Packed]) -> Value {
+    let mut hasher = Sha256::new();
+    for Packed { info, .. } in closure {
+        hasher.update(format!("{} {} {}\n", info.path, nar_hash::show(&info.nar_hash), info.nar_size));
+    }
+    json!({
+        "paths": closure.len(),
+        "narBytes": closure.iter().map(|packed| packed.info.nar_size).sum::<u64>(),
+        "sha256": num::to_base16(&hasher.finalize()),
+    })
+}
+
+fn firmware(places: &Places, forest: &Forest) -> Map<String, Value> {
+    let entry = |source: u32, directory: &str| {
+        let info = &forest.sources[num::to_usize(u64::from(source))].info;
+        let mut entry = json!({ "narHash": nar_hash::show(&info.nar_hash), "directory": directory });
+        // A directory outside any store has a path made up of its hash and its name on the composing machine.
+        if info.path.hash_part() != store_path::to_base32(&info.nar_hash[..20]) {
+            entry["path"] = info.path.to_string().into();
+        }
+        entry
+    };
+    places.iter().map(|(key, place)| (key.clone(), entry(place.source, &place.directory))).collect()
+}
+
+fn partitions(board: &Board, ids: &Ids) -> Vec<Value> {
+    (1..).zip(&board.partitions).map(|(number, partition)| entry(number, partition, ids)).collect()
+}
+
+fn entry(number: usize, partition: &Partition, ids: &Ids) -> Value {
+    let Identifiers { partitions, root_label, root_uuid, boot_label, boot_volume_id, .. } = &ids.shown;
+    let (file_system, label, uuid) = match partition.role {
+        Role::Root => ("ext4", Some(root_label), Some(root_uuid)),
+        _ => ("vfat", boot_label.as_ref(), boot_volume_id.as_ref()),
+    };
+    let (kind, name) = match partition.kind {
+        PartitionType::Mbr(kind) => (format!("{kind:02x}"), None),
+        PartitionType::Gpt(guid) => (guid.to_string(), ids.part_names.get(number - 1)),
+    };
+    json!({
+        "number": number,
+        "role": partition.role,
+        "start": partition.start,
+        "length": partition.size,
+        "type": kind,
+        "partuuid": partitions.get(number - 1),
+        "name": name,
+        "fileSystem": file_system,
+        "label": label,
+        "uuid": uuid,
+    })
+}
+
+impl Recipe<'_> {
+    fn json(&self) -> Value {
+        let (kind, bytes) = match self.root_size {
+            RootSize::Free(bytes) => ("free", bytes),
+            RootSize::Image(bytes) => ("image", bytes),
+            RootSize::Card(bytes) => ("card", bytes),
+        };
+        json!({
+            "rootSize": { "kind": kind, "bytes": bytes },
+            "bootSize": self.boot_size,
+            "freeInodes": self.free_inodes,
+            "epoch": self.epoch,
+            "profile": self.record.profile,
+        })
+    }
+}
+
 /// The text of a manifest: indented, keys in order, a newline at the end.
-pub fn text(manifest: &Value) -> String {
+fn text(manifest: &Value) -> String {
     format!("{manifest:#}\n")
 }

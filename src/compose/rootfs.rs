@@ -20,8 +20,6 @@ pub struct Root<'a> {
     pub wants_registration: bool,
     /// Directories that something is mounted on.
     pub mount_points: &'a [String],
-    /// `/nix/var/nixflash/manifest.json`.
-    pub manifest: &'a str,
 }
 
 impl Root<'_> {
@@ -45,7 +43,6 @@ impl Root<'_> {
         files.symlink("/nix/var/nix/gcroots/profiles", profiles)?;
         files.literal("/nix/var/nix/db/schema", b"10", literals)?;
         files.literal("/nix/var/nix/db/db.sqlite", &self.database(epoch)?, literals)?;
-        files.literal("/nix/var/nixflash/manifest.json", self.manifest.as_bytes(), literals)?;
         if self.wants_registration {
             // Empty on purpose: its presence makes the system grow its root and load the registration; loading any
             // line of it would clear the signatures in the database.

@@ -15,6 +15,7 @@ mod fat;
 mod formats;
 mod hostile;
 mod inspect;
+mod manifest;
 mod partition_table;
 mod remote;
 mod verify;
