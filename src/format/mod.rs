@@ -2,6 +2,7 @@
 
 pub mod bootspec;
 pub mod date;
+pub mod export;
 pub mod ext4;
 pub mod ext4_read;
 pub mod extlinux;
@@ -13,7 +14,10 @@ pub mod nar_hash;
 pub mod narinfo;
 pub mod nix_db;
 pub mod partition_table;
+pub mod path_info;
 pub mod registration;
 pub mod store_path;
 pub mod systemd_boot;
 pub mod usage;
+pub mod wire;
+pub mod worker_protocol;

@@ -185,6 +185,13 @@ pub fn paths(db: &Connection) -> Result<Vec<StorePath>, Error> {
     Ok(texts?.iter().filter_map(|text| StorePath::from_absolute(text).ok()).collect())
 }
 
+/// A path that is not in `/nix/store`, if there is one: then none is.
+pub fn elsewhere(db: &Connection) -> Result<Option<String>, Error> {
+    // Two ranges of the index; behind the slash comes 0.
+    let query = "select path from ValidPaths where path < '/nix/store/' or path >= '/nix/store0' limit 1";
+    Ok(db.query_row(query, [], |row| row.get(0)).optional()?)
+}
+
 /// How many paths are valid, and the sum of their NARs in bytes.
 pub fn totals(db: &Connection) -> Result<(u64, u64), Error> {
     let (paths, bytes): (i64, i64) =

@@ -11,10 +11,12 @@
 //! Source: Nix `src/libutil/archive.cc` of 2.34.7 and later, whose limits hold here: 63 levels, names of 255 bytes,
 //! targets of 4095, entries strictly ascending, padding of zeros, nothing behind the end.
 
+mod delimited;
 mod read;
 mod tree;
 mod write;
 
+pub use delimited::Delimited;
 pub use read::{Event, Reader};
 pub use tree::{Room, tree};
 pub use write::{Framing, write};
