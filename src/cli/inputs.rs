@@ -1,6 +1,5 @@
 //! What a closure and a board are composed of: options that `compose` and `write` share.
 
-use super::boards;
 use super::exit::{Code, Failure};
 use super::system;
 use super::ui::Voice;
@@ -21,16 +20,16 @@ pub struct Inputs {
     /// A board profile of your own instead of a board
     #[arg(id = "board_file", long = "board", value_name = "FILE.toml")]
     pub board_file: Option<PathBuf>,
-    /// Where its closure is: https://CACHE, file://CACHE, a store directory,
-    /// a registration file; several are asked in order [default: this
-    /// machine's]
+    /// Where its closure is: https://CACHE, ssh-ng://HOST, file://CACHE,
+    /// daemon, export:FILE, a store directory, a registration or path-info
+    /// --json; several are asked in order [default: this machine's]
     #[arg(long, value_name = "STORE")]
     pub store: Vec<String>,
     /// Trust what this key has signed, NAME:BASE64; beside those of
     /// cache.nixos.org and of nix.conf
     #[arg(long, value_name = "KEY")]
     pub trusted_key: Vec<String>,
-    /// Trust every http(s) store, signed or not
+    /// Trust every http(s) and ssh-ng store, signed or not
     #[arg(long)]
     pub no_check_sigs: bool,
     /// The directory that a registration given with --store describes
@@ -39,9 +38,6 @@ pub struct Inputs {
     /// A directory with firmware: a package, or the root of a store
     #[arg(long, value_name = "DIR")]
     pub firmware: Vec<PathBuf>,
-    /// Add a line, or the lines of a file, to the board's config.txt
-    #[arg(long, value_name = "FILE|LINE")]
-    pub config_txt: Vec<String>,
     /// Length of the FAT with boot files [default: of the profile]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub boot_size: Option<u64>,
@@ -88,7 +84,8 @@ impl Inputs {
         for key in conf_keys().iter().chain(&self.trusted_key) {
             keys.add(key).map_err(|error| Failure::of(Code::Usage, &error))?;
         }
-        let is_remote = self.store.iter().any(|spec| crate::source::is_address(spec));
+        let elsewhere = |spec: &String| crate::source::is_address(spec) || spec.starts_with("ssh-ng://");
+        let is_remote = self.store.iter().any(elsewhere);
         if self.no_check_sigs && is_remote {
             voice.always("warning: signatures are not checked: whoever runs the store, or the network to it, decides what runs on this card");
         }
@@ -99,6 +96,7 @@ impl Inputs {
             kept: super::kept(),
             keys: (!self.no_check_sigs).then_some(keys),
             fetched: Arc::default(),
+            ssh: Arc::new(super::transport::Program::new()),
         })
     }
 
@@ -110,7 +108,7 @@ impl Inputs {
         root_size: RootSize,
         remote: &Remote,
     ) -> Result<Request, Failure> {
-        let (board, record) = self.board(board)?;
+        let (board, profile) = self.board(board)?;
         let system = system::find(system)?;
         let mut specs = self.store.clone();
         if specs.is_empty() {
@@ -127,21 +125,20 @@ impl Inputs {
             boot_size: self.boot_size,
             free_inodes: FREE_INODES,
             epoch: epoch()?,
-            record: Record { stores: self.record_stores.then(|| recorded(&specs)), ..record },
+            record: Record { profile, stores: self.record_stores.then(|| recorded(&specs)) },
         })
     }
 
-    /// The board, with the lines of its config.txt that the user adds, and what a manifest records of both.
-    fn board(&self, name: Option<&str>) -> Result<(Board, Record), Failure> {
-        let (mut board, profile) = match &self.board_file {
-            Some(file) => boards::read(file).map(|(board, text)| (board, Some(text)))?,
-            None => {
-                let found = board::find(name.unwrap_or_default());
-                (found.map_err(|error| Failure::of(Code::Usage, &error))?, None)
-            }
+    /// The board, and the text of its profile where it is not built in.
+    fn board(&self, name: Option<&str>) -> Result<(Board, Option<String>), Failure> {
+        let Some(file) = &self.board_file else {
+            let found = board::find(name.unwrap_or_default());
+            return found.map(|board| (board, None)).map_err(|error| Failure::of(Code::Usage, &error));
         };
-        let config_txt = boards::add_config_txt(&mut board, &self.config_txt)?;
-        Ok((board, Record { profile, config_txt, stores: None }))
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| Failure::reading(&name, &error))?;
+        let board = board::parse(&name, &text).map_err(|error| Failure::of(Code::Usage, &error))?;
+        Ok((board, Some(text)))
     }
 
     /// How many threads work.
@@ -154,8 +151,11 @@ impl Inputs {
 
     /// The directories of this machine that are read.
     pub fn reads(&self, system: &str) -> Vec<PathBuf> {
-        let stores =
-            self.store.iter().map(|spec| PathBuf::from(spec.strip_prefix("file://").unwrap_or(spec)));
+        let file = |spec: &String| {
+            let place = spec.strip_prefix("file://").or_else(|| spec.strip_prefix("export:"));
+            PathBuf::from(place.unwrap_or(spec))
+        };
+        let stores = self.store.iter().map(file);
         let mut reads: Vec<PathBuf> =
             stores.chain(self.store_dir.clone()).chain(self.firmware.clone()).collect();
         reads.push(PathBuf::from(system));
@@ -226,6 +226,9 @@ fn epoch() -> Result<u32, Failure> {
 pub fn refused(error: &compose::Error) -> Failure {
     use compose::Error as E;
     match error {
+        E::Store(store::Error::Untrusted { .. }) => Failure::of(Code::Source, error).hint(
+            "name its key with --trusted-key, sign it with `nix store sign`, or trust all that the store has with --no-check-sigs",
+        ),
         E::Store(inner) if inner.is_bad_source() => Failure::of(Code::Source, error),
         E::Toplevel { .. } => Failure::of(Code::Source, error),
         E::Firmware(missing) => Failure::of(Code::Source, error)
@@ -233,7 +236,7 @@ pub fn refused(error: &compose::Error) -> Failure {
         E::Ext4(crate::format::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => {
             Failure::of(Code::TooSmall, error)
         }
-        E::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        E::Store(store::Error::Io { source, .. }) | E::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Failure::of(Code::Permission, error)
         }
         _ => Failure::of(Code::Other, error),

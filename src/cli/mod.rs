@@ -12,6 +12,7 @@ mod output;
 mod sources;
 mod system;
 mod targets;
+mod transport;
 mod ui;
 mod verify;
 mod write;

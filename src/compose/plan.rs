@@ -10,7 +10,6 @@ use super::forest::{Forest, Packed};
 use super::identifiers::{Identifiers, Ids};
 use super::identity::Identity;
 use super::provenance::{self, Composition, Draft, Recipe};
-use super::raw;
 use super::rootfs::{self, Root};
 use super::toplevel::Toplevel;
 use super::{Content, Error, Request, RootSize};
@@ -150,7 +149,6 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
-    let blobs = raw::blobs(&board, &places, &forest)?;
     let mut trees = forest.take_trees();
     let Forest { stores, sources, .. } = forest;
     let firmware_trees = trees.split_off(closure);
@@ -177,7 +175,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         }
         _ => None,
     };
-    let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len(), blobs };
+    let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len() };
     let len = match root_size {
         RootSize::Image(len) | RootSize::Card(len) => len,
         RootSize::Free(_) => layout.len(),
@@ -218,7 +216,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         root_inodes: ext4_summary.inodes,
         root_free_inodes: ext4_summary.free_inodes,
         firmware,
-        warnings: board.requires.iter().cloned().chain(demands.warnings).collect(),
+        warnings: demands.warnings,
     };
     Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary })
 }

@@ -216,7 +216,6 @@ impl Recipe<'_> {
             "freeInodes": self.free_inodes,
             "epoch": self.epoch,
             "profile": self.record.profile,
-            "configTxt": self.record.config_txt,
         })
     }
 }

@@ -43,7 +43,51 @@ pub fn closure(stores: &[Box<dyn Store>], roots: &[StorePath]) -> Result<Closure
         }
         level = next;
     }
-    Ok(Closure { paths: found.into_values().collect() })
+    let closure = Closure { paths: found.into_values().collect() };
+    match closure.cycle() {
+        None => Ok(closure),
+        Some(cycle) => {
+            let names: Vec<String> = cycle.iter().map(ToString::to_string).collect();
+            Err(Error::Cycle { cycle: names.join(" -> ") })
+        }
+    }
+}
+
+impl Closure {
+    /// Paths that refer to each other in a circle, the first one again at the end, which no store has. That a path
+    /// refers to itself is usual.
+    fn cycle(&self) -> Option<Vec<StorePath>> {
+        let index = |path: &StorePath| self.paths.binary_search_by(|member| member.info.path.cmp(path)).ok();
+        let references = |at: usize| {
+            let all = self.paths[at].info.references.iter().filter_map(index);
+            all.filter(move |other| *other != at)
+        };
+        let mut referrers: Vec<Vec<usize>> = vec![Vec::new(); self.paths.len()];
+        let mut left: Vec<usize> = Vec::new();
+        for at in 0..self.paths.len() {
+            references(at).for_each(|other| referrers[other].push(at));
+            left.push(references(at).count());
+        }
+        let mut free: Vec<usize> = (0..left.len()).filter(|at| left[*at] == 0).collect();
+        while let Some(at) = free.pop() {
+            for referrer in &referrers[at] {
+                left[*referrer] -= 1;
+                if left[*referrer] == 0 {
+                    free.push(*referrer);
+                }
+            }
+        }
+        // Whoever is left refers to somebody who is left: following that must lead back.
+        let mut at = (0..left.len()).find(|at| left[*at] > 0)?;
+        let mut walk: Vec<usize> = Vec::new();
+        while !walk.contains(&at) {
+            walk.push(at);
+            at = references(at).find(|other| left[*other] > 0)?;
+        }
+        let from = walk.iter().position(|other| *other == at)?;
+        let circle = walk[from..].iter().chain([&at]);
+        Some(circle.map(|at| self.paths[*at].info.path.clone()).collect())
+    }
 }
 
 /// Each path from the first store that has it.
@@ -66,4 +110,39 @@ fn missing(stores: &[Box<dyn Store>], path: &StorePath, referrer: Option<&StoreP
     let names: Vec<_> = stores.iter().map(|store| store.name()).collect();
     let referrer = referrer.map(|path| format!("; {path} refers to it")).unwrap_or_default();
     Error::Missing { path: path.to_string(), stores: names.join(", "), referrer }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> StorePath {
+        StorePath::from_base_name(&format!("3q4sz9v0ifqq6r8v5v1l21blqhbsiga3-{name}")).unwrap()
+    }
+
+    fn closure_of(paths: &[(&str, &[&str])]) -> Closure {
+        let member = |(name, references): &(&str, &[&str])| Member {
+            info: PathInfo {
+                path: path(name),
+                nar_hash: [0; 32],
+                nar_size: 1,
+                references: references.iter().map(|name| path(name)).collect(),
+                deriver: None,
+                signatures: Vec::new(),
+                content_address: None,
+            },
+            store: 0,
+        };
+        Closure { paths: paths.iter().map(member).collect() }
+    }
+
+    #[test]
+    fn a_circle_of_references_is_found_and_one_path_alone_is_none() {
+        let fine = closure_of(&[("a", &["a", "b", "c"]), ("b", &["c"]), ("c", &["c"])]);
+        assert_eq!(fine.cycle(), None);
+        let circle =
+            closure_of(&[("a", &["b"]), ("b", &["c", "e"]), ("c", &["d"]), ("d", &["b"]), ("e", &[])]);
+        let names: Vec<String> = circle.cycle().unwrap().iter().map(|path| path.name().to_owned()).collect();
+        assert_eq!(names, ["b", "c", "d", "b"]);
+    }
 }

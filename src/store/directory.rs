@@ -1,31 +1,22 @@
-//! Store paths as files on this machine, and what a database or a registration knows of them.
+//! Store paths as files on this machine.
 
-use super::{Error, PathInfo, Store, database};
+use super::daemon::Daemon;
+use super::http::Remote;
+use super::knowledge::Knowledge;
+use super::{Error, PathInfo, Store};
 use crate::format::nar::{Framing, MAX_DEPTH};
-use crate::format::store_path::StorePath;
-use crate::format::{nix_db, registration};
+use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::num;
 use crate::tree::{self, Node};
-use rusqlite::Connection;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// Bytes of a NAR made at a time.
 const BUFFER: usize = 256 << 10;
-
-/// Who knows hashes and references.
-enum Knowledge {
-    /// Nix's database, and the directory it is in.
-    Database(Mutex<Connection>, PathBuf),
-    /// A registration.
-    Registration(BTreeMap<StorePath, PathInfo>),
-}
 
 /// A store in a directory.
 pub struct Directory {
@@ -35,52 +26,64 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens `DIR/nix/store` with `DIR/nix/var/nix/db`, or a directory of paths with a `registration`.
-    pub fn open(place: &Path) -> Result<Self, Error> {
+    /// Opens `DIR/nix/store` with its database or its daemon, or a directory with a `registration`, whose paths are in
+    /// `paths` or where [`Self::of_file`] looks for them.
+    pub fn open(place: &Path, paths: Option<&Path>, remote: &Remote) -> Result<Self, Error> {
         let place = if place.ends_with("nix/store") {
             place.parent().and_then(Path::parent).unwrap_or(place)
         } else {
             place
         };
-        let (store, db) = (place.join("nix/store"), place.join("nix/var/nix/db"));
-        if store.is_dir() && db.join("db.sqlite").exists() {
-            let connection = Mutex::new(database::open(&db)?);
-            return Ok(Self {
-                name: place.display().to_string(),
-                paths: store,
-                knowledge: Knowledge::Database(connection, db),
-            });
+        let store = place.join("nix/store");
+        if store.is_dir()
+            && let Some(knowledge) = Knowledge::of_store(place, remote)?
+        {
+            return Ok(Self { name: place.display().to_string(), paths: store, knowledge });
         }
         for file in ["registration", "nix-path-registration"] {
             let file = place.join(file);
             if file.is_file() {
-                return Self::of_registration(&file, place);
+                return Self::of_file(&file, paths);
             }
         }
         let message = "expected nix/store with nix/var/nix/db/db.sqlite, a registration beside paths, or nix-cache-info in it";
         Err(Error::NoStore { place: place.display().to_string(), message: message.to_owned() })
     }
 
-    /// Opens the paths that a registration describes: in `paths/nix/store`, or in `paths` itself.
-    pub fn of_registration(file: &Path, paths: &Path) -> Result<Self, Error> {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|source| Error::io(file, source))?;
-        let records = registration::parse(&text)
-            .map_err(|source| Error::Registration { path: name.clone(), source })?;
-        let known = records.into_iter().map(|record| (record.path.clone(), info(record))).collect();
-        let inner = paths.join("nix/store");
-        let paths = if inner.is_dir() { inner } else { paths.to_owned() };
-        Ok(Self { name, paths, knowledge: Knowledge::Registration(known) })
+    /// Opens `DIR/nix/store` with its daemon.
+    pub fn of_daemon(place: &Path, remote: &Remote) -> Result<Self, Error> {
+        let daemon = Daemon::of_store(place, remote)?;
+        let (name, paths) = (daemon.name(), place.join("nix/store"));
+        Ok(Self { name, paths, knowledge: Knowledge::Daemon(daemon) })
+    }
+
+    /// Opens the paths that a file lists: in `paths`, else beside the file, in the store that the file is in, or in
+    /// that of this machine.
+    pub fn of_file(file: &Path, paths: Option<&Path>) -> Result<Self, Error> {
+        let knowledge = Knowledge::of_file(file)?;
+        let inner = |place: &Path| {
+            let inner = place.join("nix/store");
+            if inner.is_dir() { inner } else { place.to_owned() }
+        };
+        let beside = inner(file.parent().unwrap_or(file));
+        let paths = match (paths, knowledge.example()) {
+            (Some(paths), _) => inner(paths),
+            (None, Some(example)) => {
+                let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+                let above =
+                    absolute.ancestors().find(|place| place.ends_with("nix/store")).map(Path::to_owned);
+                let mut places = [beside.clone()].into_iter().chain(above).chain([PathBuf::from(STORE_DIR)]);
+                let has = |place: &PathBuf| place.join(example.base_name()).symlink_metadata().is_ok();
+                places.find(has).unwrap_or(beside)
+            }
+            (None, None) => beside,
+        };
+        Ok(Self { name: file.display().to_string(), paths, knowledge })
     }
 
     fn place(&self, path: &StorePath) -> PathBuf {
         self.paths.join(path.base_name())
     }
-}
-
-fn info(record: registration::Record) -> PathInfo {
-    let registration::Record { path, nar_hash, nar_size, deriver, references } = record;
-    PathInfo { path, nar_hash, nar_size, references, deriver, signatures: Vec::new(), content_address: None }
 }
 
 impl Store for Directory {
@@ -89,14 +92,11 @@ impl Store for Directory {
     }
 
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, Error> {
-        match &self.knowledge {
-            Knowledge::Registration(known) => Ok(known.get(path).cloned()),
-            Knowledge::Database(db, directory) => {
-                // A thread that panicked in a query leaves the connection usable.
-                let db = db.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                nix_db::find(&db, path).map_err(|source| database::named(directory, source))
-            }
-        }
+        Ok(self.knowledge.find(std::slice::from_ref(path))?.pop().flatten())
+    }
+
+    fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
+        self.knowledge.find(paths)
     }
 
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
@@ -112,15 +112,7 @@ impl Store for Directory {
     }
 
     fn names(&self) -> Result<Vec<StorePath>, Error> {
-        let mut paths = match &self.knowledge {
-            Knowledge::Registration(known) => known.keys().cloned().collect(),
-            Knowledge::Database(db, directory) => {
-                let db = db.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                nix_db::paths(&db).map_err(|source| database::named(directory, source))?
-            }
-        };
-        paths.sort();
-        Ok(paths)
+        self.knowledge.names()
     }
 }
 

@@ -7,6 +7,7 @@
 //! Files appear complete or not at all, under names that their contents determine, so parallel runs share them.
 
 use super::cache::{MAX_NARINFO, check_store_dir, open_packed};
+use super::daemon::Ssh;
 use super::trust::Keys;
 use super::{Error, PathInfo, Store};
 use crate::format::narinfo::NarInfo;
@@ -38,7 +39,7 @@ pub struct Fetched {
     pub paths: AtomicUsize,
 }
 
-/// What all caches over http share.
+/// What all stores that are elsewhere share.
 #[derive(Clone)]
 pub struct Remote {
     /// Connections.
@@ -49,6 +50,8 @@ pub struct Remote {
     pub keys: Option<Keys>,
     /// Counts.
     pub fetched: Arc<Fetched>,
+    /// Who runs ssh.
+    pub ssh: Arc<dyn Ssh>,
 }
 
 /// A cache behind an address.

@@ -5,24 +5,29 @@
 
 mod cache;
 mod closure;
+mod daemon;
 mod database;
 mod directory;
+mod export;
+mod flat;
 mod http;
 mod kept;
+mod knowledge;
 mod payload;
 mod trust;
 
 pub use closure::{Closure, Member, closure};
+pub use daemon::{Builder, Line, Ssh};
 pub use http::{Fetched, Remote};
 pub use kept::{Usage, prune, usage};
 pub use payload::{FileHeader, Payload};
 pub use trust::{BadKey, Keys};
 
 use crate::format::store_path::StorePath;
-use crate::format::{nar, nar_hash, narinfo, nix_db, registration};
+use crate::format::{nar, nar_hash, narinfo, nix_db, path_info, registration, wire};
 use crate::net;
 use crate::tree::Node;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 /// What a store knows of a path without its contents.
@@ -110,6 +115,30 @@ pub enum Error {
         /// Why.
         source: registration::Error,
     },
+    /// The output of `nix path-info --json` is wrong.
+    #[error("{path}: {source}")]
+    PathInfo {
+        /// The file.
+        path: String,
+        /// Why.
+        source: path_info::Error,
+    },
+    /// An export is damaged or is not one.
+    #[error("{name}: {source}")]
+    Export {
+        /// The export.
+        name: String,
+        /// Why.
+        source: wire::Error,
+    },
+    /// A daemon does not give something.
+    #[error("{store}: {source}")]
+    Daemon {
+        /// The daemon.
+        store: String,
+        /// Why.
+        source: daemon::Error,
+    },
     /// A NAR is damaged or is not one.
     #[error("{path}: {source}")]
     Nar {
@@ -156,6 +185,12 @@ pub enum Error {
         /// Who is trusted.
         keys: String,
     },
+    /// Paths refer to each other in a circle.
+    #[error("references that go in a circle: {cycle}")]
+    Cycle {
+        /// The circle.
+        cycle: String,
+    },
     /// Paths of a closure are nowhere.
     #[error("{path} is in none of the stores ({stores}){referrer}")]
     Missing {
@@ -175,6 +210,11 @@ impl Error {
         match self {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
             Self::NoStore { .. } | Self::Http { .. } => false,
+            // What is no protocol and no archive is bad; that nobody is there, or goes away, is not.
+            Self::Daemon { source: daemon::Error::Endless, .. } => true,
+            Self::Daemon { source: daemon::Error::Wire(inner), .. } => !inner.is_broken_stream(),
+            Self::Daemon { .. } => false,
+            Self::Export { source: wire::Error::Read { source, .. }, .. } => source.raw_os_error().is_none(),
             // Decoders report damage as errors of input.
             Self::Nar { source: nar::Error::Read { source, .. }, .. } => source.raw_os_error().is_none(),
             _ => true,
@@ -212,8 +252,9 @@ impl Error {
     }
 }
 
-/// Opens a store by what the user named: `auto` (this machine's), `http(s)://...`, `file://DIR`, a directory, or a
-/// registration file. `paths` is the directory that a registration describes.
+/// Opens a store by what the user named: `auto` (this machine's), `daemon`, `unix://SOCKET`, `ssh-ng://HOST`,
+/// `http(s)://...`, `file://DIR`, `export:FILE`, a directory, or a file that lists paths. `paths` is the directory that
+/// such a file describes.
 pub fn open(spec: &str, paths: Option<&Path>, remote: &Remote) -> Result<Box<dyn Store>, Error> {
     if spec.starts_with("http://") || spec.starts_with("https://") {
         return Ok(Box::new(http::Http::open(spec, remote)?));
@@ -221,22 +262,48 @@ pub fn open(spec: &str, paths: Option<&Path>, remote: &Remote) -> Result<Box<dyn
     if let Some(directory) = spec.strip_prefix("file://") {
         return Ok(Box::new(cache::Cache::open(Path::new(directory))?));
     }
+    if let Some(address) = spec.strip_prefix("ssh-ng://") {
+        return Ok(Box::new(daemon::Daemon::of_ssh(spec, address, remote)?));
+    }
+    if let Some(socket) = spec.strip_prefix("unix://") {
+        return Ok(Box::new(daemon::Daemon::of_socket(Path::new(socket), remote)));
+    }
+    if spec == "daemon" {
+        return Ok(Box::new(directory::Directory::of_daemon(Path::new("/"), remote)?));
+    }
+    if let Some(place) = spec.strip_prefix("export:") {
+        return Ok(Box::new(export::Export::open(place, &remote.kept)?));
+    }
+    if let Some(host) = spec.strip_prefix("ssh://") {
+        let message = format!("ssh:// is the protocol of old Nix; use ssh-ng://{host}");
+        return Err(Error::NoStore { place: spec.to_owned(), message });
+    }
     if let Some((scheme, _)) = spec.split_once("://") {
         let message = format!(
-            "stores of the kind {scheme}:// are not supported; use https://..., file://DIR or a directory"
+            "stores of the kind {scheme}:// are not supported; use https://..., ssh-ng://HOST, file://DIR, unix://SOCKET, export:FILE or a directory"
         );
         return Err(Error::NoStore { place: spec.to_owned(), message });
     }
     let place = if spec == "auto" { Path::new("/") } else { Path::new(spec) };
     let kind = std::fs::metadata(place).map_err(|source| Error::io(place, source))?;
     if kind.is_file() {
-        let default = place.parent().unwrap_or(place);
-        return Ok(Box::new(directory::Directory::of_registration(place, paths.unwrap_or(default))?));
+        if is_export(place)? {
+            return Ok(Box::new(export::Export::open(spec, &remote.kept)?));
+        }
+        return Ok(Box::new(directory::Directory::of_file(place, paths)?));
     }
     if place.join("nix-cache-info").is_file() {
         return Ok(Box::new(cache::Cache::open(place)?));
     }
-    Ok(Box::new(directory::Directory::open(place)?))
+    Ok(Box::new(directory::Directory::open(place, paths, remote)?))
+}
+
+/// Whether a file begins as an export does: with the number 1.
+fn is_export(file: &Path) -> Result<bool, Error> {
+    let mut start = Vec::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(8).read_to_end(&mut start));
+    read.map_err(|source| Error::io(file, source))?;
+    Ok(start == 1u64.to_le_bytes())
 }
 
 /// The tree of a path: from its listing, or from its NAR, which is then verified and takes some of the room.
@@ -244,7 +311,7 @@ pub fn index(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Nod
     if let Some(tree) = store.listing(&info.path)? {
         return Ok(tree);
     }
-    let mut reader = nar::Reader::new(payload::hashing(store.open_nar(&info.path)?, info));
+    let mut reader = nar::Reader::new(payload::Verified::new(store.open_nar(&info.path)?, info));
     let tree = nar::tree(&mut reader, room).map_err(|error| Error::nar(&info.path, error))?;
     payload::verify(reader.into_inner(), info)?;
     Ok(tree)

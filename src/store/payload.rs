@@ -1,30 +1,68 @@
 //! The contents of a store path in NAR order, hashed and compared with the planned tree on the way.
 
+use super::flat::Flat;
 use super::{Error, PathInfo};
 use crate::format::nar::{Event, Reader};
 use crate::format::store_path::StorePath;
 use crate::stream::hash::Hashing;
 use crate::tree::{Directory, Kind, Node};
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 
-type Verified = Hashing<Box<dyn BufRead + Send>>;
+/// A NAR that is hashed while it is read, and what it contains too, where the path is the address of that.
+pub struct Verified<R> {
+    nar: Hashing<R>,
+    flat: Option<Flat>,
+    /// Bytes at the front of the buffer that `flat` has seen.
+    seen: usize,
+}
 
-/// Reads a NAR through its hash.
-pub fn hashing(nar: Box<dyn BufRead + Send>, info: &PathInfo) -> Verified {
-    Hashing::new(nar, info.nar_size)
+impl<R: BufRead> Verified<R> {
+    /// Reads a NAR through its hash.
+    pub fn new(nar: R, info: &PathInfo) -> Self {
+        Self { nar: Hashing::new(nar, info.nar_size), flat: Flat::of(info), seen: 0 }
+    }
+}
+
+impl<R: BufRead> BufRead for Verified<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let buf = self.nar.fill_buf()?;
+        if let Some(flat) = &mut self.flat {
+            flat.see(&buf[self.seen.min(buf.len())..]);
+            self.seen = buf.len();
+        }
+        Ok(buf)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.seen = self.seen.saturating_sub(amount);
+        self.nar.consume(amount);
+    }
+}
+
+impl<R: BufRead> Read for Verified<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let buf = self.fill_buf()?;
+        let len = buf.len().min(out.len());
+        out[..len].copy_from_slice(&buf[..len]);
+        self.consume(len);
+        Ok(len)
+    }
 }
 
 /// Compares length and hash of a NAR that was read to its end.
-pub fn verify(nar: Verified, info: &PathInfo) -> Result<(), Error> {
-    if nar.consumed() != info.nar_size {
-        let (expected, found) = (info.nar_size.to_string(), nar.consumed().to_string());
+pub fn verify<R: BufRead>(nar: Verified<R>, info: &PathInfo) -> Result<(), Error> {
+    let consumed = nar.nar.consumed();
+    if consumed != info.nar_size {
+        let found =
+            if consumed > info.nar_size { format!("{consumed} or more") } else { consumed.to_string() };
+        let expected = info.nar_size.to_string();
         return Err(Error::Mismatch { path: info.path.to_string(), what: "its NarSize", expected, found });
     }
-    let digest = nar.digest();
+    let digest = nar.nar.digest();
     if digest != info.nar_hash {
         return Err(Error::hash(&info.path, "its NarHash", &info.nar_hash, &digest));
     }
-    Ok(())
+    nar.flat.map_or(Ok(()), |flat| flat.verify(info))
 }
 
 /// A regular file in a NAR.
@@ -38,7 +76,7 @@ pub struct FileHeader {
 
 /// Streams the regular files of a store path.
 pub struct Payload<'a, C> {
-    reader: Reader<Verified>,
+    reader: Reader<Verified<Box<dyn BufRead + Send>>>,
     info: &'a PathInfo,
     /// The directories that are open, and the position of the entry that comes next in each.
     open: Vec<(&'a Directory<C>, usize)>,
@@ -49,7 +87,7 @@ pub struct Payload<'a, C> {
 impl<'a, C> Payload<'a, C> {
     /// Reads `nar`, which must have the structure of `tree`.
     pub fn new(nar: Box<dyn BufRead + Send>, info: &'a PathInfo, tree: &'a Node<C>) -> Self {
-        Self { reader: Reader::new(hashing(nar, info)), info, open: Vec::new(), expected: Some(tree) }
+        Self { reader: Reader::new(Verified::new(nar, info)), info, open: Vec::new(), expected: Some(tree) }
     }
 
     /// Goes to the next regular file, skipping what is left of the current one; `None` behind the last.

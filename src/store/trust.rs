@@ -3,9 +3,9 @@
 //! Sources: Nix `src/libstore/path-info.cc` (fingerprint, content addresses), `src/libstore/path.cc` and
 //! `store-api.cc` (`makeStorePath`). A fingerprint is `1;PATH;sha256:NARHASH;NARSIZE;REF,REF`, with full paths.
 
-use super::PathInfo;
+use super::{PathInfo, flat};
+use crate::format::nar_hash;
 use crate::format::store_path::{STORE_DIR, StorePath, to_base32};
-use crate::format::{nar_hash, store_path};
 use crate::num::to_base16;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
@@ -79,29 +79,45 @@ fn is_content_addressed(info: &PathInfo) -> bool {
     address.and_then(|address| expected_path(address, info)).is_some_and(|path| path == info.path)
 }
 
-/// The path that contents with this address must have. Only what the NAR hash vouches for: recursive hashes.
-///
-/// A flat hash and a text's are of the file and not of its NAR, which is all that is known here.
+/// The path that contents with this address must have, of the kinds with a SHA-256. Whether the contents have the
+/// address is judged by the NAR hash here, or while they are read (see [`super::flat`]).
 fn expected_path(address: &str, info: &PathInfo) -> Option<StorePath> {
-    let hash = nar_hash::parse(address.strip_prefix("fixed:r:")?)?;
-    if hash != info.nar_hash {
-        return None;
+    if let Some(hash) = address.strip_prefix("fixed:r:") {
+        let hash = nar_hash::parse(hash).filter(|hash| *hash == info.nar_hash)?;
+        return path_of(&with_references("source", info, true)?, &hash, info);
     }
-    let mut kind = "source".to_owned();
+    let hash = flat::hash_of(address)?;
+    if address.starts_with("text:") {
+        return path_of(&with_references("text", info, false)?, &hash, info);
+    }
+    let output = Sha256::digest(format!("fixed:out:sha256:{}:", to_base16(&hash)));
+    info.references.is_empty().then(|| path_of("output:out", &output.into(), info))?
+}
+
+/// The kind of a path with its references; `None` where it refers to itself and may not.
+fn with_references(kind: &str, info: &PathInfo, may_refer_to_itself: bool) -> Option<String> {
+    let mut text = kind.to_owned();
     for reference in info.references.iter().filter(|reference| **reference != info.path) {
-        kind.push_str(&format!(":{reference}"));
+        text.push_str(&format!(":{reference}"));
     }
     if info.references.contains(&info.path) {
-        kind.push_str(":self");
+        if !may_refer_to_itself {
+            return None;
+        }
+        text.push_str(":self");
     }
-    let text = format!("{kind}:sha256:{}:{STORE_DIR}:{}", to_base16(&hash), info.path.name());
+    Some(text)
+}
+
+fn path_of(kind: &str, hash: &[u8; 32], info: &PathInfo) -> Option<StorePath> {
+    let text = format!("{kind}:sha256:{}:{STORE_DIR}:{}", to_base16(hash), info.path.name());
     let digest = Sha256::digest(text);
     // Folded to 160 bits, as Nix's compressHash does.
     let mut folded = [0; 20];
     for (at, byte) in digest.iter().enumerate() {
         folded[at % 20] ^= byte;
     }
-    store_path::StorePath::from_base_name(&format!("{}-{}", to_base32(&folded), info.path.name())).ok()
+    StorePath::from_base_name(&format!("{}-{}", to_base32(&folded), info.path.name())).ok()
 }
 
 #[cfg(test)]
@@ -178,5 +194,31 @@ mod tests {
         assert!(Keys::default().trust(&info));
         info.nar_hash[1] ^= 1;
         assert!(!Keys::default().trust(&info));
+    }
+
+    #[test]
+    fn a_path_that_one_file_names_is_that_of_nix() {
+        // nix-store --add-fixed sha256 on a file `hello` with "hello\n"; builtins.toFile "t" "text".
+        for (address, path) in [
+            (
+                "fixed:sha256:00xyyr3fi8l6hb839bv3f7yb86yjv7xi1cgh1xnhipym4asvb4aq",
+                "/nix/store/8zv8i345w2xn27jrxj4cyjc6x3b4am1q-hello",
+            ),
+            (
+                "text:sha256:1lf969yddshzhld7sr1vbagr07bnygg99lgl6gk5kxcnp4z9wbcq",
+                "/nix/store/gmzdrk8k0jbnbvvdf0517iyixgkvqnil-t",
+            ),
+        ] {
+            let mut info = info();
+            info.references.clear();
+            (info.path, info.content_address) =
+                (StorePath::from_absolute(path).unwrap(), Some(address.to_owned()));
+            assert!(Keys::default().trust(&info), "{address}");
+            info.content_address = Some(address.replace('y', "z"));
+            assert!(!Keys::default().trust(&info), "another hash");
+            info.content_address = Some(address.to_owned());
+            info.references = vec![info.path.clone()];
+            assert!(!Keys::default().trust(&info), "it cannot refer to itself");
+        }
     }
 }

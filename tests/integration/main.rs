@@ -4,12 +4,13 @@
 #![expect(clippy::cast_possible_truncation, reason = "lengths of test data fit")]
 
 mod architecture;
-mod boards;
 mod bounded;
 mod cli;
 mod common;
 mod compose;
+mod daemon;
 mod device;
+mod export;
 mod ext4;
 mod ext4_read;
 mod fat;
