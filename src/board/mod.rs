@@ -1,12 +1,16 @@
 //! Boards are data: the profile file's syntax and what it must satisfy.
 //!
 //! A profile is TOML. Sizes have their unit written out; an unknown key, a word outside its set, or partitions that
-//! overlap are errors that name the file and the key. `boards/` holds those built in; a file of the user's takes the
-//! same path.
+//! overlap are errors that name the file, the line and the key. `boards/` holds those built in; a file of the user's
+//! takes the same path.
 
+mod built_in;
 mod glob;
+mod key;
 mod profile;
+mod rules;
 
+pub use built_in::{all, find};
 pub use glob::matches;
 
 use crate::num;
@@ -72,6 +76,8 @@ pub struct Partition {
     pub label: String,
     /// FAT: the volume id, unless fstab demands another; derived when absent.
     pub volume_id: Option<u32>,
+    /// Why it is as it is.
+    pub reason: Option<String>,
 }
 
 /// Firmware that is not part of a NixOS system, and how it is recognised.
@@ -89,6 +95,23 @@ pub struct Package {
     pub optional: bool,
     /// The command that makes it.
     pub command: String,
+    /// What it is for.
+    pub reason: Option<String>,
+}
+
+/// A boot loader that lies outside of all partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// The key of the package.
+    pub package: String,
+    /// The file, relative to the package's directory.
+    pub file: String,
+    /// Where it begins on the disk, in bytes, a multiple of 512.
+    pub offset: u64,
+    /// The most bytes that it may have.
+    pub max: u64,
+    /// Why it lies there.
+    pub reason: Option<String>,
 }
 
 /// Where files for the first FAT come from.
@@ -104,6 +127,8 @@ pub struct FileRule {
     pub to: String,
     /// Whether it is an error when nothing matches.
     pub required: bool,
+    /// Why they are there.
+    pub reason: Option<String>,
 }
 
 /// One board.
@@ -111,12 +136,16 @@ pub struct FileRule {
 pub struct Board {
     /// The word for it on the command line.
     pub name: String,
+    /// Other words for it.
+    pub aliases: Vec<String>,
     /// What people call it.
     pub title: String,
     /// The platform that a toplevel's `system` must name: `aarch64-linux`.
     pub system: String,
     /// The kind of partition table.
     pub table: TableKind,
+    /// Why that kind.
+    pub table_reason: Option<String>,
     /// MBR: the disk id, unless a PARTUUID demands another; derived when absent.
     pub disk_id: Option<u32>,
     /// Who loads the kernel.
@@ -125,10 +154,16 @@ pub struct Board {
     pub partitions: Vec<Partition>,
     /// Firmware from outside the system.
     pub packages: Vec<Package>,
+    /// Boot loaders outside of all partitions, in ascending order.
+    pub raws: Vec<Raw>,
     /// Files of the packages that go onto the first FAT.
     pub files: Vec<FileRule>,
     /// `config.txt`, for boards whose firmware reads one.
     pub config_txt: Option<String>,
+    /// What must be so that no card can bring about: said with every plan.
+    pub requires: Vec<String>,
+    /// What else is good to know of it.
+    pub notes: Vec<String>,
     /// Where the facts in the profile are from.
     pub sources: Vec<String>,
     /// SHA-256 of the profile's text.
@@ -138,68 +173,41 @@ pub struct Board {
 /// A profile is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not TOML, or has an unknown key or a value of the wrong type.
-    #[error("{file}: {message}")]
-    Syntax {
+    /// It is not TOML, a key is unknown or missing, or a value cannot be used.
+    #[error("{file}:{line}: {}{message}", key.as_ref().map_or_else(String::new, |key| format!("{key}: ")))]
+    Profile {
         /// The profile.
         file: String,
-        /// What the TOML parser says, with the line.
-        message: String,
-    },
-    /// A value cannot be used.
-    #[error("{file}: {key}: {message}")]
-    Value {
-        /// The profile.
-        file: String,
-        /// The key, with the number of its table where there are several.
-        key: String,
+        /// The line, from 1.
+        line: usize,
+        /// The key, with the number of its table where there are several; `None` where the text is not TOML.
+        key: Option<String>,
         /// What is wrong and what is allowed.
         message: String,
     },
     /// No such board is built in.
-    #[error("no board is called {name:?}; there are: {known}")]
+    #[error("no board is called {name:?}; {}there are: {known}", near.as_ref().map_or_else(String::new, |near| format!("did you mean {near:?}? ")))]
     Unknown {
         /// The word given.
         name: String,
+        /// The word that may have been meant.
+        near: Option<String>,
         /// Those there are.
         known: String,
     },
 }
 
-/// Every profile built in, as file name and text, sorted by name.
-const BUILT_IN: &[(&str, &str)] = &[
-    ("boards/rpi-zero2w.toml", include_str!("../../boards/rpi-zero2w.toml")),
-    ("boards/rpi3.toml", include_str!("../../boards/rpi3.toml")),
-    ("boards/rpi4.toml", include_str!("../../boards/rpi4.toml")),
-    ("boards/uefi-aarch64.toml", include_str!("../../boards/uefi-aarch64.toml")),
-];
-
 /// Parses a profile; `file` names it in errors.
 pub fn parse(file: &str, text: &str) -> Result<Board, Error> {
-    let raw: profile::Profile = toml::from_str(text)
-        .map_err(|e| Error::Syntax { file: file.to_owned(), message: e.to_string().trim_end().to_owned() })?;
-    raw.validate(Sha256::digest(text.as_bytes()).into()).map_err(|(key, message)| Error::Value {
-        file: file.to_owned(),
-        key,
-        message,
-    })
-}
-
-/// All boards built in, sorted by name.
-pub fn all() -> Result<Vec<Board>, Error> {
-    BUILT_IN.iter().map(|(file, text)| parse(file, text)).collect()
-}
-
-/// The board of that name.
-pub fn find(name: &str) -> Result<Board, Error> {
-    let mut boards = all()?;
-    match boards.iter().position(|board| board.name == name) {
-        Some(at) => Ok(boards.swap_remove(at)),
-        None => {
-            let known: Vec<_> = boards.into_iter().map(|board| board.name).collect();
-            Err(Error::Unknown { name: name.to_owned(), known: known.join(", ") })
-        }
-    }
+    let wrong = |line, key, message| Error::Profile { file: file.to_owned(), line, key, message };
+    let raw: profile::Profile = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let is_missing = error.message().starts_with("missing field");
+        let wanted = if is_missing { key::Wanted::Table } else { key::Wanted::Any };
+        wrong(key::line_of(text, at), key::key_at(text, at, wanted), error.message().to_owned())
+    })?;
+    raw.validate(Sha256::digest(text.as_bytes()).into())
+        .map_err(|(key, message)| wrong(key.line(text), Some(key.to_string()), message))
 }
 
 impl Board {
@@ -219,13 +227,19 @@ impl Board {
     /// A line for a list of boards.
     #[must_use]
     pub fn summary(&self) -> String {
-        let (table, loader) = match (self.table, self.loader) {
-            (TableKind::Mbr, Loader::Extlinux) => ("MBR", "U-Boot, extlinux"),
-            (TableKind::Gpt, Loader::Extlinux) => ("GPT", "U-Boot, extlinux"),
-            (TableKind::Mbr, Loader::SystemdBoot) => ("MBR", "systemd-boot"),
-            (TableKind::Gpt, Loader::SystemdBoot) => ("GPT", "systemd-boot"),
+        let table = match self.table {
+            TableKind::Mbr => "MBR",
+            TableKind::Gpt => "GPT",
         };
-        let fat = self.boot_fat().and_then(|(_, fat)| fat.size).map(num::show_bytes).unwrap_or_default();
-        format!("{table}, FAT of {fat}, {loader}")
+        let loader = match self.loader {
+            Loader::Extlinux => "U-Boot, extlinux",
+            Loader::SystemdBoot => "systemd-boot",
+        };
+        let raws = self.raws.iter().map(|raw| format!("{} at {}", raw.file, num::show_bytes(raw.offset)));
+        let fat = self.boot_fat().and_then(|(_, fat)| fat.size);
+        let fat = fat.map(|size| format!("FAT of {}", num::show_bytes(size)));
+        let parts: Vec<String> =
+            [table.to_owned()].into_iter().chain(raws).chain(fat).chain([loader.to_owned()]).collect();
+        parts.join(", ")
     }
 }

@@ -1,5 +1,6 @@
 //! What a closure and a board are composed of: options that `compose` and `write` share.
 
+use super::boards;
 use super::exit::{Code, Failure};
 use super::system;
 use super::ui::Voice;
@@ -38,6 +39,9 @@ pub struct Inputs {
     /// A directory with firmware: a package, or the root of a store
     #[arg(long, value_name = "DIR")]
     pub firmware: Vec<PathBuf>,
+    /// Add a line, or the lines of a file, to the board's config.txt
+    #[arg(long, value_name = "FILE|LINE")]
+    pub config_txt: Vec<String>,
     /// Length of the FAT with boot files [default: of the profile]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub boot_size: Option<u64>,
@@ -108,7 +112,7 @@ impl Inputs {
         root_size: RootSize,
         remote: &Remote,
     ) -> Result<Request, Failure> {
-        let (board, profile) = self.board(board)?;
+        let (board, record) = self.board(board)?;
         let system = system::find(system)?;
         let mut specs = self.store.clone();
         if specs.is_empty() {
@@ -125,20 +129,21 @@ impl Inputs {
             boot_size: self.boot_size,
             free_inodes: FREE_INODES,
             epoch: epoch()?,
-            record: Record { profile, stores: self.record_stores.then(|| recorded(&specs)) },
+            record: Record { stores: self.record_stores.then(|| recorded(&specs)), ..record },
         })
     }
 
-    /// The board, and the text of its profile where it is not built in.
-    fn board(&self, name: Option<&str>) -> Result<(Board, Option<String>), Failure> {
-        let Some(file) = &self.board_file else {
-            let found = board::find(name.unwrap_or_default());
-            return found.map(|board| (board, None)).map_err(|error| Failure::of(Code::Usage, &error));
+    /// The board, with the lines of its config.txt that the user adds, and what a manifest records of both.
+    fn board(&self, name: Option<&str>) -> Result<(Board, Record), Failure> {
+        let (mut board, profile) = match &self.board_file {
+            Some(file) => boards::read(file).map(|(board, text)| (board, Some(text)))?,
+            None => {
+                let found = board::find(name.unwrap_or_default());
+                (found.map_err(|error| Failure::of(Code::Usage, &error))?, None)
+            }
         };
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| Failure::reading(&name, &error))?;
-        let board = board::parse(&name, &text).map_err(|error| Failure::of(Code::Usage, &error))?;
-        Ok((board, Some(text)))
+        let config_txt = boards::add_config_txt(&mut board, &self.config_txt)?;
+        Ok((board, Record { profile, config_txt, stores: None }))
     }
 
     /// How many threads work.

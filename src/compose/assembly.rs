@@ -32,6 +32,13 @@ impl Fixed {
         Self { len, extents: vec![Extent { offset: 0, len, fill: Fill::Encoded }], bytes }
     }
 
+    /// One file, padded with zeros to whole sectors.
+    fn content(content: Content, len: u64) -> Self {
+        let padded = len.next_multiple_of(SECTOR);
+        let fill = Fill::Content { content, at: 0, len };
+        Self { len: padded, extents: vec![Extent { offset: 0, len: padded, fill }], bytes: Vec::new() }
+    }
+
     fn zeros(len: u64) -> Self {
         Self { len, extents: vec![Extent { offset: 0, len, fill: Fill::Zeros }], bytes: Vec::new() }
     }
@@ -51,6 +58,17 @@ impl Layout<Content> for Fixed {
     }
 }
 
+/// A boot loader outside of all partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Where it begins in the image, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// What it is.
+    pub content: Content,
+}
+
 /// What follows the root, in bytes: a GPT has its backup in the last MiB.
 pub const fn tail(table: TableKind) -> u64 {
     match table {
@@ -67,6 +85,8 @@ pub struct Assembly<'a> {
     pub ids: &'a Ids,
     /// Length of the root in bytes.
     pub root_len: u64,
+    /// Boot loaders outside of all partitions.
+    pub blobs: Vec<Blob>,
 }
 
 impl Assembly<'_> {
@@ -133,6 +153,10 @@ impl Assembly<'_> {
             .into_iter()
             .map(|(offset, bytes)| Part { offset, layout: Box::new(Fixed::bytes(bytes)) })
             .collect();
+        parts.extend(self.blobs.iter().filter(|blob| blob.len > 0).map(|blob| Part {
+            offset: blob.offset,
+            layout: Box::new(Fixed::content(blob.content, blob.len)),
+        }));
         if let (Some((_, partition)), Some(fat)) = (self.board.boot_fat(), boot) {
             parts.push(Part { offset: partition.start, layout: Box::new(fat) });
         }

@@ -17,6 +17,7 @@ mod locate;
 mod moving;
 mod plan;
 mod provenance;
+mod raw;
 mod rootfs;
 mod text;
 mod toplevel;
@@ -82,6 +83,8 @@ pub struct Request {
 pub struct Record {
     /// The text of the board's profile, where it is not built in.
     pub profile: Option<String>,
+    /// What the user adds to the board's `config.txt`.
+    pub config_txt: Option<String>,
     /// The stores that were asked, without credentials, where the user wants them recorded: the bits of the image then
     /// depend on them.
     pub stores: Option<Vec<String>>,
@@ -114,6 +117,18 @@ pub enum Error {
     /// Firmware is not there.
     #[error(transparent)]
     Firmware(#[from] Missing),
+    /// A boot loader outside of partitions is longer than the place that the profile gives it.
+    #[error("{path} has {len} bytes, the place of {board} for it has {max}")]
+    Raw {
+        /// The board.
+        board: String,
+        /// The file.
+        path: String,
+        /// Its length in bytes.
+        len: u64,
+        /// The most it may have.
+        max: u64,
+    },
     /// Firmware cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {

@@ -10,6 +10,7 @@ use super::forest::{Forest, Packed};
 use super::identifiers::{Identifiers, Ids};
 use super::identity::Identity;
 use super::provenance::{self, Composition, Draft, Recipe};
+use super::raw;
 use super::rootfs::{self, Root};
 use super::toplevel::Toplevel;
 use super::{Content, Error, Request, RootSize};
@@ -149,6 +150,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
+    let blobs = raw::blobs(&board, &places, &forest)?;
     let mut trees = forest.take_trees();
     let Forest { stores, sources, .. } = forest;
     let firmware_trees = trees.split_off(closure);
@@ -175,7 +177,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         }
         _ => None,
     };
-    let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len() };
+    let layout = Assembly { board: &board, ids: &ids, root_len: ext4.len(), blobs };
     let len = match root_size {
         RootSize::Image(len) | RootSize::Card(len) => len,
         RootSize::Free(_) => layout.len(),
@@ -216,7 +218,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         root_inodes: ext4_summary.inodes,
         root_free_inodes: ext4_summary.free_inodes,
         firmware,
-        warnings: demands.warnings,
+        warnings: board.requires.iter().cloned().chain(demands.warnings).collect(),
     };
     Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary })
 }

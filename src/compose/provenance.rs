@@ -216,6 +216,7 @@ impl Recipe<'_> {
             "freeInodes": self.free_inodes,
             "epoch": self.epoch,
             "profile": self.record.profile,
+            "configTxt": self.record.config_txt,
         })
     }
 }

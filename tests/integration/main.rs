@@ -4,6 +4,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "lengths of test data fit")]
 
 mod architecture;
+mod boards;
 mod bounded;
 mod cli;
 mod common;
