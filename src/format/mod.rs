@@ -9,6 +9,7 @@ pub mod extlinux;
 pub mod fat;
 pub mod fstab;
 pub mod json;
+pub mod minisign;
 pub mod nar;
 pub mod nar_hash;
 pub mod narinfo;

@@ -1,6 +1,10 @@
 //! SHA-256 hashes as Nix writes them: `sha256:` with base 16, base 32 or base 64, `sha256-` with base 64, or bare.
 
 use super::store_path::{from_base32, to_base32};
+use crate::num;
+
+/// The digits of base 64.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Parses a SHA-256 in any of the forms; `None` when it is none of them, or of another algorithm.
 #[must_use]
@@ -37,10 +41,25 @@ fn from_base64(text: &str) -> Option<[u8; 32]> {
     if text.len() == 43 { bytes_of_base64(text)?.try_into().ok() } else { None }
 }
 
+/// Encodes base 64, with its padding.
+#[must_use]
+pub fn to_base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut word = [0; 4];
+        word[1..=chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes(word);
+        for n in 0..4 {
+            let digit = DIGITS[num::to_usize(u64::from(bits >> (18 - 6 * n) & 63))];
+            text.push(if n <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
 /// Decodes base 64, with or without its padding.
 #[must_use]
 pub fn bytes_of_base64(text: &str) -> Option<Vec<u8>> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let text = text.trim_end_matches('=').as_bytes();
     let mut bytes = Vec::with_capacity(text.len());
     let (mut bits, mut held) = (0u32, 0);
