@@ -1,6 +1,7 @@
 //! What a closure and a board are composed of: options that `compose` and `write` share.
 
 use super::boards;
+use super::embed::Provenance;
 use super::exit::{Code, Failure};
 use super::system;
 use super::ui::Voice;
@@ -52,6 +53,8 @@ pub struct Inputs {
     /// Threads that read, hash and pack or unpack [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+    #[command(flatten, next_help_heading = "Provenance")]
+    pub provenance: Provenance,
 }
 
 /// Parses a length.
@@ -71,11 +74,12 @@ impl Inputs {
         root_size: RootSize,
         voice: &Voice,
     ) -> Result<Plan, Failure> {
+        let record = self.provenance.record(voice)?;
         let remote = self.remote(voice)?;
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| watch(&remote.fetched, voice, &done));
-            let request = self.request(board, system, root_size, &remote);
+            let request = self.request((board, system), root_size, &remote, record);
             let plan = request.and_then(|request| compose::compose(request).map_err(|error| refused(&error)));
             done.store(true, Ordering::Relaxed);
             plan
@@ -107,12 +111,12 @@ impl Inputs {
     /// What to compose.
     fn request(
         &self,
-        board: Option<&str>,
-        system: &str,
+        (board, system): (Option<&str>, &str),
         root_size: RootSize,
         remote: &Remote,
+        record: Record,
     ) -> Result<Request, Failure> {
-        let (board, record) = self.board(board)?;
+        let (board, own) = self.board(board)?;
         let system = system::find(system)?;
         let mut specs = self.store.clone();
         if specs.is_empty() {
@@ -129,7 +133,12 @@ impl Inputs {
             boot_size: self.boot_size,
             free_inodes: FREE_INODES,
             epoch: epoch()?,
-            record: Record { stores: self.record_stores.then(|| recorded(&specs)), ..record },
+            record: Record {
+                profile: own.profile,
+                config_txt: own.config_txt,
+                stores: self.record_stores.then(|| recorded(&specs)),
+                ..record
+            },
         })
     }
 
@@ -143,7 +152,7 @@ impl Inputs {
             }
         };
         let config_txt = boards::add_config_txt(&mut board, &self.config_txt)?;
-        Ok((board, Record { profile, config_txt, stores: None }))
+        Ok((board, Record { profile, config_txt, ..Record::default() }))
     }
 
     /// How many threads work.
@@ -255,5 +264,33 @@ pub fn copy_failed(error: &CopyError, left: &str) -> Failure {
         CopyError::Source(SourceError::Io(_)) => Failure::of(Code::Other, error),
         CopyError::Sink(_) => Failure::of(Code::Target, error),
         CopyError::Interrupted => Failure::new(Code::Interrupted, format!("interrupted; {left}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_stores_name_neither_users_nor_passwords_nor_paths_of_this_machine() {
+        let specs = [
+            "https://user:word@cache.example/x?token=word#word",
+            "https://cache.example",
+            "ssh-ng://root@builder:22?ssh-key=/word",
+            "file:///media/word",
+            "./word",
+            "auto",
+            "unix:///run/word",
+        ];
+        let expected = [
+            "https://cache.example/x",
+            "https://cache.example/",
+            "ssh-ng://builder:22/",
+            "local",
+            "local",
+            "local",
+            "local",
+        ];
+        assert_eq!(recorded(&specs.map(str::to_owned)), expected);
     }
 }

@@ -17,10 +17,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// One file that nixflash puts onto a card so that it boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFile {
-    /// The number of its partition.
+    /// The number of its partition; 0 outside of all.
     pub partition: usize,
     /// Its path there.
     pub path: String,
+    /// Where on the card it begins, in bytes, if it is outside of all partitions.
+    pub offset: Option<u64>,
     /// Its length in bytes.
     pub size: u64,
     /// Its SHA-256.
@@ -29,9 +31,15 @@ pub struct BootFile {
 
 impl Serialize for BootFile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("BootFile", 4)?;
-        object.serialize_field("partition", &self.partition)?;
-        object.serialize_field("path", &self.path)?;
+        let mut object =
+            serializer.serialize_struct("BootFile", if self.offset.is_some() { 3 } else { 4 })?;
+        match self.offset {
+            Some(offset) => object.serialize_field("offset", &offset)?,
+            None => {
+                object.serialize_field("partition", &self.partition)?;
+                object.serialize_field("path", &self.path)?;
+            }
+        }
         object.serialize_field("size", &self.size)?;
         object.serialize_field("sha256", &num::to_base16(&self.sha256))?;
         object.end()
@@ -58,18 +66,28 @@ impl BootFiles {
                     open.extend(directory.iter().rev().map(|(name, node)| (child(name), node)));
                 }
                 Kind::File { len, content } => {
-                    let mut file = BootFile { partition, path, size: *len, sha256: [0; 32] };
-                    match *content {
-                        Content::Literal(index) => file.sha256 = Sha256::digest(literals.get(index)).into(),
-                        Content::Packed { source, file } => {
-                            let wanted = self.packed.entry(source).or_default().entry(file).or_default();
-                            wanted.push(self.found.len());
-                        }
-                    }
-                    self.found.push(file);
+                    let file = BootFile { partition, path, offset: None, size: *len, sha256: [0; 32] };
+                    self.want(file, *content, literals);
                 }
             }
         }
+    }
+
+    /// Takes in a boot loader outside of all partitions.
+    pub fn add_raw(&mut self, offset: u64, size: u64, content: Content, literals: &Literals) {
+        let (path, sha256) = (String::new(), [0; 32]);
+        self.want(BootFile { partition: 0, path, offset: Some(offset), size, sha256 }, content, literals);
+    }
+
+    fn want(&mut self, mut file: BootFile, content: Content, literals: &Literals) {
+        match content {
+            Content::Literal(index) => file.sha256 = Sha256::digest(literals.get(index)).into(),
+            Content::Packed { source, file } => {
+                let wanted = self.packed.entry(source).or_default().entry(file).or_default();
+                wanted.push(self.found.len());
+            }
+        }
+        self.found.push(file);
     }
 
     /// Reads what is in store paths, several at a time, each once, and gives all with their digests.

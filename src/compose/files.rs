@@ -76,8 +76,19 @@ impl Files {
 
     /// Adds a file of nixflash's own making, 0644.
     pub fn literal(&mut self, path: &str, bytes: &[u8], literals: &mut Literals) -> Result<(), Error> {
+        self.literal_with(path, bytes, 0o644, literals)
+    }
+
+    /// Adds a file of nixflash's own making with a mode.
+    pub fn literal_with(
+        &mut self,
+        path: &str,
+        bytes: &[u8],
+        mode: u16,
+        literals: &mut Literals,
+    ) -> Result<(), Error> {
         let kind = Kind::File { len: num::to_u64(bytes.len()), content: literals.keep(bytes) };
-        self.put(path, Node { attrs: self.attrs(0o644), kind })
+        self.put(path, Node { attrs: self.attrs(mode), kind })
     }
 
     /// Adds a file of nixflash's own making, 0644, whose bytes are settled later; gives the index of their literal.

@@ -7,6 +7,8 @@
 mod assembly;
 mod boot;
 mod boot_files;
+mod carried;
+pub mod configuration;
 mod demand;
 mod files;
 mod firmware;
@@ -19,6 +21,7 @@ mod plan;
 mod provenance;
 mod raw;
 mod rootfs;
+pub mod secrets;
 mod text;
 mod toplevel;
 
@@ -27,9 +30,12 @@ pub use moving::MoveError;
 pub use plan::{Plan, Summary};
 
 use crate::board::Board;
+use crate::format::minisign::SecretKey;
 use crate::format::store_path::StorePath;
 use crate::store::Store;
+use configuration::Configuration;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where the bytes of a planned file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +85,7 @@ pub struct Request {
 }
 
 /// What a card says of itself beyond what it is made of.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Record {
     /// The text of the board's profile, where it is not built in.
     pub profile: Option<String>,
@@ -88,6 +94,31 @@ pub struct Record {
     /// The stores that were asked, without credentials, where the user wants them recorded: the bits of the image then
     /// depend on them.
     pub stores: Option<Vec<String>>,
+    /// The configuration to embed.
+    pub configuration: Embed,
+    /// Who signs the manifest.
+    pub signing: Option<Signing>,
+}
+
+/// Which configuration goes onto the card.
+#[derive(Clone, Default)]
+pub enum Embed {
+    /// None.
+    #[default]
+    Nothing,
+    /// What the system carries in its closure, unless it holds secrets.
+    Carried,
+    /// This one. Its secrets are the caller's to look for.
+    This(Configuration),
+}
+
+/// A signature of the manifest.
+#[derive(Clone)]
+pub enum Signing {
+    /// Made by this key.
+    By(Arc<SecretKey>),
+    /// Made before: the contents of a `.minisig` file, to compose a card again without its key.
+    As(String),
 }
 
 /// A system cannot be composed.
@@ -149,6 +180,9 @@ pub enum Error {
     /// The registration database cannot be made.
     #[error("store database: {0}")]
     Database(#[from] crate::format::nix_db::Error),
+    /// The configuration cannot be embedded.
+    #[error(transparent)]
+    Configuration(#[from] configuration::Refused),
     /// A path occurs twice on the card.
     #[error("{0} would be on the card twice")]
     Twice(String),

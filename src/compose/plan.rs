@@ -3,6 +3,8 @@
 use super::assembly::{self, Assembly, Part};
 use super::boot;
 use super::boot_files::BootFiles;
+use super::carried;
+use super::configuration::Placed;
 use super::demand::Demands;
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
@@ -13,7 +15,7 @@ use super::provenance::{self, Composition, Draft, Recipe};
 use super::raw;
 use super::rootfs::{self, Root};
 use super::toplevel::Toplevel;
-use super::{Content, Error, Request, RootSize};
+use super::{Content, Embed, Error, Request, RootSize};
 use crate::board::{Board, Loader, Role, TableKind};
 use crate::extent::Layout;
 use crate::format::{ext4, fat};
@@ -72,6 +74,8 @@ pub struct Summary {
     pub root_free_inodes: u64,
     /// Packages of firmware: key and path.
     pub firmware: Vec<(String, String)>,
+    /// The configuration that is embedded.
+    pub configuration: Option<Placed>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -108,7 +112,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     let mut forest = Forest::of_closure(stores, &system)?;
     let closure = forest.sources.len();
     let toplevel = Toplevel::read(&forest, &system)?;
-    let demands = Demands::of(&toplevel, &board)?;
+    let mut demands = Demands::of(&toplevel, &board)?;
     let places = firmware::find(&board, &firmware, &mut forest)?;
     let identity = Identity::new(&board.name, forest.sources[..closure].iter());
     let ids = Ids::new(&board, &demands, &identity).map_err(|message| Error::Demand {
@@ -129,7 +133,23 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         boot_files.add(num::to_usize(u64::from(number)), "", fat.root(), &literals);
     }
     boot_files.add(board.partitions.len(), "", files.root(), &literals);
+    let blobs = raw::blobs(&board, &places, &forest)?;
+    for blob in &blobs {
+        boot_files.add_raw(blob.offset, blob.len, blob.content, &literals);
+    }
     let boot_files = boot_files.digest(&forest)?;
+    let revision = carried::revision(&toplevel, &forest)?;
+    let system_revision = revision.as_deref();
+    let embedded = match &record.configuration {
+        Embed::Nothing => None,
+        Embed::Carried => carried::configuration(&toplevel, &forest, system_revision, &mut demands.warnings)?,
+        Embed::This(configuration) => Some(configuration.clone()),
+    };
+    let configuration = match embedded {
+        Some(found) => Some(found.place(&toplevel, &forest, &mut files, &mut literals)?),
+        None => None,
+    };
+    demands.warnings.extend(configuration.as_ref().and_then(|placed| placed.doubt(system_revision)));
     let recipe = Recipe { root_size, boot_size, free_inodes, epoch, record: &record };
     let draft = Draft::new(&Composition {
         board: &board,
@@ -139,9 +159,18 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         forest: &forest,
         places: &places,
         boot_files: &boot_files,
+        configuration: configuration.as_ref(),
+        system_revision,
         recipe: &recipe,
     });
     let manifest = files.room(provenance::MANIFEST, draft.room(), &mut literals)?;
+    let signature = match &record.signing {
+        Some(signing) => {
+            let len = provenance::signature(signing, "", &toplevel).len();
+            Some((signing, files.room(provenance::SIGNATURE, len, &mut literals)?))
+        }
+        None => None,
+    };
     let root = Root {
         system: &system,
         closure: &forest.sources[..closure],
@@ -150,7 +179,6 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
-    let blobs = raw::blobs(&board, &places, &forest)?;
     let mut trees = forest.take_trees();
     let Forest { stores, sources, .. } = forest;
     let firmware_trees = trees.split_off(closure);
@@ -170,6 +198,9 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     let ext4_summary = ext4.summary();
     let finished = draft.finish(ext4.len());
     literals.settle(manifest, finished.text.as_bytes());
+    if let Some((signing, literal)) = signature {
+        literals.settle(literal, provenance::signature(signing, &finished.text, &toplevel).into_bytes());
+    }
     let boot_fat = match (board.boot_fat(), boot_fat) {
         (Some((_, partition)), Some(mut files)) => {
             files.literal(provenance::FAT_COPY, finished.fat_copy().as_bytes(), &mut literals)?;
@@ -218,6 +249,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         root_inodes: ext4_summary.inodes,
         root_free_inodes: ext4_summary.free_inodes,
         firmware,
+        configuration,
         warnings: board.requires.iter().cloned().chain(demands.warnings).collect(),
     };
     Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary })

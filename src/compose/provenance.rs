@@ -4,11 +4,12 @@
 //! depends on the store that a path came from: the same closure gives the same bits from everywhere.
 
 use super::boot_files::BootFile;
+use super::configuration::{Placed, Revision};
 use super::firmware::Places;
 use super::forest::{Forest, Packed};
 use super::identifiers::{Identifiers, Ids};
 use super::toplevel::Toplevel;
-use super::{Record, RootSize};
+use super::{Record, RootSize, Signing};
 use crate::board::{Board, Partition, PartitionType, Role};
 use crate::format::{nar_hash, store_path};
 use crate::num;
@@ -21,6 +22,8 @@ pub const SCHEMA: &str = "nixflash-manifest/1";
 pub const MANIFEST: &str = "/nix/var/nixflash/manifest.json";
 /// Where a shorter one is on the FAT.
 pub const FAT_COPY: &str = "/nixflash.json";
+/// Where the signature of the manifest is on the root.
+pub const SIGNATURE: &str = "/nix/var/nixflash/manifest.json.minisig";
 
 /// What a manifest tells of.
 pub struct Composition<'a> {
@@ -38,6 +41,10 @@ pub struct Composition<'a> {
     pub places: &'a Places,
     /// What boots.
     pub boot_files: &'a [BootFile],
+    /// The configuration that is on the card.
+    pub configuration: Option<&'a Placed>,
+    /// The revision that the system says it is of.
+    pub system_revision: Option<&'a str>,
     /// What the image is asked to be.
     pub recipe: &'a Recipe<'a>,
 }
@@ -114,7 +121,7 @@ fn set_root_len(manifest: &mut Value, len: u64) {
 }
 
 fn manifest(composition: &Composition<'_>) -> Value {
-    let Composition { board, toplevel, ids, closure, forest, places, boot_files, recipe } = *composition;
+    let Composition { board, toplevel, ids, closure, forest, places, boot_files, recipe, .. } = *composition;
     let closure = &forest.sources[..closure];
     let mut manifest = json!({
         "schema": SCHEMA,
@@ -126,7 +133,8 @@ fn manifest(composition: &Composition<'_>) -> Value {
         "nixosVersion": toplevel.version,
         "identifiers": ids.shown,
         "partitions": partitions(board, ids),
-        "bootFiles": boot_files,
+        "bootFiles": boot_files.iter().filter(|file| file.offset.is_none()).collect::<Vec<_>>(),
+        "rawFiles": boot_files.iter().filter(|file| file.offset.is_some()).collect::<Vec<_>>(),
         "firmware": firmware(places, forest),
         "closure": totals(closure),
         "storePaths": closure.iter().map(store_path_of).collect::<Vec<_>>(),
@@ -134,6 +142,16 @@ fn manifest(composition: &Composition<'_>) -> Value {
     });
     if let Some(stores) = &recipe.record.stores {
         manifest["stores"] = json!(stores);
+    }
+    if let Some(configuration) = composition.configuration {
+        manifest["configuration"] = json!(configuration);
+    }
+    if let Some(revision) = composition.system_revision {
+        manifest["configurationRevision"] = revision.into();
+    }
+    let embedded = composition.configuration.and_then(|placed| placed.revision.as_ref()).map(Revision::shown);
+    if let Some(revision) = embedded.or_else(|| composition.system_revision.map(str::to_owned)) {
+        manifest["revision"] = revision.into();
     }
     manifest
 }
@@ -218,6 +236,18 @@ impl Recipe<'_> {
             "profile": self.record.profile,
             "configTxt": self.record.config_txt,
         })
+    }
+}
+
+/// The contents of the `.minisig` of a manifest. Nothing in it depends on when or where it was signed, and its length
+/// on the toplevel only.
+pub fn signature(signing: &Signing, manifest: &str, toplevel: &Toplevel) -> String {
+    match signing {
+        Signing::As(signature) => signature.clone(),
+        Signing::By(key) => {
+            let trusted = format!("nixflash manifest of {}", toplevel.path.base_name());
+            key.sign(manifest.as_bytes(), "signature of a nixflash manifest", &trusted)
+        }
     }
 }
 

@@ -45,6 +45,15 @@ impl Summary {
         for (key, path) in &self.firmware {
             lines.push(format!("{key:10} {path}"));
         }
+        if let Some(placed) = &self.configuration {
+            let revision = placed.revision.as_ref().map(|revision| format!(", {}", revision.shown()));
+            lines.push(format!(
+                "config     {} files in {}{}",
+                placed.files,
+                placed.path,
+                revision.unwrap_or_default()
+            ));
+        }
         lines.join("\n") + "\n"
     }
 }

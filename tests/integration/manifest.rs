@@ -208,3 +208,36 @@ fn a_profile_that_is_not_built_in_is_in_the_manifest() {
     assert_eq!(manifest["board"], "mine");
     assert_eq!(manifest["compose"]["profile"], text);
 }
+
+#[test]
+fn boot_loaders_outside_of_partitions_are_digested_where_they_lie() {
+    use std::io::{Read, Seek};
+    let dir = temp();
+    let (store, image) = (dir.path().join("root"), dir.path().join("card.img"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/make-demo");
+    let Some(python) = Tool::find("python3") else { return };
+    let top = python.passes(&[script, "--boards", "--root", store.to_str().unwrap()]);
+    for board in ["rockpro64", "pine64"] {
+        let mut command = crate::common::nixflash();
+        command.args(["-q", "compose", board, "--force", "--system", top.trim(), "--store"]);
+        let done = run(command.arg(&store).arg("-o").arg(&image));
+        assert_eq!(done.code, 0, "{board}: {}", done.err);
+        let Some(spans) = partitions(&image) else { return };
+        let root = dir.path().join("root.part");
+        cut(&image, *spans.last().unwrap(), &root);
+        let (to, from) = (dir.path().join("json"), root.to_str().unwrap());
+        let Some(debugfs) = Tool::find("debugfs") else { return };
+        debugfs.passes(&["-R", &format!("dump {MANIFEST} {}", to.display()), from]);
+        let files = Card::json(&to)["rawFiles"].clone();
+        assert!(!files.as_array().unwrap().is_empty(), "{board}");
+        for file in files.as_array().unwrap() {
+            let mut card = std::fs::File::open(&image).unwrap();
+            card.seek(std::io::SeekFrom::Start(file["offset"].as_u64().unwrap())).unwrap();
+            let copy = dir.path().join("raw");
+            let mut bytes = Vec::new();
+            card.take(file["size"].as_u64().unwrap()).read_to_end(&mut bytes).unwrap();
+            std::fs::write(&copy, bytes).unwrap();
+            assert_eq!(file["sha256"], sha256(&copy), "{board}");
+        }
+    }
+}
