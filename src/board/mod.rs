@@ -34,6 +34,8 @@ pub enum Loader {
     Extlinux,
     /// systemd-boot on the EFI system partition.
     SystemdBoot,
+    /// The firmware of a Raspberry Pi starts the kernel, which lies beside it.
+    RaspberryPi,
 }
 
 /// What a partition is for.
@@ -131,6 +133,15 @@ pub struct FileRule {
     pub reason: Option<String>,
 }
 
+/// Something that the board boots from, and what a kernel needs to find its root there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Medium {
+    /// What people call it.
+    pub name: String,
+    /// Drivers, as the kernel writes them; `|` between those of which one is enough.
+    pub drivers: Vec<String>,
+}
+
 /// One board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
@@ -152,6 +163,8 @@ pub struct Board {
     pub loader: Loader,
     /// Partitions in ascending order; the last is the root.
     pub partitions: Vec<Partition>,
+    /// What the board boots from; empty where nothing is known.
+    pub media: Vec<Medium>,
     /// Firmware from outside the system.
     pub packages: Vec<Package>,
     /// Boot loaders outside of all partitions, in ascending order.
@@ -234,6 +247,7 @@ impl Board {
         let loader = match self.loader {
             Loader::Extlinux => "U-Boot, extlinux",
             Loader::SystemdBoot => "systemd-boot",
+            Loader::RaspberryPi => "kernel beside the firmware",
         };
         let raws = self.raws.iter().map(|raw| format!("{} at {}", raw.file, num::show_bytes(raw.offset)));
         let fat = self.boot_fat().and_then(|(_, fat)| fat.size);

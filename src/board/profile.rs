@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use super::rules;
-use super::{Board, FileRule, Loader, Package, Partition, PartitionType, Raw, Role, TableKind};
+use super::{Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind};
 use crate::format::fat;
 use crate::num;
 use serde::Deserialize;
@@ -29,6 +29,8 @@ pub struct Profile {
     table: RawTable,
     boot: RawBoot,
     partition: Vec<RawPartition>,
+    #[serde(default)]
+    medium: Vec<RawMedium>,
     #[serde(default)]
     package: BTreeMap<String, RawPackage>,
     #[serde(default)]
@@ -66,6 +68,13 @@ struct RawPartition {
     label: String,
     volume_id: Option<String>,
     reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMedium {
+    name: String,
+    drivers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +133,7 @@ impl Profile {
             loader: self.boot.loader,
             partitions,
             packages: self.package.into_iter().map(package).collect(),
+            media: self.medium.into_iter().zip(1..).map(medium).collect::<Result<_, _>>()?,
             raws,
             files: self.file.into_iter().map(file).collect(),
             config_txt: self.config_txt,
@@ -222,6 +232,16 @@ impl RawRaw {
         let (offset, max) = (whole("offset", &self.offset)?, whole("max", &self.max)?);
         Ok(Raw { package: self.package, file: self.file, offset, max, reason: self.reason })
     }
+}
+
+fn medium((raw, number): (RawMedium, usize)) -> Result<Medium, Wrong> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_|".contains(c);
+    if let Some(driver) = raw.drivers.iter().find(|driver| driver.is_empty() || !driver.chars().all(good)) {
+        let message =
+            format!("{driver:?}: must be names of drivers as the kernel writes them: a-z 0-9 _, | between");
+        return Err((Key::of("medium", number, "drivers"), message));
+    }
+    Ok(Medium { name: raw.name, drivers: raw.drivers })
 }
 
 fn package((key, raw): (String, RawPackage)) -> Package {

@@ -24,6 +24,11 @@ pub fn ensure(board: &Board) -> Result<(), Wrong> {
         ensure_file(board, rule, number)?;
     }
     ensure_config(board)?;
+    let firmware = board.partitions.iter().any(|partition| partition.role == Role::Firmware);
+    if board.loader == Loader::RaspberryPi && !firmware {
+        let message = "raspberry-pi needs a partition with the role \"firmware\"";
+        return wrong(Key::new("boot.loader"), message);
+    }
     let esp = board.partitions.iter().any(|partition| partition.role == Role::Esp);
     if board.loader == Loader::SystemdBoot && !esp {
         return wrong(Key::new("boot.loader"), "systemd-boot needs a partition with the role \"esp\"");

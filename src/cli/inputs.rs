@@ -6,7 +6,8 @@ use super::exit::{Code, Failure};
 use super::system;
 use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{self, Plan, Record, Request, RootSize};
+use crate::compose::{self, Check, Plan, Record, Report, Request, RootSize};
+use crate::format::store_path::StorePath;
 use crate::image::{CopyError, Progress, SourceError};
 use crate::net::Client;
 use crate::num::{parse_bytes, show_bytes};
@@ -27,6 +28,10 @@ pub struct Inputs {
     /// --json; several are asked in order [default: this machine's]
     #[arg(long, value_name = "STORE")]
     pub store: Vec<String>,
+    /// An earlier system that stays a generation of the profile and an entry
+    /// of the menu; several from the oldest
+    #[arg(long, value_name = "PATH")]
+    pub generation: Vec<String>,
     /// Trust what this key has signed, NAME:BASE64; beside those of
     /// cache.nixos.org and of nix.conf
     #[arg(long, value_name = "KEY")]
@@ -37,6 +42,10 @@ pub struct Inputs {
     /// The directory that a registration given with --store describes
     #[arg(long, value_name = "DIR")]
     pub store_dir: Option<PathBuf>,
+    /// A word that identifiers also derive from: cards of one system with
+    /// different words can be in one machine
+    #[arg(long, value_name = "WORD")]
+    pub id_seed: Option<String>,
     /// A directory with firmware: a package, or the root of a store
     #[arg(long, value_name = "DIR")]
     pub firmware: Vec<PathBuf>,
@@ -86,6 +95,27 @@ impl Inputs {
         })
     }
 
+    /// Holds a system against a board, and shows what has to be fetched for it.
+    pub fn check(&self, board: Option<&str>, system: &str, voice: &Voice) -> Result<Report, Failure> {
+        let remote = self.remote(voice)?;
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| watch(&remote.fetched, voice, &done));
+            let request = self.request((board, system), RootSize::Free(0), &remote, Record::default());
+            let report = request.and_then(|request| {
+                let Request { board, system, older, stores, .. } = request;
+                compose::check(Check { board, system, older, stores }).map_err(|error| refused(&error))
+            });
+            done.store(true, Ordering::Relaxed);
+            report
+        })
+    }
+
+    /// The systems that were there before.
+    fn older(&self) -> Result<Vec<StorePath>, Failure> {
+        self.generation.iter().map(|path| Ok(system::find(path)?.path)).collect()
+    }
+
     /// How caches over http are used.
     fn remote(&self, voice: &Voice) -> Result<Remote, Failure> {
         let mut keys = Keys::nixos();
@@ -127,11 +157,13 @@ impl Inputs {
         Ok(Request {
             board,
             system: system.path,
+            older: self.older()?,
             stores: stores.map_err(|error| refused(&error.into()))?,
             firmware: self.firmware.clone(),
             root_size,
             boot_size: self.boot_size,
             free_inodes: FREE_INODES,
+            id_seed: self.id_seed.clone(),
             epoch: epoch()?,
             record: Record {
                 profile: own.profile,

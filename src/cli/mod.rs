@@ -3,6 +3,7 @@
 mod boards;
 mod cache;
 mod cards;
+mod check;
 mod compose;
 mod devices;
 mod embed;
@@ -45,6 +46,7 @@ too small; 6 source bad (truncated, hash, format); 7 target I/O error;
 #[derive(Subcommand)]
 enum Command {
     Compose(compose::Options),
+    Check(check::Options),
     Write(write::Options),
     Verify(verify::Options),
     Devices(devices::Options),
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
     let voice = ui::Voice::new(cli.talk.progress, cli.talk.quiet, cli.talk.verbose);
     let result = match &cli.command {
         Command::Compose(options) => compose::run(options, &voice),
+        Command::Check(options) => check::run(options, &voice),
         Command::Write(options) => write::run(options, &voice),
         Command::Verify(options) => verify::run(options, &voice),
         Command::Devices(options) => devices::run(options),

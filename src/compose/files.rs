@@ -54,6 +54,19 @@ impl Files {
         self.root
     }
 
+    /// The finished tree below a directory, without what is beside it.
+    pub fn into_subtree(self, path: &str) -> Node<Content> {
+        let attrs = self.attrs(0o755);
+        let mut node = self.root;
+        for name in names(path) {
+            let Kind::Directory(directory) = node.kind else { break };
+            let child = directory.into_entries().into_iter().find(|(entry, _)| **entry == *name.as_bytes());
+            let empty = Node { attrs, kind: Kind::Directory(Directory::default()) };
+            node = child.map_or(empty, |(_, child)| child);
+        }
+        node
+    }
+
     /// What stands at a path.
     pub fn get(&self, path: &str) -> Option<&Node<Content>> {
         self.root.at(names(path).map(str::as_bytes))

@@ -7,7 +7,7 @@ use crate::num;
 use crate::store::{self, Member, PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -86,9 +86,9 @@ pub struct Found<'a> {
 }
 
 impl Forest {
-    /// Indexes a closure.
-    pub fn of_closure(stores: Vec<Box<dyn Store>>, root: &StorePath) -> Result<Self, Error> {
-        let closure = store::closure(&stores, std::slice::from_ref(root))?;
+    /// Indexes the closure of several paths.
+    pub fn of_closure(stores: Vec<Box<dyn Store>>, roots: &[StorePath]) -> Result<Self, Error> {
+        let closure = store::closure(&stores, roots)?;
         for (at, store) in stores.iter().enumerate() {
             let mine = closure.paths.iter().filter(|member| member.store == at);
             store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
@@ -205,6 +205,31 @@ impl Forest {
         Ok(Some(text.trim_end().to_owned()))
     }
 
+    /// Opens a file of any length, `None` when there is none at that path.
+    pub fn open_file(&self, path: &str) -> Result<Option<Box<dyn BufRead + Send + '_>>, Error> {
+        let Some(found) = self.resolve(path) else { return Ok(None) };
+        let Kind::File { content: Content::Packed { source, file }, .. } = found.node.kind else {
+            return Ok(None);
+        };
+        let mut payload = self.open(source)?;
+        for _ in 0..=file {
+            if payload.next_file()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Box::new(FileReader(payload))))
+    }
+
+    /// The names in a directory, in order; none where there is no such directory.
+    pub fn names(&self, path: &str) -> Vec<String> {
+        match self.resolve(path).map(|found| &found.node.kind) {
+            Some(Kind::Directory(directory)) => {
+                directory.iter().filter_map(|(name, _)| String::from_utf8(name.to_vec()).ok()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Opens the contents of a source.
     pub fn open(&self, source: u32) -> Result<Payload<'_, Content>, Error> {
         open(&self.stores, &self.sources[num::to_usize(u64::from(source))], self.tree(source))
@@ -213,6 +238,29 @@ impl Forest {
     /// Takes the trees out, in the order of the sources.
     pub fn take_trees(&mut self) -> Vec<Node<Content>> {
         std::mem::take(&mut self.trees)
+    }
+}
+
+/// What is left of the current file of a payload.
+struct FileReader<'a>(Payload<'a, Content>);
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let chunk = self.0.chunk().map_err(io::Error::other)?;
+        let len = chunk.len().min(buf.len());
+        buf[..len].copy_from_slice(&chunk[..len]);
+        self.0.consume(len);
+        Ok(len)
+    }
+}
+
+impl BufRead for FileReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.chunk().map_err(io::Error::other)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
     }
 }
 

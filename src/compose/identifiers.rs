@@ -1,7 +1,7 @@
 //! The identifiers of a card: those that the system demands, those of the profile, or derived ones.
 
 use super::Error;
-use super::demand::{self, Demands};
+use super::contract::{self, Contract, Demand};
 use super::identity::Identity;
 use crate::board::{Board, TableKind};
 use crate::format::{ext4, fat};
@@ -47,7 +47,7 @@ pub struct Ids {
 
 impl Ids {
     /// Decides them.
-    pub fn new(board: &Board, demands: &Demands, identity: &Identity) -> Result<Self, String> {
+    pub fn new(board: &Board, demands: &Contract, identity: &Identity) -> Result<Self, String> {
         let root_number =
             u32::try_from(board.partitions.len()).map_err(|_| "too many partitions".to_owned())?;
         let boot = board.boot_fat();
@@ -72,9 +72,7 @@ impl Ids {
         if let Some((number, partition)) = boot {
             ids.boot_label = demands.boot.label.clone().unwrap_or_else(|| partition.label.clone());
             ids.volume_id = match &demands.boot.uuid {
-                Some(uuid) => {
-                    volume_id(uuid).ok_or_else(|| demand::unmet("UUID of a FAT", uuid, board.table))?
-                }
+                Some(uuid) => contract::volume_id(uuid).ok_or_else(|| unmet("UUID", uuid))?,
                 None => partition.volume_id.unwrap_or(ids.volume_id),
             };
             ids.shown.boot_label = Some(ids.boot_label.clone());
@@ -83,8 +81,7 @@ impl Ids {
             ids.take_partition(number, &demands.boot, board.table)?;
         }
         if let Some(uuid) = &demands.root.uuid {
-            ids.root_uuid =
-                uuid::Uuid::try_parse(uuid).map_err(|_| demand::unmet("UUID", uuid, board.table))?;
+            ids.root_uuid = uuid::Uuid::try_parse(uuid).map_err(|_| unmet("UUID", uuid))?;
         }
         ids.take_partition(root_number, &demands.root, board.table)?;
         ids.shown.root_uuid = ids.root_uuid.to_string();
@@ -103,17 +100,12 @@ impl Ids {
     }
 
     /// Takes over what is demanded of the table's entry for partition `number`.
-    fn take_partition(
-        &mut self,
-        number: u32,
-        demand: &demand::Demand,
-        table: TableKind,
-    ) -> Result<(), String> {
+    fn take_partition(&mut self, number: u32, demand: &Demand, table: TableKind) -> Result<(), String> {
         let at = num::to_usize(u64::from(number)) - 1;
         if let Some(partuuid) = &demand.partuuid {
-            let unmet = || demand::unmet("PARTUUID", partuuid, table);
+            let unmet = || unmet("PARTUUID", partuuid);
             match table {
-                TableKind::Mbr => self.disk_id = demand::disk_id_of(partuuid, number).ok_or_else(unmet)?,
+                TableKind::Mbr => self.disk_id = contract::disk_id_of(partuuid, number).ok_or_else(unmet)?,
                 TableKind::Gpt => {
                     self.part_guids[at] = uuid::Uuid::try_parse(partuuid).map_err(|_| unmet())?
                 }
@@ -121,7 +113,7 @@ impl Ids {
         }
         if let Some(name) = &demand.partlabel {
             match table {
-                TableKind::Mbr => return Err(demand::unmet("PARTLABEL", name, table)),
+                TableKind::Mbr => return Err(unmet("PARTLABEL", name)),
                 TableKind::Gpt => self.part_names[at].clone_from(name),
             }
         }
@@ -154,11 +146,7 @@ impl Ids {
     }
 }
 
-/// A volume id as fstab writes it: `ABCD-1234`.
-fn volume_id(text: &str) -> Option<u32> {
-    let (high, low) = text.split_once('-')?;
-    if high.len() != 4 || low.len() != 4 {
-        return None;
-    }
-    u32::from_str_radix(&format!("{high}{low}"), 16).ok()
+/// The contract refuses these before, with the line that they stand in.
+fn unmet(what: &str, value: &str) -> String {
+    format!("it demands the {what} {value:?}, which this card cannot have")
 }

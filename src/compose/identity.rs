@@ -14,10 +14,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Derives from the board and every store path with its contents.
-    pub fn new<'a>(board: &str, closure: impl Iterator<Item = &'a Packed>) -> Self {
+    /// Derives from the board, every store path with its contents, and a word of the user's.
+    pub fn new<'a>(board: &str, closure: impl Iterator<Item = &'a Packed>, seed: Option<&str>) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(board.as_bytes());
+        if let Some(seed) = seed {
+            hasher.update(b"\0seed\0");
+            hasher.update(seed.as_bytes());
+        }
         for packed in closure {
             hasher.update([0]);
             hasher.update(packed.info.path.base_name().as_bytes());

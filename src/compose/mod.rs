@@ -8,13 +8,16 @@ mod assembly;
 mod boot;
 mod boot_files;
 mod carried;
+mod check;
 pub mod configuration;
-mod demand;
+mod contract;
 mod files;
 mod firmware;
 mod forest;
 mod identifiers;
 mod identity;
+mod initrd;
+mod installer;
 mod locate;
 mod moving;
 mod plan;
@@ -25,6 +28,8 @@ pub mod secrets;
 mod text;
 mod toplevel;
 
+pub use check::{Check, Report};
+pub use contract::{Finding, Origin, Verdict};
 pub use firmware::Missing;
 pub use moving::MoveError;
 pub use plan::{Plan, Summary};
@@ -68,6 +73,8 @@ pub struct Request {
     pub board: Board,
     /// The toplevel.
     pub system: StorePath,
+    /// Systems that were there before it, the oldest first: earlier generations of the profile.
+    pub older: Vec<StorePath>,
     /// Stores, asked in this order.
     pub stores: Vec<Box<dyn Store>>,
     /// Directories with firmware packages: a package or the root of a store.
@@ -78,6 +85,8 @@ pub struct Request {
     pub boot_size: Option<u64>,
     /// Free inodes on the root.
     pub free_inodes: u32,
+    /// A word that identifiers also derive from, so that cards of one system differ.
+    pub id_seed: Option<String>,
     /// The time that files of nixflash's own making carry, seconds since 1970.
     pub epoch: u32,
     /// What the card is to say of itself beyond what it is made of.
@@ -197,6 +206,11 @@ pub enum Error {
     /// More than a plan can number.
     #[error("{0} has more files than an image can hold")]
     TooMany(String),
+}
+
+/// Holds a system against a board. Reads what names it, and its initrd.
+pub fn check(check: Check) -> Result<Report, Error> {
+    check::check(check)
 }
 
 /// Decides all of an image. Reads what names and sizes need, no more.

@@ -4,8 +4,9 @@ use super::assembly::{self, Assembly, Part};
 use super::boot;
 use super::boot_files::BootFiles;
 use super::carried;
+use super::check::generations;
 use super::configuration::Placed;
-use super::demand::Demands;
+use super::contract::{Contract, Loading, Place};
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
 use super::forest::{Forest, Packed};
@@ -16,7 +17,7 @@ use super::raw;
 use super::rootfs::{self, Root};
 use super::toplevel::Toplevel;
 use super::{Content, Embed, Error, Request, RootSize};
-use crate::board::{Board, Loader, Role, TableKind};
+use crate::board::{Board, Role, TableKind};
 use crate::extent::Layout;
 use crate::format::{ext4, fat};
 use crate::num;
@@ -106,28 +107,40 @@ pub struct Plan {
 
 /// Decides everything.
 pub fn plan(request: Request) -> Result<Plan, Error> {
-    let Request { board, system, stores, firmware, root_size, boot_size, free_inodes, epoch, record } =
-        request;
+    let Request { board, system, older, stores, firmware, root_size, boot_size, .. } = request;
+    let Request { free_inodes, id_seed, epoch, record, .. } = request;
     let board = with_boot_size(board, boot_size);
-    let mut forest = Forest::of_closure(stores, &system)?;
+    let systems = [&older[..], std::slice::from_ref(&system)].concat();
+    let mut forest = Forest::of_closure(stores, &systems)?;
     let closure = forest.sources.len();
-    let toplevel = Toplevel::read(&forest, &system)?;
-    let mut demands = Demands::of(&toplevel, &board)?;
+    let generations = generations(&forest, &systems)?;
+    // cannot fail: there is the system at least
+    let toplevel = generations.last().expect("a generation");
+    let contract = Contract::of(&generations, &board, &forest);
+    contract.ensure(toplevel, &board)?;
+    let board = with_active(seeded(board, id_seed.as_deref()), &contract.loading);
+    let mut warnings = contract.warnings();
     let places = firmware::find(&board, &firmware, &mut forest)?;
-    let identity = Identity::new(&board.name, forest.sources[..closure].iter());
-    let ids = Ids::new(&board, &demands, &identity).map_err(|message| Error::Demand {
+    let identity = Identity::new(&board.name, forest.sources[..closure].iter(), id_seed.as_deref());
+    let ids = Ids::new(&board, &contract, &identity).map_err(|message| Error::Demand {
         system: system.name().to_owned(),
         board: board.name.clone(),
         message,
     })?;
 
     let mut literals = Literals::default();
-    let context = Context { board: &board, toplevel: &toplevel, forest: &forest, places: &places, epoch };
+    let context = Context {
+        board: &board,
+        generations: &generations,
+        toplevel,
+        loading: &contract.loading,
+        forest: &forest,
+        places: &places,
+        epoch,
+    };
     let boot_fat = context.boot_fat(&mut literals)?;
     let mut files = Files::new(epoch);
-    if board.loader == Loader::Extlinux {
-        boot::extlinux::add(&toplevel, &forest, epoch, &mut files, &mut literals)?;
-    }
+    context.boot_on_root(&mut files, &mut literals)?;
     let mut boot_files = BootFiles::default();
     if let (Some((number, _)), Some(fat)) = (board.boot_fat(), &boot_fat) {
         boot_files.add(num::to_usize(u64::from(number)), "", fat.root(), &literals);
@@ -138,22 +151,30 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         boot_files.add_raw(blob.offset, blob.len, blob.content, &literals);
     }
     let boot_files = boot_files.digest(&forest)?;
-    let revision = carried::revision(&toplevel, &forest)?;
+    let revision = carried::revision(toplevel, &forest)?;
     let system_revision = revision.as_deref();
     let embedded = match &record.configuration {
         Embed::Nothing => None,
-        Embed::Carried => carried::configuration(&toplevel, &forest, system_revision, &mut demands.warnings)?,
+        Embed::Carried => carried::configuration(toplevel, &forest, system_revision, &mut warnings)?,
         Embed::This(configuration) => Some(configuration.clone()),
     };
     let configuration = match embedded {
-        Some(found) => Some(found.place(&toplevel, &forest, &mut files, &mut literals)?),
+        Some(found) => Some(found.place(toplevel, &forest, &mut files, &mut literals)?),
         None => None,
     };
-    demands.warnings.extend(configuration.as_ref().and_then(|placed| placed.doubt(system_revision)));
-    let recipe = Recipe { root_size, boot_size, free_inodes, epoch, record: &record };
+    warnings.extend(configuration.as_ref().and_then(|placed| placed.doubt(system_revision)));
+    let recipe = Recipe {
+        root_size,
+        boot_size,
+        free_inodes,
+        epoch,
+        id_seed: id_seed.as_deref(),
+        older: &older,
+        record: &record,
+    };
     let draft = Draft::new(&Composition {
         board: &board,
-        toplevel: &toplevel,
+        toplevel,
         ids: &ids,
         closure,
         forest: &forest,
@@ -166,16 +187,18 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     let manifest = files.room(provenance::MANIFEST, draft.room(), &mut literals)?;
     let signature = match &record.signing {
         Some(signing) => {
-            let len = provenance::signature(signing, "", &toplevel).len();
+            let len = provenance::signature(signing, "", toplevel).len();
             Some((signing, files.room(provenance::SIGNATURE, len, &mut literals)?))
         }
         None => None,
     };
     let root = Root {
-        system: &system,
+        generations: &systems,
         closure: &forest.sources[..closure],
         wants_registration: toplevel.wants_registration,
-        mount_points: &demands.mount_points,
+        mount_points: &contract.mount_points,
+        has_etc_overlay: toplevel.has_writable_etc_overlay(),
+        has_fixed_init: toplevel.has_fixed_init(),
     };
     root.build(epoch, &mut files, &mut literals)?;
     let firmware = shown_firmware(&places, &forest);
@@ -191,15 +214,18 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         RootSize::Card(_) => ext4::Purpose::Card,
         RootSize::Free(_) | RootSize::Image(_) => ext4::Purpose::Image,
     };
-    let ext4 = ext4::plan(files.root(), &ids.ext4(size, epoch, purpose)?)?;
+    // A root in memory leaves /nix for the card.
+    let top = if contract.mounts.has_root_in_memory() { "/nix" } else { "" };
+    let tree = files.into_subtree(top);
+    let ext4 = ext4::plan(&tree, &ids.ext4(size, epoch, purpose)?)?;
     // The trees go out of the root again: contents are compared with them while they move.
-    let mut trees = rootfs::store_trees(files.into_root());
+    let mut trees = rootfs::store_trees(tree, top);
     trees.extend(firmware_trees);
     let ext4_summary = ext4.summary();
     let finished = draft.finish(ext4.len());
     literals.settle(manifest, finished.text.as_bytes());
     if let Some((signing, literal)) = signature {
-        literals.settle(literal, provenance::signature(signing, &finished.text, &toplevel).into_bytes());
+        literals.settle(literal, provenance::signature(signing, &finished.text, toplevel).into_bytes());
     }
     let boot_fat = match (board.boot_fat(), boot_fat) {
         (Some((_, partition)), Some(mut files)) => {
@@ -250,7 +276,13 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         root_free_inodes: ext4_summary.free_inodes,
         firmware,
         configuration,
-        warnings: board.requires.iter().cloned().chain(demands.warnings).collect(),
+        warnings: board
+            .requires
+            .iter()
+            .cloned()
+            .chain(warnings)
+            .chain(clashes(id_seed.as_deref(), &contract))
+            .collect(),
     };
     Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary })
 }
@@ -267,6 +299,50 @@ fn with_boot_size(mut board: Board, boot_size: Option<u64>) -> Board {
         later.start = later.start - old + size;
     }
     board
+}
+
+/// Where identifiers derive from a word of the user's, those of the profile would only clash.
+fn seeded(mut board: Board, seed: Option<&str>) -> Board {
+    if seed.is_some() {
+        board.disk_id = None;
+        for partition in &mut board.partitions {
+            partition.volume_id = None;
+        }
+    }
+    board
+}
+
+/// U-Boot looks on the partition that is flagged active.
+fn with_active(mut board: Board, loading: &Loading) -> Board {
+    if loading.is_on_fat() && board.partitions.iter().any(|partition| partition.active) {
+        for partition in &mut board.partitions {
+            partition.active = partition.role != Role::Root;
+        }
+    }
+    board
+}
+
+/// Identifiers that cards of one system share although the user wants them to differ.
+fn clashes(seed: Option<&str>, contract: &Contract) -> Vec<String> {
+    if seed.is_none() {
+        return Vec::new();
+    }
+    let demands = [&contract.root, &contract.boot];
+    let fixed = demands.iter().flat_map(|demand| {
+        [
+            ("label", &demand.label),
+            ("UUID", &demand.uuid),
+            ("PARTUUID", &demand.partuuid),
+            ("PARTLABEL", &demand.partlabel),
+        ]
+    });
+    let fixed = fixed.filter_map(|(what, value)| Some((what, value.as_ref()?)));
+    let say = |(what, value)| {
+        format!(
+            "the system demands the {what} {value}: two such cards in one machine clash, whatever --id-seed says"
+        )
+    };
+    fixed.map(say).collect()
 }
 
 fn ext4_size(root_size: RootSize, start: u64, board: &Board, free_inodes: u32) -> Result<ext4::Size, Error> {
@@ -287,13 +363,27 @@ fn shown_firmware(places: &Places, forest: &Forest) -> Vec<(String, String)> {
 /// What the files of a boot FAT are made of.
 struct Context<'a> {
     board: &'a Board,
+    generations: &'a [Toplevel],
     toplevel: &'a Toplevel,
+    loading: &'a Loading,
     forest: &'a Forest,
     places: &'a Places,
     epoch: u32,
 }
 
 impl Context<'_> {
+    /// The boot loader's files that lie on the ext4.
+    fn boot_on_root(&self, files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
+        let Loading::Extlinux(builders) = self.loading else { return Ok(()) };
+        for (flags, place) in builders {
+            if let Place::Root(path) = place {
+                let target = (flags, path.as_str());
+                boot::extlinux::add(self.generations, target, (self.forest, self.epoch), files, literals)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The files of the FAT, without what nixflash says of the card.
     fn boot_fat(&self, literals: &mut Literals) -> Result<Option<Files>, Error> {
         if self.board.boot_fat().is_none() {
@@ -303,8 +393,22 @@ impl Context<'_> {
         let dtbs = self.forest.resolve(&format!("{}/dtbs", self.toplevel.path)).map(|found| found.node);
         let copies = firmware::files(self.board, self.places, dtbs, self.forest)?;
         boot::raspberrypi::add(self.board, &copies, &mut files, literals)?;
-        if self.board.loader == Loader::SystemdBoot {
-            boot::systemd_boot::add(self.toplevel, self.forest, self.epoch, &mut files, literals)?;
+        let world = (self.forest, self.epoch);
+        match self.loading {
+            Loading::Extlinux(builders) => {
+                for (flags, place) in builders {
+                    if let Place::Boot(path) = place {
+                        let target = (flags, path.as_str());
+                        boot::extlinux::add(self.generations, target, world, &mut files, literals)?;
+                    }
+                }
+            }
+            Loading::SystemdBoot(builder) => {
+                boot::systemd_boot::add(self.generations, builder, world, &mut files, literals)?;
+            }
+            Loading::RaspberryPi(builder) => {
+                boot::direct::add(self.generations, builder, self.forest, &mut files, literals)?;
+            }
         }
         Ok(Some(files))
     }

@@ -11,6 +11,7 @@ use super::identifiers::{Identifiers, Ids};
 use super::toplevel::Toplevel;
 use super::{Record, RootSize, Signing};
 use crate::board::{Board, Partition, PartitionType, Role};
+use crate::format::store_path::StorePath;
 use crate::format::{nar_hash, store_path};
 use crate::num;
 use serde_json::{Map, Value, json};
@@ -59,6 +60,10 @@ pub struct Recipe<'a> {
     pub free_inodes: u32,
     /// The time of files of nixflash's own making.
     pub epoch: u32,
+    /// The word that identifiers also derive from.
+    pub id_seed: Option<&'a str>,
+    /// Earlier generations, the oldest first.
+    pub older: &'a [StorePath],
     /// What the user has it say.
     pub record: &'a Record,
 }
@@ -233,6 +238,8 @@ impl Recipe<'_> {
             "bootSize": self.boot_size,
             "freeInodes": self.free_inodes,
             "epoch": self.epoch,
+            "idSeed": self.id_seed,
+            "generations": self.older.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "profile": self.record.profile,
             "configTxt": self.record.config_txt,
         })

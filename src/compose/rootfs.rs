@@ -12,14 +12,18 @@ const NIXBLD: u32 = 30_000;
 
 /// What goes into a root besides the boot loader's files.
 pub struct Root<'a> {
-    /// The toplevel.
-    pub system: &'a StorePath,
+    /// The systems of the profile, the oldest first; the last is booted.
+    pub generations: &'a [StorePath],
     /// The closure, sorted by path.
     pub closure: &'a [Packed],
     /// Whether the system wants `/nix-path-registration`.
     pub wants_registration: bool,
     /// Directories that something is mounted on.
     pub mount_points: &'a [String],
+    /// Whether `/etc` is an overlay that hides what lies there.
+    pub has_etc_overlay: bool,
+    /// Whether the kernel starts `/sbin/init`.
+    pub has_fixed_init: bool,
 }
 
 impl Root<'_> {
@@ -35,11 +39,21 @@ impl Root<'_> {
         for point in self.mount_points {
             files.directory(point)?;
         }
+        if self.has_etc_overlay {
+            // What is written to `/etc` while the system runs goes here; `/etc` itself is hidden.
+            files.literal("/.rw-etc/upper/NIXOS", b"", literals)?;
+            files.directory("/.rw-etc/work")?;
+        }
+        if self.has_fixed_init {
+            files.symlink("/sbin/init", "/nix/var/nix/profiles/system/init")?;
+        }
         // Nixos-rebuild takes a root for NixOS by this file.
         files.literal("/etc/NIXOS", b"", literals)?;
         let profiles = "/nix/var/nix/profiles";
-        files.symlink(&format!("{profiles}/system-1-link"), &self.system.to_string())?;
-        files.symlink(&format!("{profiles}/system"), "system-1-link")?;
+        for (number, system) in (1..).zip(self.generations) {
+            files.symlink(&format!("{profiles}/system-{number}-link"), &system.to_string())?;
+        }
+        files.symlink(&format!("{profiles}/system"), &format!("system-{}-link", self.generations.len()))?;
         files.symlink("/nix/var/nix/gcroots/profiles", profiles)?;
         files.literal("/nix/var/nix/db/schema", b"10", literals)?;
         files.literal("/nix/var/nix/db/db.sqlite", &self.database(epoch)?, literals)?;
@@ -66,10 +80,10 @@ pub fn store_directory(trees: Vec<(StorePath, Node<Content>)>) -> Result<Node<Co
     Ok(Node { attrs, kind: Kind::Directory(directory) })
 }
 
-/// Takes the trees of the store out of a root, in the order of their paths.
-pub fn store_trees(root: Node<Content>) -> Vec<Node<Content>> {
+/// Takes the trees of the store out of a file system, in the order of their paths; `top` is where its top is mounted.
+pub fn store_trees(root: Node<Content>, top: &str) -> Vec<Node<Content>> {
     let mut node = Some(root);
-    for name in STORE_DIR.split('/').filter(|name| !name.is_empty()) {
+    for name in STORE_DIR.trim_start_matches(top).split('/').filter(|name| !name.is_empty()) {
         node =
             entries(node).into_iter().find(|(entry, _)| **entry == *name.as_bytes()).map(|(_, child)| child);
     }

@@ -24,8 +24,8 @@ pub struct Entry {
     pub device_tree: Option<DeviceTree>,
     /// The `init=` of the command line.
     pub init: String,
-    /// The rest of the command line.
-    pub kernel_params: Vec<String>,
+    /// The rest of the command line, as it stands in `kernel-params`.
+    pub kernel_params: String,
 }
 
 /// Where device trees are.
@@ -37,21 +37,28 @@ pub enum DeviceTree {
     File(String),
 }
 
-/// A whole file: the default, and one generation with its specialisations.
+/// A generation of the system, or one of its specialisations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// How long the menu waits; `None` waits for ever.
-    pub timeout_seconds: Option<u32>,
-    /// The system.
-    pub default: Entry,
-    /// The number of its generation.
-    pub generation: u32,
+pub struct Generation {
+    /// The number of the generation and the name of the specialisation, or `default`.
+    pub tag: String,
     /// When it was built, seconds since 1970.
     pub built: u32,
     /// The NixOS version.
     pub version: String,
-    /// Its specialisations, by name.
-    pub specialisations: Vec<(String, Entry)>,
+    /// What it boots.
+    pub entry: Entry,
+}
+
+/// A whole file: the default, and generations with their specialisations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long the menu waits; below 0 for ever, 0 for no menu at all.
+    pub timeout_seconds: i64,
+    /// The system.
+    pub default: Entry,
+    /// Generations, in the order of the menu.
+    pub generations: Vec<Generation>,
 }
 
 impl Config {
@@ -60,9 +67,9 @@ impl Config {
     pub fn render(&self) -> String {
         // With no time to wait there is no menu either; U-Boot would take a timeout of 0 for endless.
         let (timeout, menu) = match self.timeout_seconds {
-            None => (0, true),
-            Some(0) => (1, false),
-            Some(seconds) => (u64::from(seconds) * 10, true),
+            ..0 => (0, true),
+            0 => (1, false),
+            seconds => (seconds.saturating_mul(10), true),
         };
         let title = if menu { format!("MENU TITLE {}\n", "-".repeat(60)) } else { String::new() };
         let mut text = format!(
@@ -71,17 +78,10 @@ impl Config {
              DEFAULT nixos-default\n\nTIMEOUT {timeout}\n{title}"
         );
         add(&mut text, "default", "NixOS - Default", &self.default);
-        let mut generation = |name: &str, entry: &Entry| {
-            let tag = format!("{}-{name}", self.generation);
-            let Date { year, month, day, hour, minute, .. } = Date::of(self.built);
+        for Generation { tag, built, version, entry } in &self.generations {
+            let Date { year, month, day, hour, minute, .. } = Date::of(*built);
             let date = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}");
-            add(&mut text, &tag, &format!("NixOS - Configuration {tag} ({date} - {})", self.version), entry);
-        };
-        generation("default", &self.default);
-        let mut specialisations: Vec<&(String, Entry)> = self.specialisations.iter().collect();
-        specialisations.sort_by(|a, b| numeric(&b.0, &a.0));
-        for (name, entry) in specialisations {
-            generation(name, entry);
+            add(&mut text, tag, &format!("NixOS - Configuration {tag} ({date} - {version})"), entry);
         }
         text
     }
@@ -98,7 +98,7 @@ fn add(text: &mut String, tag: &str, title: &str, entry: &Entry) {
     if let Some(initrd) = &entry.initrd {
         line("  ", "INITRD", &format!("../nixos/{initrd}"));
     }
-    line("  ", "APPEND", &format!("init={} {}", entry.init, entry.kernel_params.join(" ")));
+    line("  ", "APPEND", &format!("init={} {}", entry.init, entry.kernel_params));
     match &entry.device_tree {
         Some(DeviceTree::Directory(name)) => line("  ", "FDTDIR", &format!("../nixos/{name}")),
         Some(DeviceTree::File(name)) => line("  ", "FDT", &format!("../nixos/{name}")),
@@ -106,7 +106,14 @@ fn add(text: &mut String, tag: &str, title: &str, entry: &Entry) {
     }
 }
 
-/// The order of `sort -n`: by the number that a name begins with, then bytewise.
+/// The order of specialisations in the menu, that of `sort -n -r`: from the largest number that a name begins with
+/// to the smallest, then bytewise from the last to the first.
+#[must_use]
+pub fn menu_order(a: &str, b: &str) -> Ordering {
+    numeric(b, a)
+}
+
+/// The order of `sort -n`.
 fn numeric(a: &str, b: &str) -> Ordering {
     // Numbers of any length, as text without leading zeros; no number is 0.
     let number = |name: &str| -> (usize, String) {
@@ -199,12 +206,12 @@ mod tests {
             initrd: Some("i-initrd".to_owned()),
             device_tree: Some(DeviceTree::Directory("k-linux-6.12-dtbs".to_owned())),
             init: "/nix/store/t/init".to_owned(),
-            kernel_params: vec!["loglevel=4".to_owned(), "lsm=yama".to_owned()],
+            kernel_params: "loglevel=4 lsm=yama".to_owned(),
         };
         let other = Entry {
             device_tree: None,
             initrd: None,
-            kernel_params: vec![],
+            kernel_params: String::new(),
             init: "/nix/store/s/init".to_owned(),
             ..default.clone()
         };
@@ -212,14 +219,18 @@ mod tests {
             device_tree: Some(DeviceTree::File("k-dtbs/rockchip/board.dtb".to_owned())),
             ..other.clone()
         };
-        Config {
-            timeout_seconds: Some(5),
-            default,
-            generation: 1,
+        let generation = |tag: &str, entry| Generation {
+            tag: tag.to_owned(),
             built: 1_763_698_200,
             version: "25.11".to_owned(),
-            specialisations: vec![("a".to_owned(), other), ("b".to_owned(), board)],
-        }
+            entry,
+        };
+        let generations = vec![
+            generation("1-default", default.clone()),
+            generation("1-b", board),
+            generation("1-a", other),
+        ];
+        Config { timeout_seconds: 5, default, generations }
     }
 
     #[test]
@@ -266,16 +277,16 @@ LABEL nixos-1-a
             let from = text.find("TIMEOUT").unwrap();
             text[from..text.find("  MENU LABEL").unwrap()].replace(&"-".repeat(60), "---")
         };
-        assert_eq!(head(None), "TIMEOUT 0\nMENU TITLE ---\n\nLABEL nixos-default\n");
-        assert_eq!(head(Some(0)), "TIMEOUT 1\n\nLABEL nixos-default\n");
-        assert_eq!(head(Some(u32::MAX)), "TIMEOUT 42949672950\nMENU TITLE ---\n\nLABEL nixos-default\n");
+        assert_eq!(head(-1), "TIMEOUT 0\nMENU TITLE ---\n\nLABEL nixos-default\n");
+        assert_eq!(head(0), "TIMEOUT 1\n\nLABEL nixos-default\n");
+        assert_eq!(head(4_294_967_295), "TIMEOUT 42949672950\nMENU TITLE ---\n\nLABEL nixos-default\n");
     }
 
     #[test]
     fn specialisations_are_sorted_as_sort_does() {
         // `printf '%s\n' ... | LC_ALL=C sort -n -r`
         let mut names = ["b", "a", "10-x", "9-x", "009", "Z", "100000000000000000000", "-"];
-        names.sort_by(|a, b| numeric(b, a));
+        names.sort_by(|a, b| menu_order(a, b));
         assert_eq!(names, ["100000000000000000000", "10-x", "9-x", "009", "b", "a", "Z", "-"]);
     }
 

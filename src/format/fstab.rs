@@ -24,6 +24,8 @@ pub enum Device {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Which line it is, counted from 1.
+    pub line: usize,
     /// The first field as written.
     pub spec: String,
     /// What it means.
@@ -99,6 +101,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Error> {
         let octal = |field: &str| unescape(field, "\\", 8, 3);
         let spec = octal(spec);
         entries.push(Entry {
+            line,
             device: Device::parse(&spec),
             spec,
             mount_point: octal(mount_point),
@@ -154,6 +157,7 @@ mod tests {
         assert_eq!(entries[2].device, Device::Uuid("ABCD-1234".to_owned()));
         assert_eq!((&entries[2].options[..], entries[2].pass), (&[][..], 0));
         assert_eq!(entries[3].device, Device::Path("tmpfs".to_owned()));
+        assert_eq!(entries.iter().map(|entry| entry.line).collect::<Vec<_>>(), [3, 4, 5, 6]);
         for (spec, device) in [
             ("PARTUUID=2178694e-02", Device::PartUuid("2178694e-02".to_owned())),
             ("/dev/disk/by-partuuid/2178694e-02", Device::PartUuid("2178694e-02".to_owned())),

@@ -1,6 +1,7 @@
 //! On-disk and wire layouts: bytes to values and back. Nothing here opens a file.
 
 pub mod bootspec;
+pub mod cpio;
 pub mod date;
 pub mod export;
 pub mod ext4;

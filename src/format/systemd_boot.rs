@@ -22,6 +22,8 @@ pub enum Form {
 /// One entry; files are paths on the partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// What the system is called: `NixOS`.
+    pub distribution: String,
     /// The number of the generation.
     pub generation: u32,
     /// The name of the specialisation, if it is one.
@@ -45,35 +47,17 @@ pub struct Entry {
 pub struct Extra<'a> {
     /// The device tree, a path on the partition.
     pub device_tree: Option<&'a str>,
-    /// The key by which the menu is sorted.
+    /// The key by which the menu is sorted; empty for none, which builders before NixOS 23.11 wrote.
     pub sort_key: &'a str,
 }
 
-impl Default for Extra<'_> {
-    fn default() -> Self {
-        Self { device_tree: None, sort_key: "nixos" }
-    }
-}
-
 impl Entry {
-    /// The name of its file in `loader/entries`, in the form with generations.
+    /// What `default` in `loader.conf` says, and the name of its file in `loader/entries` where boots are not counted.
     #[must_use]
-    pub fn file_name(&self) -> String {
-        self.file_name_as(Form::Generation, Extra::default())
-    }
-
-    /// The text of the file, in the form with generations.
-    #[must_use]
-    pub fn render(&self) -> String {
-        self.render_as(Form::Generation, Extra::default())
-    }
-
-    /// The name of its file in `loader/entries`, which is also what `default` in `loader.conf` says.
-    #[must_use]
-    pub fn file_name_as(&self, form: Form, extra: Extra<'_>) -> String {
+    pub fn id(&self, form: Form, extra: Extra<'_>) -> String {
         match (form, &self.specialisation) {
             (Form::Hash, _) => {
-                let text = self.render_as(form, extra);
+                let text = self.render(form, extra);
                 format!("nixos-{}.conf", num::to_base16(&Sha256::digest(text.as_bytes())))
             }
             (Form::Generation, Some(name)) => {
@@ -85,15 +69,16 @@ impl Entry {
 
     /// The text of the file.
     #[must_use]
-    pub fn render_as(&self, form: Form, extra: Extra<'_>) -> String {
+    pub fn render(&self, form: Form, extra: Extra<'_>) -> String {
         let special = self.specialisation.as_ref().map(|name| format!(" ({name})"));
-        let title = format!("title NixOS{}", special.unwrap_or_default());
+        let title = format!("title {}{}", self.distribution, special.unwrap_or_default());
         let Date { year, month, day, .. } = Date::of(self.built);
         let version = format!(
             "version Generation {} {}, built on {year:04}-{month:02}-{day:02}",
             self.generation, self.label
         );
-        let sort_key = format!("sort-key {}", extra.sort_key);
+        let sort_key =
+            Some(extra.sort_key).filter(|key| !key.is_empty()).map(|key| format!("sort-key {key}"));
         let linux = format!("linux {}", self.linux);
         let initrd = self.initrd.as_ref().map(|initrd| format!("initrd {initrd}"));
         let device_tree = extra.device_tree.map(|path| format!("devicetree {path}"));
@@ -101,7 +86,7 @@ impl Entry {
             Form::Generation => {
                 // The blank after init= stays where there are no parameters.
                 let options = format!("options init={} {}", self.init, self.kernel_params.join(" "));
-                let lines = [Some(title), Some(sort_key), Some(version), Some(linux), initrd, Some(options)];
+                let lines = [Some(title), sort_key, Some(version), Some(linux), initrd, Some(options)];
                 let lines = lines.into_iter().chain([device_tree]).flatten();
                 lines.map(|line| line + "\n").collect()
             }
@@ -110,7 +95,7 @@ impl Entry {
                 let words = std::iter::once(&init).chain(&self.kernel_params);
                 let options = format!("options {}", words.map(String::as_str).collect::<Vec<_>>().join(" "));
                 let lines = [Some(title), Some(version), Some(linux), initrd, Some(options)];
-                let lines = lines.into_iter().chain([device_tree, Some(sort_key)]).flatten();
+                let lines = lines.into_iter().chain([device_tree, sort_key]).flatten();
                 lines.collect::<Vec<_>>().join("\n")
             }
         }
@@ -120,38 +105,35 @@ impl Entry {
 /// `loader/loader.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoaderConf {
-    /// How long the menu waits; `None` waits for ever.
-    pub timeout_seconds: Option<u32>,
-    /// The file of the default entry.
+    /// How long the menu waits: seconds, `menu-force` for ever; nothing is said where it is empty.
+    pub timeout: String,
+    /// The entry that is booted when nobody chooses.
     pub default: String,
-}
-
-/// Whether the command line can be edited in the menu.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Editor {
-    /// It can, which is what NixOS has without a word.
-    On,
-    /// It cannot.
-    Off,
+    /// Whether boots are counted: then the default is only preferred, and another one takes its place when it fails.
+    pub counts_boots: bool,
+    /// Lines before the last, as they are: `editor 0`, `reboot-for-bitlocker yes`.
+    pub extra: Vec<String>,
+    /// The resolution of the menu.
+    pub console_mode: String,
 }
 
 impl LoaderConf {
     /// The text of the file.
     #[must_use]
     pub fn render(&self) -> String {
-        self.render_with(Editor::On)
-    }
-
-    /// The text of the file, with or without an editor.
-    #[must_use]
-    pub fn render_with(&self, editor: Editor) -> String {
-        let timeout =
-            self.timeout_seconds.map_or_else(|| "menu-force".to_owned(), |seconds| seconds.to_string());
-        let editor = match editor {
-            Editor::On => "",
-            Editor::Off => "editor 0\n",
-        };
-        format!("timeout {timeout}\ndefault {}\n{editor}console-mode keep\n", self.default)
+        let mut lines = Vec::new();
+        if !self.timeout.is_empty() {
+            lines.push(format!("timeout {}", self.timeout));
+        }
+        if self.counts_boots {
+            lines.push(format!("preferred {}", self.default));
+            lines.push("default nixos-*".to_owned());
+        } else {
+            lines.push(format!("default {}", self.default));
+        }
+        lines.extend(self.extra.iter().cloned());
+        lines.push(format!("console-mode {}", self.console_mode));
+        lines.iter().map(|line| format!("{line}\n")).collect()
     }
 }
 
@@ -190,6 +172,7 @@ mod tests {
 
     fn entry() -> Entry {
         Entry {
+            distribution: "NixOS".to_owned(),
             generation: 1,
             specialisation: None,
             label: "NixOS 25.11 (Linux 6.12)".to_owned(),
@@ -201,6 +184,8 @@ mod tests {
         }
     }
 
+    const OLD: Form = Form::Generation;
+    const PLAIN: Extra<'_> = Extra { device_tree: None, sort_key: "nixos" };
     const EXTRA: Extra<'_> = Extra { device_tree: Some("/EFI/nixos/d-board.dtb.efi"), sort_key: "z" };
 
     #[test]
@@ -214,17 +199,20 @@ linux /EFI/nixos/k-Image.efi
 initrd /EFI/nixos/i-initrd.efi
 options init=/nix/store/t/init loglevel=4 lsm=yama
 ";
-        assert_eq!((&entry.file_name()[..], &entry.render()[..]), ("nixos-generation-1.conf", expected));
+        assert_eq!(
+            (&entry.id(OLD, PLAIN)[..], &entry.render(OLD, PLAIN)[..]),
+            ("nixos-generation-1.conf", expected)
+        );
         let with_tree = format!(
             "{}devicetree /EFI/nixos/d-board.dtb.efi\n",
             expected.replace("sort-key nixos", "sort-key z")
         );
-        assert_eq!(entry.render_as(Form::Generation, EXTRA), with_tree);
+        assert_eq!(entry.render(OLD, EXTRA), with_tree);
         let special = Entry { specialisation: Some("x".to_owned()), initrd: None, ..entry };
-        assert_eq!(special.file_name(), "nixos-generation-1-specialisation-x.conf");
+        assert_eq!(special.id(OLD, PLAIN), "nixos-generation-1-specialisation-x.conf");
         let expected =
             expected.replace("NixOS\n", "NixOS (x)\n").replace("initrd /EFI/nixos/i-initrd.efi\n", "");
-        assert_eq!(special.render(), expected);
+        assert_eq!(special.render(OLD, PLAIN), expected);
     }
 
     #[test]
@@ -237,32 +225,47 @@ linux /EFI/nixos/k-Image.efi
 initrd /EFI/nixos/i-initrd.efi
 options init=/nix/store/t/init loglevel=4 lsm=yama
 sort-key nixos";
-        assert_eq!(entry.render_as(Form::Hash, Extra::default()), expected);
+        assert_eq!(entry.render(Form::Hash, PLAIN), expected);
         // `printf '%s' "$expected" | sha256sum`
         let name = "nixos-29a7cc49ed2db924b20d0b1b6a417b345b3d10e1961c789c09398df45074f07c.conf";
-        assert_eq!(entry.file_name_as(Form::Hash, Extra::default()), name);
+        assert_eq!(entry.id(Form::Hash, PLAIN), name);
         let with_tree =
             expected.replace("sort-key nixos", "devicetree /EFI/nixos/d-board.dtb.efi\nsort-key z");
-        assert_eq!(entry.render_as(Form::Hash, EXTRA), with_tree);
+        assert_eq!(entry.render(Form::Hash, EXTRA), with_tree);
         let bare = Entry { kernel_params: vec![], ..entry };
-        assert!(bare.render_as(Form::Hash, Extra::default()).contains("init=/nix/store/t/init\nsort-key"));
-        assert!(bare.render().contains("init=/nix/store/t/init \n"), "the older builder leaves a blank");
-    }
-
-    #[test]
-    fn loader_conf_is_that_of_the_builder() {
-        let conf = LoaderConf { timeout_seconds: Some(5), default: "a.conf".to_owned() };
-        assert_eq!(conf.render(), "timeout 5\ndefault a.conf\nconsole-mode keep\n");
-        let conf = LoaderConf { timeout_seconds: None, ..conf };
-        assert_eq!(
-            conf.render_with(Editor::Off),
-            "timeout menu-force\ndefault a.conf\neditor 0\nconsole-mode keep\n"
+        assert!(bare.render(Form::Hash, PLAIN).contains("init=/nix/store/t/init\nsort-key"));
+        assert!(
+            bare.render(OLD, PLAIN).contains("init=/nix/store/t/init \n"),
+            "the older builder leaves a blank"
         );
     }
 
     #[test]
+    fn loader_conf_is_that_of_the_builder() {
+        let conf = LoaderConf {
+            timeout: "5".to_owned(),
+            default: "a.conf".to_owned(),
+            counts_boots: false,
+            extra: vec![],
+            console_mode: "keep".to_owned(),
+        };
+        assert_eq!(conf.render(), "timeout 5\ndefault a.conf\nconsole-mode keep\n");
+        let conf = LoaderConf {
+            timeout: "menu-force".to_owned(),
+            counts_boots: true,
+            extra: vec!["editor 0".to_owned()],
+            ..conf
+        };
+        assert_eq!(
+            conf.render(),
+            "timeout menu-force\npreferred a.conf\ndefault nixos-*\neditor 0\nconsole-mode keep\n"
+        );
+        assert!(LoaderConf { timeout: String::new(), ..conf }.render().starts_with("preferred"));
+    }
+
+    #[test]
     fn what_is_written_is_read_and_the_last_value_counts() {
-        let text = entry().render();
+        let text = entry().render(OLD, PLAIN);
         let read = parse(&text);
         assert_eq!(read.value("options"), Some("init=/nix/store/t/init loglevel=4 lsm=yama"));
         assert_eq!(read.value("devicetree"), None);

@@ -387,7 +387,7 @@ fn each_mistake_in_a_profile_is_named_with_file_line_and_key() {
         (
             "title = ",
             "titel = ",
-            "3: titel: unknown field `titel`, expected one of `name`, `aliases`, `title`, `system`, `sources`, `requires`, `notes`, `table`, `boot`, `partition`, `package`, `raw`, `file`, `config_txt`",
+            "3: titel: unknown field `titel`, expected one of `name`, `aliases`, `title`, `system`, `sources`, `requires`, `notes`, `table`, `boot`, `partition`, `medium`, `package`, `raw`, `file`, `config_txt`",
         ),
         ("title = \"My board\"\n", "", "1: missing field `title`"),
         (
@@ -421,7 +421,7 @@ fn each_mistake_in_a_profile_is_named_with_file_line_and_key() {
         (
             "loader = \"extlinux\"",
             "loader = \"grub\"",
-            "15: boot.loader: unknown variant `grub`, expected `extlinux` or `systemd-boot`",
+            "15: boot.loader: unknown variant `grub`, expected one of `extlinux`, `systemd-boot`, `raspberry-pi`",
         ),
         (
             "loader = \"extlinux\"",

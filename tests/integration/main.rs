@@ -10,6 +10,7 @@ mod cli;
 mod common;
 mod compose;
 mod configuration;
+mod contract;
 mod daemon;
 mod device;
 mod export;

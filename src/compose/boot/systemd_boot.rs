@@ -1,50 +1,62 @@
 //! systemd-boot's files on the EFI system partition.
 //!
-//! Names and contents are those of NixOS's `systemd-boot-builder.py`; the boot loader itself is in every closure.
+//! Names and contents are those of NixOS's `systemd-boot-builder.py`, in the form of the one that the system has; the
+//! boot loader itself is in every closure.
 
 use crate::compose::Error;
 use crate::compose::files::{Files, Literals};
 use crate::compose::forest::Forest;
+use crate::compose::installer::SystemdBoot;
 use crate::compose::toplevel::Toplevel;
-use crate::format::bootspec::BootSpec;
 use crate::format::store_path::StorePath;
-use crate::format::systemd_boot::{Entry, LoaderConf};
-
-/// What NixOS waits in the boot menu when nothing else is configured.
-const TIMEOUT_SECONDS: u32 = 5;
+use crate::format::systemd_boot::{Entry, Extra, Form, LoaderConf};
+use crate::num;
 
 /// Adds the boot loader, kernels, initrds, entries and `loader.conf`.
 pub fn add(
-    toplevel: &Toplevel,
-    forest: &Forest,
-    epoch: u32,
+    generations: &[Toplevel],
+    installer: &SystemdBoot,
+    (forest, epoch): (&Forest, u32),
     files: &mut Files,
     literals: &mut Literals,
 ) -> Result<(), Error> {
-    let (binary, fallback) = match toplevel.system.as_str() {
+    let Some(newest) = generations.last() else { return Ok(()) };
+    let (binary, fallback) = match newest.system.as_str() {
         "x86_64-linux" => ("systemd-bootx64.efi", "BOOTX64.EFI"),
         _ => ("systemd-bootaa64.efi", "BOOTAA64.EFI"),
     };
-    let loader = format!("{}/systemd/lib/systemd/boot/efi/{binary}", toplevel.path);
-    let found = forest.resolve(&loader).ok_or_else(|| missing(toplevel, &loader))?;
+    let loader = format!("{}/systemd/lib/systemd/boot/efi/{binary}", newest.path);
+    let found = forest.resolve(&loader).ok_or_else(|| missing(newest, &loader))?;
     files.copy(&format!("/EFI/BOOT/{fallback}"), found.node)?;
     files.copy(&format!("/EFI/systemd/{binary}"), found.node)?;
-    let mut builder = Builder { toplevel, forest, epoch, files, literals };
-    let default = builder.entry(None, &toplevel.boot)?;
-    for (name, spec) in &toplevel.specialisations {
-        builder.entry(Some(name), spec)?;
+    let mut builder = Builder { installer, forest, epoch, files, literals };
+    let mut default = String::new();
+    let first = generations.len().saturating_sub(num::to_usize(u64::from(installer.generations)));
+    for (number, system) in (1u32..).zip(generations).skip(first) {
+        default = builder.entry(number, None, system)?;
+        for (name, special) in &system.specialisations {
+            builder.entry(number, Some(name), special)?;
+        }
     }
-    let conf = LoaderConf { timeout_seconds: Some(TIMEOUT_SECONDS), default };
+    let conf = LoaderConf {
+        timeout: installer.timeout.clone(),
+        default,
+        counts_boots: installer.tries.is_some(),
+        extra: installer.extra.clone(),
+        console_mode: installer.console_mode.clone(),
+    };
+    // The builder makes it each time.
+    files.directory(&format!("/{}/.extra-files", installer.directory))?;
     files.literal("/loader/loader.conf", conf.render().as_bytes(), literals)?;
     files.literal("/loader/entries.srel", b"type1\n", literals)
 }
 
-fn missing(toplevel: &Toplevel, path: &str) -> Error {
-    Error::Toplevel { path: toplevel.path.to_string(), message: format!("{path} is not in the closure") }
+fn missing(system: &Toplevel, path: &str) -> Error {
+    Error::Toplevel { path: system.path.to_string(), message: format!("{path} is not in the closure") }
 }
 
 struct Builder<'a> {
-    toplevel: &'a Toplevel,
+    installer: &'a SystemdBoot,
     forest: &'a Forest,
     epoch: u32,
     files: &'a mut Files,
@@ -52,39 +64,83 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Adds the entry of a system or one of its specialisations and gives its file name.
-    fn entry(&mut self, specialisation: Option<&str>, spec: &BootSpec) -> Result<String, Error> {
-        let linux = self.copy(&spec.kernel)?;
-        let initrd = spec.initrd.as_ref().map(|path| self.copy(path)).transpose()?;
+    /// Adds the entry of a generation or one of its specialisations and gives its identifier.
+    fn entry(&mut self, number: u32, special: Option<&str>, system: &Toplevel) -> Result<String, Error> {
+        let boot = &system.boot;
+        let linux = self.copy(system, &boot.kernel)?;
+        let initrd = boot.initrd.as_ref().map(|path| self.copy(system, path)).transpose()?;
+        // Only builders that name entries by their contents know of device trees.
+        let device_tree = system.device_tree.as_ref().filter(|_| self.installer.form == Form::Hash);
+        let device_tree = device_tree.map(|path| self.copy(system, path)).transpose()?;
         let entry = Entry {
-            generation: 1,
-            specialisation: specialisation.map(str::to_owned),
-            label: spec.label.clone(),
+            distribution: self.installer.distribution.clone(),
+            generation: number,
+            specialisation: special.map(str::to_owned),
+            label: boot.label.clone(),
             built: self.epoch,
             linux,
             initrd,
-            init: spec.init.clone(),
-            kernel_params: spec.kernel_params.clone(),
+            init: boot.init.clone(),
+            kernel_params: boot.kernel_params.clone(),
         };
-        let name = entry.file_name();
-        self.files.literal(&format!("/loader/entries/{name}"), entry.render().as_bytes(), self.literals)?;
-        Ok(name)
+        let extra = Extra {
+            device_tree: device_tree.as_deref(),
+            sort_key: if self.installer.sort_key { &system.sort_key } else { "" },
+        };
+        let form = self.installer.form;
+        let id = entry.id(form, extra);
+        let file = match self.installer.tries {
+            Some(tries) => format!("{}+{tries}.conf", id.trim_end_matches(".conf")),
+            None => id.clone(),
+        };
+        let text = entry.render(form, extra);
+        self.files.literal(&format!("/loader/entries/{file}"), text.as_bytes(), self.literals)?;
+        Ok(id)
     }
 
-    /// Copies a file of the store into `/EFI/nixos`, once, and gives its path on the partition.
-    fn copy(&mut self, path: &str) -> Result<String, Error> {
-        let found = self.forest.resolve(path).ok_or_else(|| missing(self.toplevel, path))?;
-        let (store_path, rest) = StorePath::split(&found.path).map_err(|_| missing(self.toplevel, path))?;
-        let base = rest.rsplit('/').next().unwrap_or_default();
-        let name = if base.is_empty() || base == store_path.base_name() {
-            format!("{}.efi", store_path.base_name())
-        } else {
-            format!("{}-{base}.efi", store_path.base_name())
-        };
-        let target = format!("/EFI/nixos/{name}");
+    /// Copies a file of the store beside the other kernels, once, and gives its path on the partition.
+    fn copy(&mut self, system: &Toplevel, path: &str) -> Result<String, Error> {
+        let found = self.forest.resolve(path).ok_or_else(|| missing(system, path))?;
+        let name = name(&found.path, self.installer.form).ok_or_else(|| missing(system, path))?;
+        let target = format!("/{}/{name}", self.installer.directory);
         if self.files.get(&target).is_none() {
             self.files.copy(&target, found.node)?;
         }
         Ok(target)
+    }
+}
+
+/// The name of a copy. The older builder takes the directory that a file is in, the newer one its store path.
+fn name(path: &str, form: Form) -> Option<String> {
+    let (store_path, _) = StorePath::split(path).ok()?;
+    let mut parts = path.rsplit('/');
+    let (base, directory) = (parts.next()?, parts.next()?);
+    Some(match form {
+        Form::Hash if base == store_path.base_name() => format!("{base}.efi"),
+        Form::Hash => format!("{}-{base}.efi", store_path.base_name()),
+        Form::Generation => format!("{directory}-{base}.efi"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_named_as_each_builder_does() {
+        let store = "/nix/store/00000000000000000000000000000000-k";
+        for (path, old, new) in [
+            (
+                "/Image",
+                "00000000000000000000000000000000-k-Image.efi",
+                "00000000000000000000000000000000-k-Image.efi",
+            ),
+            ("/dtbs/a.dtb", "dtbs-a.dtb.efi", "00000000000000000000000000000000-k-a.dtb.efi"),
+            ("", "store-00000000000000000000000000000000-k.efi", "00000000000000000000000000000000-k.efi"),
+        ] {
+            let path = format!("{store}{path}");
+            assert_eq!(name(&path, Form::Generation).as_deref(), Some(old));
+            assert_eq!(name(&path, Form::Hash).as_deref(), Some(new));
+        }
     }
 }

@@ -1,0 +1,399 @@
+//! The program that a system installs its boot loader with, and the flags it gives it.
+//!
+//! A toplevel names it in `bin/switch-to-configuration`: as `INSTALL_BOOTLOADER` of a wrapper, or within an older
+//! Perl script. Nothing of it is run; its text is read for what nixflash has to write in its place.
+
+use super::forest::Forest;
+use crate::format::systemd_boot::Form;
+
+/// What installs the boot loader of a system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Installer {
+    /// NixOS's builder for U-Boot, once for each directory that it keeps.
+    Extlinux(Vec<Extlinux>),
+    /// NixOS's builder for systemd-boot.
+    SystemdBoot(Box<SystemdBoot>),
+    /// The builder of nixos-raspberrypi that keeps kernels of generations beside the firmware.
+    RaspberryPi(RaspberryPi),
+    /// Any other, by its name.
+    Other(String),
+    /// None: the system does not look after a boot loader.
+    None,
+}
+
+/// Flags of `extlinux-conf-builder.sh`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extlinux {
+    /// `-g`: how many generations the menu has, besides the default.
+    pub generations: u32,
+    /// `-t`: seconds that the menu waits; below 0 for ever, 0 for no menu.
+    pub timeout: i64,
+    /// `-n`: the device tree by its name in `dtbs`.
+    pub device_tree: Option<String>,
+    /// `-r`: the firmware's device tree is used.
+    pub no_device_tree: bool,
+    /// `-d`: the directory.
+    pub directory: String,
+}
+
+impl Default for Extlinux {
+    /// What NixOS has without a word.
+    fn default() -> Self {
+        Self {
+            generations: 20,
+            timeout: 5,
+            device_tree: None,
+            no_device_tree: false,
+            directory: "/boot".to_owned(),
+        }
+    }
+}
+
+/// Constants in `systemd-boot-builder.py`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemdBoot {
+    /// Where it expects the EFI system partition.
+    pub esp: String,
+    /// Where it expects kernels and entries.
+    pub boot: String,
+    /// The directory of kernels on the partition, without slashes around.
+    pub directory: String,
+    /// Seconds that the menu waits, or a word.
+    pub timeout: String,
+    /// Lines of `loader.conf` between `default` and `console-mode`.
+    pub extra: Vec<String>,
+    /// The resolution of the menu.
+    pub console_mode: String,
+    /// What the system is called.
+    pub distribution: String,
+    /// How many generations it keeps.
+    pub generations: u32,
+    /// How often an entry is tried, where boots are counted.
+    pub tries: Option<u32>,
+    /// How it names and orders things.
+    pub form: Form,
+    /// Whether it writes `sort-key`.
+    pub sort_key: bool,
+    /// Whether it runs other commands after it.
+    pub more: bool,
+}
+
+impl Default for SystemdBoot {
+    /// What NixOS has without a word.
+    fn default() -> Self {
+        Self {
+            esp: "/boot".to_owned(),
+            boot: "/boot".to_owned(),
+            directory: "EFI/nixos".to_owned(),
+            timeout: "5".to_owned(),
+            extra: Vec::new(),
+            console_mode: "keep".to_owned(),
+            distribution: "NixOS".to_owned(),
+            generations: u32::MAX,
+            tries: None,
+            form: Form::Generation,
+            sort_key: true,
+            more: false,
+        }
+    }
+}
+
+/// Flags of nixos-raspberrypi's `nixos-generations-builder.sh`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaspberryPi {
+    /// `-g`: how many generations it keeps, besides the default.
+    pub generations: u32,
+    /// `-f`: where it expects the FAT.
+    pub firmware: String,
+    /// The directory of generations on the FAT.
+    pub directory: String,
+}
+
+impl Default for RaspberryPi {
+    fn default() -> Self {
+        Self { generations: 4, firmware: "/boot/firmware".to_owned(), directory: "nixos".to_owned() }
+    }
+}
+
+/// Reads what a toplevel installs its boot loader with.
+pub fn read(forest: &Forest, toplevel: &str) -> Installer {
+    // A program that is too large or no text says nothing, and is not followed.
+    let text = |path: &str| {
+        forest.read(path).ok().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let command = text(&format!("{toplevel}/bin/switch-to-configuration")).and_then(|text| command(&text));
+    command.map_or(Installer::None, |command| follow(&words(&command), &text))
+}
+
+/// The command that a `switch-to-configuration` installs the boot loader with.
+fn command(text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("INSTALL_BOOTLOADER") {
+        let rest = rest.trim_start_matches(['=', ' ', '\0']);
+        let quoted = rest.strip_prefix('\'').or_else(|| rest.strip_prefix('"'));
+        let end = if quoted.is_some() { &['\'', '"', '\n'][..] } else { &['\n', '\0'] };
+        return quoted.unwrap_or(rest).split(end).next().map(str::to_owned);
+    }
+    let here = text.split_once("<<'EOFBOOTLOADER';\n").map(|(_, rest)| rest.lines().next());
+    let perl = || text.split_once("system(\"/nix/store/").map(|(_, rest)| rest.split('"').next());
+    here.flatten().map(str::to_owned).or_else(|| Some(format!("/nix/store/{}", perl()??)))
+}
+
+/// The words of a command, quotes taken away; nothing is expanded.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quote, mut inside) = (String::new(), None, false);
+    for c in command.chars() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            (c, Some(_)) => word.push(c),
+            ('\'' | '"', None) => (quote, inside) = (Some(c), true),
+            (c, None) if c.is_whitespace() => {
+                if inside {
+                    words.push(std::mem::take(&mut word));
+                }
+                inside = false;
+            }
+            (c, None) => {
+                word.push(c);
+                inside = true;
+            }
+        }
+    }
+    if inside {
+        words.push(word);
+    }
+    words
+}
+
+/// Understands a command, and the script that it may be.
+fn follow(words: &[String], text: &dyn Fn(&str) -> Option<String>) -> Installer {
+    let Some((program, flags)) = words.split_first() else { return Installer::None };
+    let is = |name: &str| program.ends_with(name);
+    if is("extlinux-conf-builder.sh") {
+        return Installer::Extlinux(vec![extlinux(flags)]);
+    }
+    if is("-nixos-generations-builder.sh") {
+        return Installer::RaspberryPi(raspberry_pi(flags, &text(program).unwrap_or_default()));
+    }
+    if is("/bin/systemd-boot") {
+        return systemd_boot(&text(program).unwrap_or_default(), false);
+    }
+    if is("install-extlinux-conf.sh") || is("install-systemd-boot.sh") {
+        return script(&text(program).unwrap_or_default(), text);
+    }
+    if is("/bin/true") || is("-no-bootloader") {
+        return Installer::None;
+    }
+    Installer::Other(name(program))
+}
+
+/// A script of commands, those of one builder among them.
+fn script(script: &str, text: &dyn Fn(&str) -> Option<String>) -> Installer {
+    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let commands: Vec<Vec<String>> = lines.filter(|line| *line != "set -e").map(words).collect();
+    let of = |name: &str| -> Vec<&Vec<String>> {
+        commands.iter().filter(|words| words.first().is_some_and(|word| word.ends_with(name))).collect()
+    };
+    if let Some(builder) = of("/bin/systemd-boot").first().and_then(|words| words.first()) {
+        return systemd_boot(&text(builder).unwrap_or_default(), commands.len() > 1);
+    }
+    let builders = of("extlinux-conf-builder.sh");
+    if builders.is_empty() {
+        return Installer::Other("a script".to_owned());
+    }
+    Installer::Extlinux(builders.into_iter().map(|words| extlinux(&words[1..])).collect())
+}
+
+/// The name of a store path without its hash.
+fn name(program: &str) -> String {
+    let base = program.trim_start_matches("/nix/store/");
+    base.split_once('-').map_or(base, |(_, name)| name).to_owned()
+}
+
+/// The value of each flag, and whether it is there at all.
+fn flag<'a>(flags: &'a [String], name: &str) -> Option<&'a str> {
+    let at = flags.iter().position(|word| word == name)?;
+    Some(flags.get(at + 1).map_or("", String::as_str))
+}
+
+fn extlinux(flags: &[String]) -> Extlinux {
+    let default = Extlinux::default();
+    Extlinux {
+        // The builder itself has none where nothing is said.
+        generations: flag(flags, "-g").and_then(|count| count.parse().ok()).unwrap_or(0),
+        timeout: flag(flags, "-t").and_then(|seconds| seconds.parse().ok()).unwrap_or(default.timeout),
+        device_tree: flag(flags, "-n").filter(|name| !name.is_empty()).map(str::to_owned),
+        no_device_tree: flag(flags, "-r").is_some(),
+        directory: flag(flags, "-d").map_or(default.directory, str::to_owned),
+    }
+}
+
+fn raspberry_pi(flags: &[String], script: &str) -> RaspberryPi {
+    let default = RaspberryPi::default();
+    let directory = script.split_once("gensDir=\"$outdir/").and_then(|(_, rest)| rest.split('"').next());
+    RaspberryPi {
+        generations: flag(flags, "-g").and_then(|count| count.parse().ok()).unwrap_or(0),
+        firmware: flag(flags, "-f").map_or(default.firmware, str::to_owned),
+        directory: directory.map_or(default.directory, |name| name.trim_matches('/').to_owned()),
+    }
+}
+
+fn systemd_boot(python: &str, more: bool) -> Installer {
+    // NAME = "value", also within a call; the first string of the line is the value.
+    let constant = |name: &str| {
+        let line = python.lines().find(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(" = ") && rest.contains('"'))
+        });
+        // The value of a call may stand in the lines below it.
+        let call = || python.split_once(&format!("\n{name} = ")).and_then(|(_, rest)| rest.split('"').nth(1));
+        line.and_then(|line| line.split('"').nth(1)).or_else(call).map(str::to_owned)
+    };
+    if !python.contains("loader/entries") {
+        return Installer::Other("a builder for systemd-boot that is not NixOS's".to_owned());
+    }
+    let default = SystemdBoot::default();
+    let esp = constant("EFI_SYS_MOUNT_POINT").unwrap_or(default.esp);
+    let mut extra = Vec::new();
+    if constant("EDITOR").is_some_and(|editor| editor != "1") {
+        extra.push("editor 0".to_owned());
+    }
+    if constant("REBOOT_FOR_BITLOCKER").is_some_and(|reboot| !reboot.is_empty()) {
+        extra.push("reboot-for-bitlocker yes".to_owned());
+    }
+    let counts = constant("BOOT_COUNTING").is_some_and(|word| word == "True");
+    Installer::SystemdBoot(Box::new(SystemdBoot {
+        boot: constant("BOOT_MOUNT_POINT").unwrap_or_else(|| esp.clone()),
+        esp,
+        directory: constant("NIXOS_DIR")
+            .map_or(default.directory, |directory| directory.trim_matches('/').to_owned()),
+        timeout: constant("TIMEOUT").unwrap_or(default.timeout),
+        extra,
+        console_mode: constant("CONSOLE_MODE").unwrap_or(default.console_mode),
+        distribution: constant("DISTRO_NAME").unwrap_or(default.distribution),
+        generations: constant("CONFIGURATION_LIMIT")
+            .and_then(|limit| limit.parse().ok())
+            .filter(|limit| *limit > 0)
+            .unwrap_or(u32::MAX),
+        tries: constant("BOOT_COUNTING_TRIES").filter(|_| counts).and_then(|tries| tries.parse().ok()),
+        form: if python.contains("contents_hash") { Form::Hash } else { Form::Generation },
+        sort_key: python.contains("sort-key"),
+        more,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(files: &[(&str, &str)]) -> Installer {
+        let text =
+            |path: &str| files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned());
+        command(files[0].1).map_or(Installer::None, |command| follow(&words(&command), &text))
+    }
+
+    const SCRIPT: &str = "/nix/store/h-install-extlinux-conf.sh";
+
+    #[test]
+    fn flags_of_the_extlinux_builder_are_read_from_every_kind_of_wrapper() {
+        let install = "#!/nix/store/b-bash/bin/bash\nset -e\n\
+            /nix/store/e-extlinux-conf-builder.sh -g 20 -t -1 -n rockchip/a.dtb -r -d '/boot' -c \"$@\"\n\
+            /nix/store/e-extlinux-conf-builder.sh -g 3 -t 0 -d '/mnt/b c' -c \"$@\"\n";
+        let expected = Installer::Extlinux(vec![
+            Extlinux {
+                generations: 20,
+                timeout: -1,
+                device_tree: Some("rockchip/a.dtb".to_owned()),
+                no_device_tree: true,
+                directory: "/boot".to_owned(),
+            },
+            Extlinux {
+                generations: 3,
+                timeout: 0,
+                device_tree: None,
+                no_device_tree: false,
+                directory: "/mnt/b c".to_owned(),
+            },
+        ]);
+        for wrapper in [
+            format!("#! /bin/sh -e\nexport OUT='/nix/store/t'\nexport INSTALL_BOOTLOADER='{SCRIPT}'\nexec x"),
+            format!("INSTALL_BOOTLOADER\0{SCRIPT}\0"),
+            format!("chomp(my $install_boot_loader = <<'EOFBOOTLOADER');\n{SCRIPT}\nEOFBOOTLOADER\n")
+                .replace("');\n", "';\n"),
+            format!("system(\"{SCRIPT} $out\") == 0 or exit 1;"),
+        ] {
+            assert_eq!(read(&[("", &wrapper), (SCRIPT, install)]), expected, "{wrapper}");
+        }
+        let direct = "export INSTALL_BOOTLOADER='/nix/store/e-extlinux-conf-builder.sh -g 7 -t 2 -c'\n";
+        assert_eq!(
+            read(&[("", direct)]),
+            Installer::Extlinux(vec![Extlinux { generations: 7, timeout: 2, ..Extlinux::default() }])
+        );
+    }
+
+    #[test]
+    fn others_are_named_and_none_is_none() {
+        for (value, expected) in [
+            ("/nix/store/h-install-grub.sh", Installer::Other("install-grub.sh".to_owned())),
+            ("/nix/store/h-coreutils-9/bin/true", Installer::None),
+            ("", Installer::None),
+            (
+                "/nix/store/h-nixos-generations-builder.sh -g 6 -f /boot/fw -c",
+                Installer::RaspberryPi(RaspberryPi {
+                    generations: 6,
+                    firmware: "/boot/fw".to_owned(),
+                    directory: "gens".to_owned(),
+                }),
+            ),
+        ] {
+            let wrapper = format!("export INSTALL_BOOTLOADER='{value}'\n");
+            let builder = ("/nix/store/h-nixos-generations-builder.sh", "  local gensDir=\"$outdir/gens\"\n");
+            assert_eq!(read(&[("", &wrapper), builder]), expected);
+        }
+        assert_eq!(read(&[("", "#!/bin/sh\n")]), Installer::None);
+    }
+
+    #[test]
+    fn constants_of_the_systemd_boot_builder_are_read_from_old_and_new_ones() {
+        let wrapper = "export INSTALL_BOOTLOADER='/nix/store/i-install-systemd-boot.sh'\n";
+        let install = "#!/nix/store/b/bin/sh\n/nix/store/s-systemd-boot/bin/systemd-boot \"$@\"\n\n";
+        let run = |install: &str, python: &str| {
+            let found = read(&[
+                ("", wrapper),
+                ("/nix/store/i-install-systemd-boot.sh", install),
+                ("/nix/store/s-systemd-boot/bin/systemd-boot", python),
+            ]);
+            match found {
+                Installer::SystemdBoot(found) => *found,
+                other => panic!("{other:?}"),
+            }
+        };
+        let new = "EFI_SYS_MOUNT_POINT = Path(\"/efi\")\nBOOT_MOUNT_POINT = Path(\"/boot\")\n\
+            NIXOS_DIR = Path(\n    \"/EFI/nixos\".strip(\"/\")\n)  # relative\nTIMEOUT = \"menu-force\"\n\
+            EDITOR = \"0\" == \"1\"  # noqa\nCONSOLE_MODE = \"max\"\nDISTRO_NAME = \"Mine\"\n\
+            CONFIGURATION_LIMIT = int(\"0\")\nREBOOT_FOR_BITLOCKER = bool(\"\")\nBOOT_COUNTING_TRIES = \"3\"\n\
+            BOOT_COUNTING = \"True\" == \"True\"\n# loader/entries sort-key contents_hash\n";
+        let expected = SystemdBoot {
+            esp: "/efi".to_owned(),
+            timeout: "menu-force".to_owned(),
+            extra: vec!["editor 0".to_owned()],
+            console_mode: "max".to_owned(),
+            distribution: "Mine".to_owned(),
+            tries: Some(3),
+            form: Form::Hash,
+            ..SystemdBoot::default()
+        };
+        assert_eq!(run(install, new), expected);
+        let old = "EFI_SYS_MOUNT_POINT = \"/boot/efi\"\nTIMEOUT = \"7\"\nEDITOR = \"1\" == \"1\"\n\
+            CONFIGURATION_LIMIT = int(\"9\")\n# loader/entries\n";
+        let expected = SystemdBoot {
+            esp: "/boot/efi".to_owned(),
+            boot: "/boot/efi".to_owned(),
+            timeout: "7".to_owned(),
+            generations: 9,
+            sort_key: false,
+            more: true,
+            ..SystemdBoot::default()
+        };
+        assert_eq!(run(&format!("{install}cp a b\n"), old), expected);
+    }
+}
