@@ -11,7 +11,7 @@
 //! | 0 | [`num`], [`tree`], [`extent`], [`stream`] |
 //! | 1 | [`format`], [`image`], [`net`] |
 //! | 2 | [`store`], [`board`], [`device`], [`source`](mod@source) |
-//! | 3 | [`compose`], [`flash`], [`inspect`], [`verify`] |
+//! | 3 | [`compose`], [`flash`], [`inspect`], [`update`], [`verify`] |
 //! | 4 | [`cli`] |
 #![cfg_attr(test, expect(clippy::cast_possible_truncation, reason = "lengths of test data fit"))]
 
@@ -33,4 +33,5 @@ pub mod source;
 pub mod store;
 pub mod stream;
 pub mod tree;
+pub mod update;
 pub mod verify;

@@ -6,7 +6,7 @@ use super::exit::{Code, Failure};
 use super::system;
 use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{self, Check, Plan, Record, Report, Request, RootSize};
+use crate::compose::{self, BootRequest, BootSet, Check, Plan, Record, Report, Request, RootSize};
 use crate::format::store_path::StorePath;
 use crate::image::{CopyError, Progress, SourceError};
 use crate::net::Client;
@@ -114,6 +114,30 @@ impl Inputs {
     /// The systems that were there before.
     fn older(&self) -> Result<Vec<StorePath>, Failure> {
         self.generation.iter().map(|path| Ok(system::find(path)?.path)).collect()
+    }
+
+    /// The boot files of a board, for a card that exists.
+    pub fn boot_set(&self, board: Option<&str>, voice: &Voice) -> Result<(Board, BootSet), Failure> {
+        if self.boot_size.is_some() {
+            return Err(Failure::new(
+                Code::Usage,
+                "--boot-size: the FAT of a card that exists stays as long as it is",
+            ));
+        }
+        let (board, _) = self.board(board)?;
+        let remote = self.remote(voice)?;
+        let auto = ["auto".to_owned()];
+        let specs = if self.store.is_empty() { &auto[..] } else { &self.store };
+        let stores: Result<Vec<Box<dyn Store>>, _> =
+            specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), &remote)).collect();
+        // Without a store of this machine, all can be in what --firmware names.
+        let stores = match stores {
+            Err(_) if self.store.is_empty() && !self.firmware.is_empty() => Vec::new(),
+            stores => stores.map_err(|error| refused(&error.into()))?,
+        };
+        let request = BootRequest { board: board.clone(), stores, firmware: self.firmware.clone() };
+        let set = compose::boot_set(request).map_err(|error| refused(&error))?;
+        Ok((board, set))
     }
 
     /// How caches over http are used.
@@ -256,7 +280,7 @@ fn watch(fetched: &Fetched, voice: &Voice, done: &AtomicBool) {
 
 /// The time that the image carries: `SOURCE_DATE_EPOCH`, else 1, as the store has it.
 #[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
-fn epoch() -> Result<u32, Failure> {
+pub fn epoch() -> Result<u32, Failure> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Err(_) => Ok(1),
         Ok(text) => text.trim().parse().map_err(|_| {

@@ -8,6 +8,7 @@ mod compose;
 mod devices;
 mod embed;
 mod exit;
+mod firmware;
 mod git;
 mod inputs;
 mod inspect;
@@ -52,6 +53,7 @@ enum Command {
     Devices(devices::Options),
     Inspect(inspect::Options),
     Boards(boards::Options),
+    Firmware(firmware::Options),
     Cache(cache::Options),
 }
 
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Devices(options) => devices::run(options),
         Command::Inspect(options) => inspect::run(options, &voice),
         Command::Boards(options) => boards::run(options),
+        Command::Firmware(options) => firmware::run(options, &voice),
         Command::Cache(options) => cache::run(options),
     };
     match result {

@@ -95,12 +95,17 @@ impl Forest {
         }
         let room = Room::default();
         let trees = indices(&stores, &closure.paths, &room)?;
-        let mut forest =
-            Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new(), room };
+        let mut forest = Self { room, ..Self::empty(stores) };
         for (member, tree) in closure.paths.into_iter().zip(trees) {
             forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
         }
         Ok(forest)
+    }
+
+    /// Nothing yet, for what is only in stores.
+    pub fn empty(stores: Vec<Box<dyn Store>>) -> Self {
+        let room = Room::default();
+        Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new(), room }
     }
 
     /// Adds a source from outside the closure and gives its index.

@@ -7,6 +7,7 @@
 mod assembly;
 mod boot;
 mod boot_files;
+mod boot_set;
 mod carried;
 mod check;
 pub mod configuration;
@@ -28,6 +29,7 @@ pub mod secrets;
 mod text;
 mod toplevel;
 
+pub use boot_set::{BootRequest, BootSet, boot_set};
 pub use check::{Check, Report};
 pub use contract::{Finding, Origin, Verdict};
 pub use firmware::Missing;

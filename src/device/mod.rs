@@ -39,7 +39,8 @@ pub use list::{Bus, Device, Listing, Partition, Use, list};
 pub use member::{Member, member};
 pub use meter::{Meter, Phase};
 pub use open::{
-    Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file, open_to_read,
+    Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file,
+    open_file_in_place, open_to_read,
 };
 pub use reader::Reader;
 pub use resolve::{Named, is_below_dev, resolve};

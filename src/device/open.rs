@@ -299,6 +299,20 @@ pub fn open_file(path: &Path, existing: Existing) -> Result<OpenFile, OpenError>
     Ok(OpenFile { file, name, direct })
 }
 
+/// Opens a regular file that is there, to change parts of it.
+pub fn open_file_in_place(path: &Path) -> Result<OpenDisk, OpenError> {
+    let name = path.display().to_string();
+    let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path);
+    let file = file.map_err(|error| opening(&name, error))?;
+    if !file.metadata().map_err(|error| opening(&name, error))?.is_file() {
+        return Err(OpenError::Changed { path: name, changed: Changed::Node });
+    }
+    let mut file = lock(file, &name, Access::Write)?;
+    let len = file.seek(SeekFrom::End(0)).map_err(|error| opening(&name, error))?;
+    Ok(OpenDisk { file, name, len, direct: false })
+}
+
 impl Disk for OpenFile {
     fn name(&self) -> String {
         self.name.clone()

@@ -6,7 +6,7 @@ const FLOORS: &[&[&str]] = &[
     &["num", "tree", "extent", "stream"],
     &["format", "image", "net"],
     &["store", "board", "device", "source"],
-    &["compose", "flash", "inspect", "verify"],
+    &["compose", "flash", "inspect", "update", "verify"],
     &["cli"],
 ];
 

@@ -17,6 +17,7 @@ mod export;
 mod ext4;
 mod ext4_read;
 mod fat;
+mod firmware;
 mod formats;
 mod hostile;
 mod inspect;

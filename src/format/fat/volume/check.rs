@@ -24,11 +24,20 @@ pub(super) struct Found {
     pub root: Node<FileRef>,
     pub label: Option<String>,
     pub free_clusters: u64,
+    pub runs: Vec<Run>,
 }
+
+/// Free clusters in a row: the first, and how many.
+pub(super) type Run = (u64, u64);
+
+/// How many free runs are kept at most: the last ones.
+const MAX_RUNS: usize = 1024;
+/// The shortest free run that is kept, in bytes.
+const MIN_RUN: u64 = 1 << 20;
 
 /// Checks a volume whose boot sector is sound.
 pub(super) fn check<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<Found, Error> {
-    let free_clusters = count_free(disk, boot)?;
+    let (free_clusters, runs) = find_free(disk, boot)?;
     let used = vec![0; num::to_usize(u64::from(boot.clusters) / 64 + 1)];
     let mut walker = Walker { disk, boot, used, entries: 0, label: None, path: Vec::new() };
     let slots = match boot.fat_type {
@@ -40,7 +49,7 @@ pub(super) fn check<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<Foun
         FatType::Fat32 => walker.directory_slots(boot.root_cluster)?,
     };
     let root = node(0, Kind::Directory(walker.directory(slots, Place { cluster: 0, parent: 0 })?));
-    Ok(Found { root, label: walker.label, free_clusters })
+    Ok(Found { root, label: walker.label, free_clusters, runs })
 }
 
 /// The text of a label field.
@@ -54,20 +63,38 @@ fn node(mtime: u32, kind: Kind<FileRef>) -> Node<FileRef> {
     Node { attrs: Attrs { mode: 0o755, uid: 0, gid: 0, mtime }, kind }
 }
 
-fn count_free<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<u64, Error> {
+/// Counts free clusters, and finds the last long runs of them.
+fn find_free<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<(u64, Vec<Run>), Error> {
     let width = entry_bytes(boot.fat_type);
     let start = boot.fat_start * boot.sector_bytes;
     let (mut at, end) = (2 * width, (u64::from(boot.clusters) + 2) * width);
-    let (mut buf, mut free) = (vec![0; SCAN], 0);
+    let (mut buf, mut free, mut cluster, mut run) = (vec![0; SCAN], 0, 2, 0);
+    let mut runs = std::collections::VecDeque::new();
+    let mut end_run = |cluster: u64, run: u64| {
+        if run * boot.cluster_bytes() >= MIN_RUN {
+            if runs.len() == MAX_RUNS {
+                runs.pop_front();
+            }
+            runs.push_back((cluster - run, run));
+        }
+    };
     while at < end {
         let len = num::to_usize(end - at).min(SCAN);
         let offset = start + at;
         disk.read(&mut buf[..len], offset).map_err(|source| Error::Io { offset, source })?;
-        let entries = buf[..len].chunks_exact(num::to_usize(width));
-        free += num::to_u64(entries.filter(|entry| value(entry) == 0).count());
+        for entry in buf[..len].chunks_exact(num::to_usize(width)) {
+            if value(entry) == 0 {
+                (free, run) = (free + 1, run + 1);
+            } else {
+                end_run(cluster, run);
+                run = 0;
+            }
+            cluster += 1;
+        }
         at += num::to_u64(len);
     }
-    Ok(free)
+    end_run(cluster, run);
+    Ok((free, runs.into()))
 }
 
 /// An entry of a FAT, without the four reserved bits of FAT32.

@@ -129,6 +129,7 @@ pub struct Volume<R: ReadAt> {
     boot: Boot,
     label: String,
     free_clusters: u64,
+    runs: Vec<check::Run>,
     root: Node<FileRef>,
 }
 
@@ -141,7 +142,7 @@ pub fn open<R: ReadAt>(volume: R) -> Result<Volume<R>, Error> {
     let reader = |source| Error::Reader { path: String::new(), source };
     let fs = fatfs::FileSystem::new(Disk::new(cached), options).map_err(reader)?;
     let label = found.label.unwrap_or_else(|| boot.label.clone());
-    Ok(Volume { fs, boot, label, free_clusters: found.free_clusters, root: found.root })
+    Ok(Volume { fs, boot, label, free_clusters: found.free_clusters, runs: found.runs, root: found.root })
 }
 
 impl<R: ReadAt> Volume<R> {
@@ -179,6 +180,16 @@ impl<R: ReadAt> Volume<R> {
     #[must_use]
     pub const fn free_bytes(&self) -> u64 {
         self.free_clusters * self.boot.cluster_bytes()
+    }
+
+    /// Free clusters in a row, of at least 1 MiB: where they begin in the volume and their length, in bytes. Of very
+    /// many only the last ones.
+    pub fn free_runs(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> {
+        let bytes = self.boot.cluster_bytes();
+        self.runs.iter().map(move |(first, count)| {
+            // cannot fail: clusters are below 2^28
+            (self.boot.cluster_offset(u32::try_from(*first).unwrap_or(0)), count * bytes)
+        })
     }
 
     /// Everything that is on it. FAT has no owners and modes: all are 0:0 and 0755.

@@ -1,0 +1,333 @@
+//! What an update changes: files that are new, replaced, removed; and what becomes of config.txt.
+
+use super::place::HOME;
+use super::volume::{Current, Entry, fold};
+use super::{Config, Content, Error, Tree, Wanted};
+use crate::board::{Board, matches};
+use crate::format::fat::volume::Error as VolumeError;
+use crate::num;
+use crate::tree::{Attrs, Directory, Kind, Node};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// The file on the FAT that says which boot files nixflash put there.
+pub const RECORD: &str = "/nixflash-firmware.json";
+/// The same, as composing writes it.
+const COMPOSED: &str = "/nixflash.json";
+const CONFIG: &str = "/config.txt";
+/// More lines are not compared one by one.
+const MAX_LINES: usize = 1000;
+
+/// What happens to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It has other contents.
+    Replaced,
+    /// It goes: the new firmware does not have it.
+    Removed,
+    /// It is there as it should be.
+    Same,
+    /// It is not of the firmware, or changed by its owner, and stays.
+    Kept,
+}
+
+/// A file, and what happens to it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Change {
+    /// Its absolute path.
+    pub path: String,
+    /// What happens.
+    pub change: ChangeKind,
+    /// Its length in bytes afterwards; that of now for one that goes.
+    pub len: u64,
+}
+
+/// What becomes of config.txt, and where it differs from the board's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigChange {
+    /// Whether that of its owner stays.
+    pub kept: bool,
+    /// Lines as in a unified diff, from that on the card to the board's; empty where they do not differ.
+    pub difference: Vec<String>,
+}
+
+/// All changes.
+pub struct Changes {
+    pub list: Vec<Change>,
+    pub config: ConfigChange,
+    /// New files: their paths as they are written, and their contents.
+    pub new: Vec<(String, Vec<u8>)>,
+    /// The paths of files that stay.
+    pub kept: Vec<String>,
+    /// What the volume is going to hold.
+    pub tree: Tree,
+    pub epoch: u32,
+}
+
+impl Changes {
+    /// Whether every file is as it should be; a record that is missing is no reason to write.
+    pub fn is_empty(&self) -> bool {
+        let real = |change: &&Change| change.path != RECORD;
+        self.list.iter().filter(real).all(|c| matches!(c.change, ChangeKind::Same | ChangeKind::Kept))
+    }
+}
+
+/// A file of the volume to be.
+struct File {
+    path: String,
+    mtime: u32,
+    len: u64,
+    content: Content,
+}
+
+/// Compares what a card has with what is wanted.
+pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Error> {
+    let Wanted { board, mut files, config, epoch } = wanted;
+    let recorded = recorded(current)?;
+    let config = decide_config(current, &mut files, config, &recorded)?;
+    files.push((RECORD.to_owned(), record(board, &files)));
+    let mut all: BTreeMap<String, File> = BTreeMap::new();
+    let (mut list, mut kept, mut new) = (Vec::new(), Vec::new(), Vec::new());
+    let wanted: BTreeMap<String, usize> =
+        files.iter().zip(0..).map(|((path, _), at)| (fold(path), at)).collect();
+    // Of no other volume than the second one.
+    let home = fold(&format!("/{HOME}"));
+    for (folded, entry) in &current.entries {
+        let Some(len) = entry.len.filter(|_| *folded != home) else { continue };
+        let same = match wanted.get(folded) {
+            Some(at) if current.holds(&entry.path, &files[*at].1)? => true,
+            Some(_) => continue,
+            None => false,
+        };
+        let change = match same {
+            true => ChangeKind::Same,
+            false if is_of_firmware(board, entry, &recorded) => ChangeKind::Removed,
+            false => ChangeKind::Kept,
+        };
+        list.push(Change { path: entry.path.clone(), change, len });
+        if change == ChangeKind::Removed {
+            continue;
+        }
+        let content = Content::Kept(index(kept.len()));
+        kept.push(entry.path.clone());
+        all.insert(folded.clone(), File { path: entry.path.clone(), mtime: entry.mtime, len, content });
+    }
+    for (path, bytes) in files {
+        let folded = fold(&path);
+        if all.contains_key(&folded) {
+            continue;
+        }
+        let there = current.entries.get(&folded);
+        let change = if there.is_some() { ChangeKind::Replaced } else { ChangeKind::Added };
+        // The name stays as it is written on the card, in its case.
+        let path = there.map_or(path, |entry| entry.path.clone());
+        let (len, content) = (num::to_u64(bytes.len()), Content::New(index(new.len())));
+        list.push(Change { path: path.clone(), change, len });
+        all.insert(folded, File { path: path.clone(), mtime: epoch, len, content });
+        new.push((path, bytes));
+    }
+    if config.kept {
+        ensure_started(current, &all)?;
+    }
+    list.sort_by(|a, b| a.path.cmp(&b.path));
+    let tree = tree(&all, current, epoch)?;
+    Ok(Changes { list, config, new, kept, tree, epoch })
+}
+
+fn index(len: usize) -> u32 {
+    // cannot fail: a volume that is read has at most 2^18 files, a firmware far fewer
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// The digests of boot files that nixflash put on the FAT, by folded path; empty on cards that others made.
+fn recorded(current: &Current<'_>) -> Result<BTreeMap<String, String>, Error> {
+    for (file, list) in [(RECORD, "files"), (COMPOSED, "bootFiles")] {
+        let Some(bytes) = current.small(file)? else { continue };
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let Some(list) = value[list].as_array() else { continue };
+        // Those of the root are not meant.
+        let of_fat = list.iter().filter(|file| matches!(file["partition"].as_u64(), None | Some(1)));
+        let word = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        let pairs = of_fat.filter_map(|file| Some((fold(&word(&file["path"])?), word(&file["sha256"])?)));
+        return Ok(pairs.collect());
+    }
+    Ok(BTreeMap::new())
+}
+
+/// What nixflash puts on the FAT, for the next update to know.
+fn record(board: &Board, files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|(path, bytes)| {
+            let sha256 = num::to_base16(&Sha256::digest(bytes));
+            serde_json::json!({ "path": path, "size": bytes.len(), "sha256": sha256 })
+        })
+        .collect();
+    let value = serde_json::json!({
+        "schema": "nixflash-firmware/1",
+        "nixflash": env!("CARGO_PKG_VERSION"),
+        "board": board.name,
+        "profileSha256": num::to_base16(&board.digest),
+        "files": files,
+    });
+    format!("{value:#}\n").into_bytes()
+}
+
+/// Whether a file was part of the firmware: by the record, else by a pattern of the profile that is more than a star.
+fn is_of_firmware(board: &Board, entry: &Entry, recorded: &BTreeMap<String, String>) -> bool {
+    let folded = fold(&entry.path);
+    if [fold(RECORD), fold(COMPOSED), fold(CONFIG)].contains(&folded) {
+        return false;
+    }
+    if !recorded.is_empty() {
+        // What the boot loader of the system put there is its own: only what a rule could have put.
+        return recorded.contains_key(&folded) && could_put(board, &folded, |_| true);
+    }
+    could_put(board, &folded, |base| base != "*")
+}
+
+fn could_put(board: &Board, folded: &str, counts: impl Fn(&str) -> bool) -> bool {
+    board.files.iter().any(|rule| {
+        if !rule.to.ends_with('/') {
+            return fold(&rule.to) == folded;
+        }
+        let Some(base) = folded.strip_prefix(&fold(&rule.to)) else { return false };
+        rule.from.iter().any(|pattern| {
+            let last = pattern.rsplit('/').next().unwrap_or(pattern);
+            counts(last) && matches(fold(last).as_bytes(), base.as_bytes())
+        })
+    })
+}
+
+/// Decides about config.txt, and takes the board's out of the files where that on the card stays.
+fn decide_config(
+    current: &Current<'_>,
+    files: &mut Vec<(String, Vec<u8>)>,
+    config: Config,
+    recorded: &BTreeMap<String, String>,
+) -> Result<ConfigChange, Error> {
+    let Some(old) = current.small(CONFIG)? else { return Ok(ConfigChange::default()) };
+    let Some(at) = files.iter().position(|(path, _)| path == CONFIG) else {
+        return Ok(ConfigChange { kept: true, difference: Vec::new() });
+    };
+    let untouched =
+        recorded.get(&fold(CONFIG)).is_some_and(|sum| *sum == num::to_base16(&Sha256::digest(&old)));
+    let kept = old != files[at].1 && !untouched && config == Config::Keep;
+    let difference = difference(&old, &files[at].1);
+    if kept {
+        files.remove(at);
+    }
+    Ok(ConfigChange { kept, difference })
+}
+
+/// Refuses a config.txt that stays and starts a file that goes.
+fn ensure_started(current: &Current<'_>, all: &BTreeMap<String, File>) -> Result<(), Error> {
+    let text = current.small(CONFIG)?.unwrap_or_default();
+    for line in String::from_utf8_lossy(&text).lines() {
+        let Some((word, name)) = line.split_once('=') else { continue };
+        let folded = fold(&format!("/{}", name.trim()));
+        let named = ["kernel", "armstub", "start_file", "fixup_file"].contains(&word.trim());
+        if named && current.has(&folded) && !all.contains_key(&folded) {
+            return Err(Error::Config { line: line.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// The lines that differ, marked with a minus or a plus.
+fn difference(old: &[u8], new: &[u8]) -> Vec<String> {
+    let (old, new) = (String::from_utf8_lossy(old), String::from_utf8_lossy(new));
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    if old == new {
+        return Vec::new();
+    }
+    if old.len().max(new.len()) > MAX_LINES {
+        return vec![format!("{} lines there, {} lines of the board", old.len(), new.len())];
+    }
+    // The longest common subsequence, by the lengths of those of all ends.
+    let width = new.len() + 1;
+    let mut common = vec![0usize; (old.len() + 1) * width];
+    for (a, one) in old.iter().enumerate().rev() {
+        for (b, two) in new.iter().enumerate().rev() {
+            common[a * width + b] = if one == two {
+                common[(a + 1) * width + b + 1] + 1
+            } else {
+                common[(a + 1) * width + b].max(common[a * width + b + 1])
+            };
+        }
+    }
+    let (mut a, mut b, mut lines) = (0, 0, Vec::new());
+    while a < old.len() || b < new.len() {
+        if a < old.len() && b < new.len() && old[a] == new[b] {
+            (a, b) = (a + 1, b + 1);
+        } else if b == new.len()
+            || (a < old.len() && common[(a + 1) * width + b] >= common[a * width + b + 1])
+        {
+            lines.push(format!("-{}", old[a]));
+            a += 1;
+        } else {
+            lines.push(format!("+{}", new[b]));
+            b += 1;
+        }
+    }
+    lines
+}
+
+/// A directory that is being built, by the folded names in it.
+#[derive(Default)]
+struct Building {
+    mtime: Option<u32>,
+    directories: BTreeMap<String, (String, Building)>,
+    files: Vec<(String, Node<Content>)>,
+}
+
+/// The tree of all files, and of directories that the card has, empty ones too.
+fn tree(all: &BTreeMap<String, File>, current: &Current<'_>, epoch: u32) -> Result<Tree, Error> {
+    let mut root = Building::default();
+    for entry in current.entries.values().filter(|entry| entry.len.is_none()) {
+        root.directory(&entry.path).mtime = Some(entry.mtime);
+    }
+    for file in all.values() {
+        let (parent, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+        let attrs = Attrs { mode: 0o644, uid: 0, gid: 0, mtime: file.mtime };
+        let node = Node { attrs, kind: Kind::File { len: file.len, content: file.content } };
+        root.directory(parent).files.push((name.to_owned(), node));
+    }
+    Ok(root.finish(epoch)?)
+}
+
+impl Building {
+    fn directory(&mut self, path: &str) -> &mut Self {
+        let mut here = self;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            here = &mut here
+                .directories
+                .entry(fold(name))
+                .or_insert_with(|| (name.to_owned(), Self::default()))
+                .1;
+        }
+        here
+    }
+
+    /// The depth is bounded by that of a volume that can be read.
+    fn finish(self, epoch: u32) -> Result<Tree, VolumeError> {
+        let mut entries: Vec<(Box<[u8]>, Tree)> = Vec::new();
+        for (name, below) in self.directories.into_values() {
+            entries.push((name.as_bytes().into(), below.finish(epoch)?));
+        }
+        entries.extend(self.files.into_iter().map(|(name, node)| (name.as_bytes().into(), node)));
+        let twice = |name: Box<[u8]>| VolumeError::Directory {
+            path: String::from_utf8_lossy(&name).into_owned(),
+            message: "would be a file and a directory",
+        };
+        let directory = Directory::from_entries(entries).map_err(twice)?;
+        let attrs = Attrs { mode: 0o755, uid: 0, gid: 0, mtime: self.mtime.unwrap_or(epoch) };
+        Ok(Node { attrs, kind: Kind::Directory(directory) })
+    }
+}
