@@ -21,7 +21,7 @@ pub use daemon::{Builder, Line, Ssh};
 pub use http::{Fetched, Remote};
 pub use kept::{Usage, prune, usage};
 pub use payload::{FileHeader, Payload};
-pub use trust::{BadKey, Keys};
+pub use trust::{BadKey, Judged, Keys};
 
 use crate::format::store_path::StorePath;
 use crate::format::{nar, nar_hash, narinfo, nix_db, path_info, registration, wire};

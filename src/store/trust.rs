@@ -57,6 +57,21 @@ impl Keys {
         is_content_addressed(info) || info.signatures.iter().any(|signature| self.has_signed(info, signature))
     }
 
+    /// What the signatures of a path are worth, each by the name of its key.
+    #[must_use]
+    pub fn judge(&self, info: &PathInfo) -> Judged {
+        let mut judged = Judged { content_addressed: is_content_addressed(info), ..Judged::default() };
+        for signature in &info.signatures {
+            let name = signature.split_once(':').map_or(&**signature, |(name, _)| name).to_owned();
+            match (self.0.contains_key(&name), self.has_signed(info, signature)) {
+                (_, true) => judged.good.push(name),
+                (true, false) => judged.bad.push(name),
+                (false, false) => judged.unknown.push(name),
+            }
+        }
+        judged
+    }
+
     fn has_signed(&self, info: &PathInfo, signature: &str) -> bool {
         let Some((name, signature)) = signature.split_once(':') else { return false };
         let (Some(key), Some(signature)) = (self.0.get(name), nar_hash::bytes_of_base64(signature)) else {
@@ -64,6 +79,19 @@ impl Keys {
         };
         UnparsedPublicKey::new(&ED25519, key).verify(fingerprint(info).as_bytes(), &signature).is_ok()
     }
+}
+
+/// The signatures of a path, by the names of their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Those that are right.
+    pub good: Vec<String>,
+    /// Those of a known key that are wrong.
+    pub bad: Vec<String>,
+    /// Those of keys that are not known.
+    pub unknown: Vec<String>,
+    /// Whether the path follows from its contents.
+    pub content_addressed: bool,
 }
 
 /// What a signature is over.

@@ -62,6 +62,30 @@ impl<R: ReadAt> Contents<'_, R> {
         self.next_of(CHUNK)
     }
 
+    /// Fills `out` with the next bytes and says how many there were; 0 at the end.
+    pub fn read_into(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        let (len, from) = self.piece();
+        let len = num::to_usize(len.min(num::to_u64(out.len())));
+        self.fill(from, &mut out[..len])?;
+        Ok(len)
+    }
+
+    /// Where the contents are on the device, in blocks: the first block of each run and how many; holes are left out.
+    pub fn places(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.runs.iter().map(|run| (run.start, run.len))
+    }
+
+    /// A block of the file, and which block of the device it is; `None` for a hole.
+    pub(super) fn block_at(&mut self, block: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let unit = self.fs.superblock.block_size;
+        self.position = (block * unit).min(self.size);
+        let (len, from) = self.piece();
+        let Some(from) = from.filter(|_| len >= unit) else { return Ok(None) };
+        let mut bytes = vec![0; num::to_usize(unit)];
+        self.fs.read(from, &mut bytes)?;
+        Ok(Some((from / unit, bytes)))
+    }
+
     /// The next block, for directories, which have whole ones only.
     pub(super) fn next_block(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.next_of(self.fs.superblock.block_size)
@@ -106,12 +130,9 @@ impl<R: ReadAt> Contents<'_, R> {
 
 impl<R: ReadAt> Read for Contents<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let (len, from) = self.piece();
-        let len = num::to_usize(len.min(num::to_u64(out.len())));
-        self.fill(from, &mut out[..len]).map_err(|error| match error {
+        self.read_into(out).map_err(|error| match error {
             Error::Io { source, .. } => source,
             other => io::Error::new(io::ErrorKind::InvalidData, other),
-        })?;
-        Ok(len)
+        })
     }
 }

@@ -2,12 +2,17 @@
 
 use super::{Error, Ext4, le16, le32};
 use crate::format::ext4::checksum;
+use crate::num;
 use crate::stream::ReadAt;
 
 /// The inode's blocks are told by extents.
 const EXTENTS: u32 = 0x8_0000;
 /// The directory has an index in its first block.
 const INDEX: u32 = 0x1000;
+/// The file may not be changed, or only be added to.
+const LOCKED: u32 = 0x10 | 0x20;
+/// What extended attributes in the inode begin with.
+const ATTRIBUTES: u32 = 0xea02_0000;
 /// Flags of inodes whose contents are not where this reader looks.
 const UNSUPPORTED: [(u32, &str); 3] =
     [(0x4, "compression"), (0x800, "encrypt"), (0x1000_0000, "inline_data")];
@@ -44,12 +49,20 @@ pub struct Inode {
     pub links: u16,
     /// Length in bytes.
     pub size: u64,
+    /// Whether it has extended attributes, such as an ACL or the capabilities of a program.
+    pub has_attributes: bool,
     pub(super) flags: u32,
     pub(super) block: [u8; 60],
     pub(super) seed: u32,
 }
 
 impl Inode {
+    /// Whether it is immutable or append-only.
+    #[must_use]
+    pub const fn is_locked(&self) -> bool {
+        self.flags & LOCKED != 0
+    }
+
     pub(super) const fn has_extents(&self) -> bool {
         self.flags & EXTENTS != 0
     }
@@ -81,10 +94,7 @@ impl<R: ReadAt> Ext4<R> {
             return Err(damaged(&format!("does not exist, there are {}", sb.inodes)));
         }
         let (group, slot) = ((number - 1) / sb.inodes_per_group, (number - 1) % sb.inodes_per_group);
-        let table = self.table_of(group)?;
-        let within = u64::from(slot) * u64::from(sb.inode_size);
-        let mut raw = vec![0; usize::from(sb.inode_size)];
-        self.read(table.saturating_mul(sb.block_size).saturating_add(within), &mut raw)?;
+        let mut raw = self.raw_inode(self.table_of(group)?, slot)?;
         let generation = le32(&raw, 0x64);
         let seed = checksum::update(sb.seed, &number.to_le_bytes());
         let seed = checksum::update(seed, &generation.to_le_bytes());
@@ -120,14 +130,61 @@ impl<R: ReadAt> Ext4<R> {
             mtime: mtime(&raw),
             links,
             size: u64::from(le32(&raw, 4)) | size_high,
+            has_attributes: has_attributes(&raw),
             flags: le32(&raw, 0x20),
             block,
             seed,
         })
     }
 
+    /// The bytes of an inode; those around it are kept, for they are asked for next.
+    pub(super) fn raw_inode(&self, table: u64, slot: u32) -> Result<Vec<u8>, Error> {
+        let (unit, size) = (self.superblock.block_size, u64::from(self.superblock.inode_size));
+        let at = table.saturating_mul(unit).saturating_add(u64::from(slot) * size);
+        let (start, within) = (at / unit * unit, num::to_usize(at % unit));
+        let mut kept = self.inodes.borrow_mut();
+        if kept.0 != start || kept.1.is_empty() {
+            kept.1.clear();
+            let mut block = vec![0; num::to_usize(unit)];
+            self.read(start, &mut block)?;
+            *kept = (start, block);
+        }
+        Ok(kept.1[within..within + num::to_usize(size)].to_vec())
+    }
+
+    /// Compares the checksum of an inode that may be in any state.
+    pub(super) fn check_inode(&self, number: u32, table: u64, slot: u32) -> Result<(), Error> {
+        let mut raw = self.raw_inode(table, slot)?;
+        if !self.superblock.has_checksums() || raw.iter().all(|b| *b == 0) {
+            return Ok(());
+        }
+        let seed = checksum::update(self.superblock.seed, &number.to_le_bytes());
+        let seed = checksum::update(seed, &le32(&raw, 0x64).to_le_bytes());
+        check_sum(number, &mut raw, seed)
+    }
+
     /// The first block of the inode table of a group.
     fn table_of(&self, group: u32) -> Result<u64, Error> {
+        if let Some((kept, table)) = self.table.get()
+            && kept == group
+        {
+            return Ok(table);
+        }
+        let descriptor = self.descriptor(group)?;
+        let high = if descriptor.len() >= 64 { u64::from(le32(&descriptor, 0x28)) << 32 } else { 0 };
+        let table = u64::from(le32(&descriptor, 8)) | high;
+        if table == 0 || table >= self.superblock.blocks {
+            return Err(Error::Damaged(format!(
+                "the inode table of group {group} is said to be at block {table} of {}",
+                self.superblock.blocks
+            )));
+        }
+        self.table.set(Some((group, table)));
+        Ok(table)
+    }
+
+    /// The descriptor of a group, whose checksum is right.
+    pub(super) fn descriptor(&self, group: u32) -> Result<Vec<u8>, Error> {
         let sb = &self.superblock;
         let size = u64::from(sb.descriptor_size);
         let per_block = sb.block_size / size;
@@ -148,16 +205,20 @@ impl<R: ReadAt> Ext4<R> {
                 });
             }
         }
-        let high = if sb.descriptor_size >= 64 { u64::from(le32(&raw, 0x28)) << 32 } else { 0 };
-        let table = u64::from(le32(&raw, 8)) | high;
-        if table == 0 || table >= sb.blocks {
-            return Err(Error::Damaged(format!(
-                "the inode table of group {group} is said to be at block {table} of {}",
-                sb.blocks
-            )));
-        }
-        Ok(table)
+        Ok(raw)
     }
+}
+
+/// Whether an inode has extended attributes, in a block of their own or behind its fields.
+fn has_attributes(raw: &[u8]) -> bool {
+    if le32(raw, 0x68) != 0 || le16(raw, 0x76) != 0 {
+        return true;
+    }
+    if raw.len() <= 0x82 {
+        return false;
+    }
+    let at = 128 + usize::from(le16(raw, 0x80));
+    at + 8 <= raw.len() && le32(raw, at) == ATTRIBUTES && le32(raw, at + 4) != 0
 }
 
 /// Seconds since 1970: 32 bits with a sign, and two more above them where the inode has room.

@@ -3,29 +3,34 @@
 //! Reads what nixflash and mke2fs make: extents and old block maps, 32- and 64-bit descriptors, flex_bg, meta_bg,
 //! checksums. Every number is checked against the real size of the device before it is used; a checksum that does not
 //! match is an error; what is not understood is named. Nothing is allocated in proportion to a number that was read,
-//! but in proportion to what was read. A journal that needs recovery is reported: what is read is then the state
-//! before its replay.
+//! but in proportion to what was read. A journal that needs recovery is reported: what [`Ext4::open`] gives is the state
+//! before its replay, what [`Ext4::open_replayed`] gives the one after it.
 //!
 //! Offsets are those of kernel `fs/ext4/ext4.h` and `fs/ext4/ext4_extents.h`.
 
 mod directory;
 mod extents;
 mod file;
+mod groups;
 mod inode;
+mod journal;
 mod path;
 mod superblock;
 mod walk;
 
 pub use directory::{Entries, Entry};
 pub use file::Contents;
+pub use groups::Groups;
 pub use inode::{Inode, Kind};
+pub use journal::Replayed;
 pub use superblock::Superblock;
 pub use walk::{Found, Walk};
 
 use crate::num;
 use crate::stream::ReadAt;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::sync::Arc;
 
 /// The root's inode.
 pub const ROOT: u32 = 2;
@@ -99,6 +104,12 @@ pub struct Ext4<R> {
     /// Bytes that were read, and how many of them to find paths.
     read: Cell<u64>,
     searched: Cell<u64>,
+    /// What the journal has newer copies of.
+    replayed: Arc<Replayed>,
+    /// The inode table that was looked up last: the group, its first block.
+    table: Cell<Option<(u32, u64)>>,
+    /// The block of inodes that was read last, and where it is.
+    inodes: RefCell<(u64, Vec<u8>)>,
 }
 
 /// Reads a little-endian number of 16 bits.
@@ -115,7 +126,34 @@ impl<R: ReadAt> Ext4<R> {
     /// Reads and checks the superblock.
     pub fn open(device: R) -> Result<Self, Error> {
         let superblock = Superblock::read(&device)?;
-        Ok(Self { device, superblock, read: Cell::new(0), searched: Cell::new(0) })
+        Ok(Self::of(device, superblock, Arc::default()))
+    }
+
+    fn of(device: R, superblock: Superblock, replayed: Arc<Replayed>) -> Self {
+        Self {
+            device,
+            superblock,
+            read: Cell::new(0),
+            searched: Cell::new(0),
+            replayed,
+            table: Cell::new(None),
+            inodes: RefCell::default(),
+        }
+    }
+
+    /// Another reader of the same file system, for another thread.
+    #[must_use]
+    pub fn again(&self) -> Self
+    where
+        R: Clone,
+    {
+        Self::of(self.device.clone(), self.superblock.clone(), Arc::clone(&self.replayed))
+    }
+
+    /// Forgets what was kept of the device.
+    fn forget(&self) {
+        self.table.set(None);
+        self.inodes.replace((0, Vec::new()));
     }
 
     /// The root directory.
@@ -185,6 +223,42 @@ impl<R: ReadAt> Ext4<R> {
             )));
         }
         self.read.set(self.read.get().saturating_add(num::to_u64(out.len())));
-        self.device.read_exact_at(out, offset).map_err(|source| Error::Io { offset, source })
+        self.read_blocks(offset, out)
+    }
+
+    /// Reads from the device, and over that from the journal.
+    fn read_blocks(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
+        self.device.read_exact_at(out, offset).map_err(|source| Error::Io { offset, source })?;
+        let unit = self.superblock.block_size;
+        let end = offset + num::to_u64(out.len());
+        let mut from = offset / unit;
+        while let Some((block, at, escaped)) = self.replayed.next(from, end.div_ceil(unit)) {
+            let mut copy = vec![0; num::to_usize(unit)];
+            let place = at.saturating_mul(unit);
+            self.device
+                .read_exact_at(&mut copy, place)
+                .map_err(|source| Error::Io { offset: place, source })?;
+            if escaped {
+                copy[..4].copy_from_slice(&[0xc0, 0x3b, 0x39, 0x98]);
+            }
+            let (low, high) = ((block * unit).max(offset), ((block + 1) * unit).min(end));
+            let range = num::to_usize(low - offset)..num::to_usize(high - offset);
+            out[range].copy_from_slice(&copy[num::to_usize(low % unit)..][..num::to_usize(high - low)]);
+            from = block + 1;
+        }
+        Ok(())
+    }
+}
+
+impl<R: ReadAt> ReadAt for Ext4<R> {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_blocks(offset, buf).map_err(|error| match error {
+            Error::Io { source, .. } => source,
+            other => io::Error::other(other),
+        })
     }
 }

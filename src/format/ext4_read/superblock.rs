@@ -122,8 +122,8 @@ pub struct Superblock {
     pub(super) inode_size: u16,
     pub(super) descriptor_size: u16,
     pub(super) seed: u32,
-    first_data_block: u64,
-    blocks_per_group: u64,
+    pub(super) first_data_block: u64,
+    pub(super) blocks_per_group: u64,
     meta_bg: Option<u64>,
     backups: Backups,
     checksums: bool,
@@ -250,7 +250,7 @@ impl Superblock {
     }
 
     /// How many groups there are.
-    fn groups(&self) -> u64 {
+    pub(super) fn groups(&self) -> u64 {
         self.blocks.saturating_sub(self.first_data_block).div_ceil(self.blocks_per_group)
     }
 

@@ -38,6 +38,8 @@ pub struct Walk<'a, R> {
     seen: BTreeSet<u32>,
     /// How many more bytes of directories there can be.
     left: u64,
+    /// The directory that is not entered.
+    passed: Option<u32>,
 }
 
 impl<R: ReadAt> Ext4<R> {
@@ -51,6 +53,7 @@ impl<R: ReadAt> Ext4<R> {
             here: None,
             seen: BTreeSet::from([directory.number]),
             left: self.superblock.bytes(),
+            passed: None,
         }
     }
 }
@@ -83,6 +86,15 @@ impl<R: ReadAt> Iterator for Walk<'_, R> {
     }
 }
 
+impl<R> Walk<'_, R> {
+    /// Does not enter a directory, which is given all the same.
+    #[must_use]
+    pub fn passing_over(mut self, directory: u32) -> Self {
+        self.passed = Some(directory);
+        self
+    }
+}
+
 impl<R: ReadAt> Walk<'_, R> {
     /// Enters the last of the open directories.
     fn enter(&mut self, place: usize) -> Result<(), Error> {
@@ -101,7 +113,7 @@ impl<R: ReadAt> Walk<'_, R> {
 
     fn found(&mut self, parent: usize, path: Vec<u8>, number: u32, name: Vec<u8>) -> Result<Found, Error> {
         let inode = self.fs.inode(number)?;
-        if inode.kind == Kind::Directory {
+        if inode.kind == Kind::Directory && self.passed != Some(number) {
             if !self.seen.insert(number) {
                 let path = String::from_utf8_lossy(&path).into_owned();
                 return Err(Error::Damaged(format!("{path:?} is a directory that has another name already")));
