@@ -5,17 +5,14 @@ use super::exit::{Code, Failure};
 use super::sources::{self, Sidecars};
 use super::ui::{self, Voice};
 use super::write::{differences, located};
-use super::{Outcome, devices, inspect, output, targets};
+use super::{Outcome, devices, judged, output, targets};
 use crate::device::disk::Disk;
-use crate::device::{Access, Meter, Named, Reader, Roots, open_disk, open_to_read, resolve};
+use crate::device::{Access, Meter, Named, Roots, open_disk, open_to_read, resolve};
 use crate::format::partition_table::SectorSize;
-use crate::image::{CopyError, Progress, SourceError, open};
+use crate::image::{CopyError, SourceError};
 use crate::num::show_bytes;
-use crate::stream::ReadAt;
-use crate::verify::content::{self, Content, Verdict};
 use crate::verify::{self, Comparison, Error, compare};
 use serde_json::json;
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,36 +20,46 @@ use std::time::Instant;
 
 /// Compare a card with the image it should hold, or with what it says of itself.
 ///
-/// With --image, byte for byte. Without, every store path on it is hashed and
-/// compared with the card's own database and manifest; what a running system
-/// changes (new store paths, generations, its journal) is told apart.
+/// With --image, byte for byte. Without, the card is held against its own
+/// manifest, database and signatures: every store path is hashed, every boot
+/// file, link, label and checksum compared. What a running system changes (new
+/// store paths, generations, its journal, logs) is told apart.
 #[derive(clap::Args)]
 pub struct Options {
     /// The disk, such as /dev/sdX, or a file
-    device: PathBuf,
+    pub device: PathBuf,
     /// The image: a file, - or an http(s) address, raw or packed
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     #[command(flatten)]
     sidecars: Sidecars,
-    /// Threads that unpack [default: all cores]
+    /// A public key of store paths, NAME:BASE64, beside those of
+    /// cache.nixos.org and of nix.conf
+    #[arg(long, value_name = "KEY")]
+    pub trusted_key: Vec<String>,
+    /// Threads that unpack or hash [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Print what was found as JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
+}
+
+impl Options {
+    /// How many threads work.
+    pub fn workers(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.map_or_else(all, usize::from)
+    }
 }
 
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
-    let Some(image) = &options.image else { return content(options, voice) };
+    let Some(image) = &options.image else { return judged::run(options, voice) };
     let (disk, sector) = open_target(&options.device, voice)?;
     let stop = Arc::new(AtomicBool::new(false));
     ui::interrupt_into(&stop)?;
-    let threads = options
-        .threads
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get), usize::from);
-    let mut opened = sources::open(image, &options.sidecars, threads, &stop)?;
+    let mut opened = sources::open(image, &options.sidecars, options.workers(), &stop)?;
     let (meter, done) = (Meter::default(), AtomicBool::new(false));
     let image_len = opened.source.len();
     let began = Instant::now();
@@ -82,79 +89,6 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     conclude(options, &found, &opened.name, began.elapsed().as_secs(), voice)
 }
 
-/// Compares a card with what it says of itself.
-fn content(options: &Options, voice: &Voice) -> Outcome {
-    let name = options.device.display().to_string();
-    let stop = Arc::new(AtomicBool::new(false));
-    ui::interrupt_into(&stop)?;
-    let listing = devices::listing()?;
-    let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
-    let found = if matches!(named, Named::File { .. }) {
-        let image =
-            open::open(&options.device, &super::scratch()).map_err(|error| inspect::unreadable(&error))?;
-        judge(&image, &stop, voice)
-    } else {
-        let (disk, _) = open_target(&options.device, voice)?;
-        judge(&Reader::new(&*disk), &stop, voice)
-    };
-    let found = found.map_err(|error| match &error {
-        content::Error::NotOurs(_) => Failure::new(Code::Differs, format!("{name}: {error}")),
-        content::Error::Read(_) => Failure::new(Code::Target, format!("{name}: {error}")),
-        content::Error::Interrupted => Failure::new(Code::Interrupted, "interrupted; nothing was changed"),
-    })?;
-    if options.json {
-        let bad: Vec<_> =
-            found.damaged.iter().map(|(path, how)| json!({ "path": path, "problem": how })).collect();
-        let value = json!({
-            "schema": "nixflash-verify-content/1",
-            "target": options.device,
-            "verdict": word(found.verdict),
-            "madeFor": found.made_for,
-            "toplevel": found.toplevel,
-            "storePaths": found.paths,
-            "narBytes": found.bytes,
-            "damaged": bad,
-            "changed": found.changed,
-        });
-        output::data(&format!("{value:#}\n"))?;
-    }
-    found.changed.iter().for_each(|what| voice.say(&format!("  since then: {what}")));
-    found.damaged.iter().for_each(|(path, how)| voice.always(&format!("  {path}: {how}")));
-    let (paths, bytes) = (found.paths, show_bytes(found.bytes));
-    let made = found.made_for.map(|made| format!("; composed for {made}")).unwrap_or_default();
-    if found.verdict == Verdict::Damaged {
-        let text = format!(
-            "{name} is damaged in {} places ({paths} store paths, {bytes}{made})",
-            found.damaged.len()
-        );
-        return Err(Failure::new(Code::Differs, text));
-    }
-    let word = word(found.verdict);
-    voice.say(&format!("{name}: {word}: {paths} store paths, {bytes}, each with its registered hash{made}"));
-    Ok(())
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Intact => "intact",
-        Verdict::Changed => "intact, changed since",
-        Verdict::Damaged => "damaged",
-    }
-}
-
-fn judge(disk: &dyn ReadAt, stop: &Arc<AtomicBool>, voice: &Voice) -> Result<Content, content::Error> {
-    let meter = RefCell::new(None);
-    let found = content::content(disk, stop, &|bytes, total| {
-        let mut meter = meter.borrow_mut();
-        // A signal is seen by the check itself.
-        meter.get_or_insert_with(|| voice.meter("verify", total, stop)).at(bytes);
-    });
-    if let (Some(mut meter), Ok(found)) = (meter.into_inner(), &found) {
-        meter.finish(found.bytes);
-    }
-    found
-}
-
 fn conclude(options: &Options, found: &Comparison, image: &str, seconds: u64, voice: &Voice) -> Outcome {
     let target = options.device.display();
     if !found.is_equal() {
@@ -176,7 +110,7 @@ fn conclude(options: &Options, found: &Comparison, image: &str, seconds: u64, vo
 }
 
 /// Opens what is to be compared, and its sector size.
-fn open_target(path: &Path, voice: &Voice) -> Result<(Box<dyn Disk>, SectorSize), Failure> {
+pub fn open_target(path: &Path, voice: &Voice) -> Result<(Box<dyn Disk>, SectorSize), Failure> {
     let listing = devices::listing()?;
     let shown = path.display();
     let named = resolve(&listing, path).map_err(|error| Failure::reading(&shown.to_string(), &error))?;

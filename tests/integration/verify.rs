@@ -40,7 +40,10 @@ fn an_image_a_card_and_a_root_alone_are_intact() {
             done.err
         );
         assert_eq!(report["toplevel"], demo.top);
-        assert!(done.err.contains("each with its registered hash; composed for rpi4"), "{}", done.err);
+        assert!(done.err.contains("each with its registered hash, and "), "{}", done.err);
+        assert!(done.err.contains(" boot files; composed for rpi4"), "{}", done.err);
+        assert!(report["bootFiles"].as_u64().unwrap() > 5, "{}", done.err);
+        assert_eq!(report["signatures"]["unsigned"], 10, "{}", done.err);
     }
     let (done, _) = verify(&root(&dir.path().join("pi.img")));
     assert_eq!(done.code, 0, "{}", done.err);
@@ -55,7 +58,8 @@ fn an_image_a_card_and_a_root_alone_are_intact() {
     ]);
     assert_eq!(run(&mut write).code, 0);
     let (done, report) = verify(&attached.path);
-    assert_eq!((done.code, &report["verdict"]), (0, &"intact".into()), "{}", done.err);
+    assert_eq!((done.code, &report["verdict"]), (0, &"intact, changed since".into()), "{}", done.err);
+    assert!(done.err.contains("partition 2 was grown from "), "{}", done.err);
 }
 
 #[test]
@@ -98,8 +102,12 @@ fn what_a_running_system_changes_is_no_damage_and_what_it_loses_is() {
     let name = "3q4sz9v0ifqq6r8v5v1l21blqhbsiga3-new";
     debugfs.passes(&["-w", "-R", &format!("mkdir /nix/store/{name}"), at]);
     let (done, report) = verify(&root);
+    assert_eq!((done.code, &report["verdict"]), (3, &"damaged".into()), "{}", done.err);
+    assert_eq!(report["damaged"][0]["path"], "a card that no system has mounted");
+    debugfs.passes(&["-w", "-R", "set_super_value mnt_count 2", at]);
+    let (done, report) = verify(&root);
     assert_eq!((done.code, &report["verdict"]), (0, &"intact, changed since".into()), "{}", done.err);
-    assert!(report["changed"][0].as_str().unwrap().contains(&format!("{name} is not registered")));
+    assert!(report["changed"].to_string().contains(&format!("{name} is not registered")), "{}", done.err);
     // A file of the closure is gone.
     debugfs.passes(&["-w", "-R", &format!("rm {}/nixos-version", demo.top), at]);
     let (done, report) = verify(&root);
@@ -131,5 +139,100 @@ fn a_cut_or_mutated_image_ends_without_a_panic() {
         std::fs::write(&cut, &bytes).unwrap();
         let done = run(nixflash().arg("verify").arg(&cut));
         assert!([0, 3, 7].contains(&done.code), "{seed}: {} {}", done.code, done.err);
+    }
+}
+
+/// Has debugfs run several requests.
+fn script(debugfs: &Tool, requests: &[&str], at: &Path) {
+    let file = at.with_extension("requests");
+    std::fs::write(&file, requests.join("\n")).unwrap();
+    debugfs.passes(&["-w", "-f", file.to_str().unwrap(), at.to_str().unwrap()]);
+}
+
+#[test]
+fn a_new_generation_with_its_entry_is_a_change_and_no_damage() {
+    let (Some(demo), Some(debugfs)) = (demo(), Tool::find("debugfs")) else { return };
+    let dir = temp();
+    let image = dir.path().join("pi.img");
+    assert_eq!(run(&mut demo.compose("rpi4", &demo.at("root"), &image)).code, 0);
+    let root = root(&image);
+    let (conf, file) = ("/boot/extlinux/extlinux.conf", dir.path().join("conf"));
+    debugfs.passes(&["-R", &format!("dump {conf} {}", file.display()), root.to_str().unwrap()]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let more = text.split("LABEL nixos-1-default").nth(1).unwrap();
+    std::fs::write(&file, format!("{text}\nLABEL nixos-2-default{more}")).unwrap();
+    let profiles = "/nix/var/nix/profiles";
+    let requests = [
+        "set_super_value mnt_count 2".to_owned(),
+        format!("symlink {profiles}/system-2-link {}", demo.top),
+        format!("rm {profiles}/system"),
+        format!("symlink {profiles}/system system-2-link"),
+        format!("rm {conf}"),
+        format!("write {} {conf}", file.display()),
+        "mkdir /var/log".to_owned(),
+        format!("write {} /var/log/messages", file.display()),
+    ];
+    script(&debugfs, &requests.iter().map(String::as_str).collect::<Vec<_>>(), &root);
+    let (done, report) = verify(&root);
+    assert_eq!((done.code, &report["verdict"]), (0, &"intact, changed since".into()), "{}", done.err);
+    for expected in [
+        "generation 2 was added",
+        "its system is generation 2 now",
+        "extlinux.conf was changed: NixOS wrote it for generation 1",
+        "1 file was added in /var/log",
+    ] {
+        assert!(report["changed"].to_string().contains(expected), "{expected}: {}", done.err);
+    }
+}
+
+#[test]
+fn what_a_journal_holds_counts_as_it_will_once_the_kernel_has_replayed_it() {
+    let (Some(demo), Some(debugfs)) = (demo(), Tool::find("debugfs")) else { return };
+    let Some(e2fsck) = Tool::find("e2fsck") else { return };
+    let dir = temp();
+    let image = dir.path().join("pi.img");
+    assert_eq!(run(&mut demo.compose("rpi4", &demo.at("root"), &image)).code, 0);
+    let base = root(&image);
+    let at = base.to_str().unwrap();
+    let blocks = debugfs.passes(&["-R", &format!("blocks {}/nixos-version", demo.top), at]);
+    let block: u64 = blocks.lines().find_map(|line| line.split_whitespace().next()?.parse().ok()).unwrap();
+    let mut right = vec![0; 4096];
+    File::open(&base).unwrap().read_exact_at(&mut right, block * 4096).unwrap();
+    let mut wrong = right.clone();
+    wrong[0] ^= 1;
+    let content = dir.path().join("block");
+    for open in ["jo", "jo -c -v 2", "jo -c -v 3"] {
+        for (on_disk, in_journal, revoked) in
+            [(&right, &wrong, false), (&wrong, &right, false), (&wrong, &right, true), (&right, &wrong, true)]
+        {
+            let card = dir.path().join("card");
+            std::fs::copy(&base, &card).unwrap();
+            File::options().write(true).open(&card).unwrap().write_all_at(on_disk, block * 4096).unwrap();
+            std::fs::write(&content, in_journal).unwrap();
+            let write = format!("jw -b {block} {}", content.display());
+            let revoke = format!("jw -r {block}");
+            let mut requests = vec!["set_super_value mnt_count 2", open, &*write];
+            if revoked {
+                requests.push(&revoke);
+            }
+            requests.push("jc");
+            script(&debugfs, &requests, &card);
+            let is_right = (if revoked { on_disk } else { in_journal }) == &right;
+            let expected = if is_right { (0, "intact, changed since") } else { (3, "damaged") };
+            let (done, report) = verify(&card);
+            let found = (done.code, report["verdict"].as_str().unwrap());
+            assert_eq!(found, expected, "{open} {revoked}: {}", done.err);
+            assert!(
+                report["changed"].to_string().contains("its journal was replayed in memory"),
+                "{}",
+                done.err
+            );
+            // The judge replays it for good.
+            e2fsck.run(&["-fy", card.to_str().unwrap()]);
+            let (done, report) = verify(&card);
+            let found = (done.code, report["verdict"].as_str().unwrap());
+            assert_eq!(found, expected, "{open} {revoked}: after e2fsck: {}", done.err);
+            assert!(!report["changed"].to_string().contains("its journal"), "{}", done.err);
+        }
     }
 }

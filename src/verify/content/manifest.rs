@@ -1,0 +1,125 @@
+//! What nixflash wrote about a card, on its root and on its FAT.
+
+use super::findings::Findings;
+use super::place::Place;
+use crate::format::store_path::StorePath;
+use crate::format::{json, nar_hash};
+use crate::num;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// Where it is on the root.
+pub const ROOT: &str = "/nix/var/nixflash/manifest.json";
+/// Where it is on the FAT.
+pub const FAT: &str = "/nixflash.json";
+/// The longest, in bytes.
+const MAX_LEN: u64 = 16 << 20;
+
+/// The manifest: that of the root, or of the FAT where the root has none.
+pub struct Manifest {
+    value: Option<Value>,
+}
+
+impl Manifest {
+    /// Reads both, which must be about the same card.
+    pub fn read(places: &[Place<'_>], findings: &mut Findings) -> Self {
+        let root = places.iter().find(|place| place.root().is_some());
+        let root = root.and_then(|place| one(place, ROOT, findings));
+        let copy = places
+            .iter()
+            .find_map(|place| if place.root().is_some() { None } else { one(place, FAT, findings) });
+        if let (Some((bytes, value)), Some((_, copy))) = (&root, &copy) {
+            let digest = num::to_base16(&Sha256::digest(bytes));
+            let said = copy.get("manifestSha256").and_then(Value::as_str);
+            if said.is_some_and(|said| said != digest) {
+                findings.bad(ROOT, "it is not the manifest whose digest the copy on the FAT has");
+            }
+            for key in ["board", "toplevel", "identifiers", "nixflash"] {
+                if value.get(key) != copy.get(key) {
+                    findings.bad(FAT, &format!("it disagrees with {ROOT} about {key}"));
+                }
+            }
+        }
+        match (root, copy) {
+            (Some((_, value)), copy) => {
+                let manifest = Self { value: Some(value) };
+                let has_fat = places.len() > 1 && manifest.at(&["identifiers", "bootVolumeId"]).is_some();
+                if copy.is_none() && has_fat {
+                    findings.bad(FAT, "it is missing");
+                }
+                manifest
+            }
+            (None, Some((_, value))) => {
+                findings.bad(ROOT, "it is missing, while the FAT has its copy");
+                Self { value: Some(value) }
+            }
+            (None, None) => Self { value: None },
+        }
+    }
+
+    /// Takes what was read elsewhere.
+    pub const fn of(value: Value) -> Self {
+        Self { value: Some(value) }
+    }
+
+    /// Whether there is one.
+    pub const fn is_ours(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// A value; none for null.
+    pub fn at(&self, keys: &[&str]) -> Option<&Value> {
+        let found = keys.iter().try_fold(self.value.as_ref()?, |value, key| value.get(key))?;
+        Some(found).filter(|value| !value.is_null())
+    }
+
+    /// A text at the top.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.at(&[key])?.as_str()
+    }
+
+    /// A list at the top.
+    pub fn list(&self, key: &str) -> &[Value] {
+        self.at(&[key]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// The store paths with their NAR hashes and lengths, and whose signatures they had.
+    pub fn store_paths(&self) -> impl Iterator<Item = Listed> {
+        self.list("storePaths").iter().filter_map(|value| {
+            let path = StorePath::from_absolute(value.get("path")?.as_str()?).ok()?;
+            let hash = nar_hash::parse(value.get("narHash")?.as_str()?)?;
+            let keys = value.get("signedBy").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let signed_by = keys.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            Some(Listed { path, hash, size: value.get("narSize")?.as_u64()?, signed_by })
+        })
+    }
+}
+
+/// A store path of the manifest.
+pub struct Listed {
+    /// The path.
+    pub path: StorePath,
+    /// SHA-256 of its NAR.
+    pub hash: [u8; 32],
+    /// Length of its NAR.
+    pub size: u64,
+    /// Names of the keys that had signed it.
+    pub signed_by: Vec<String>,
+}
+
+fn one(place: &Place<'_>, path: &str, findings: &mut Findings) -> Option<(Vec<u8>, Value)> {
+    let bytes = match place.read(path, MAX_LEN) {
+        Ok(found) => found?,
+        Err(error) => {
+            findings.bad(path, &error);
+            return None;
+        }
+    };
+    match json::parse(&bytes) {
+        Ok(value) => Some((bytes, value)),
+        Err(error) => {
+            findings.bad(path, &error.to_string());
+            None
+        }
+    }
+}

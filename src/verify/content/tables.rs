@@ -1,0 +1,166 @@
+//! Partition table, labels and identifiers, held against the manifest.
+
+use super::findings::Findings;
+use super::manifest::Manifest;
+use super::place::{Place, System};
+use crate::format::partition_table::{Problem, Reading, Table};
+use serde_json::Value;
+
+/// One partition as it is.
+struct Found {
+    number: u64,
+    start: u64,
+    len: u64,
+    kind: String,
+    partuuid: String,
+    name: Option<String>,
+}
+
+/// Compares the table and what the file systems are called. A root alone, without a table, has no more than its own.
+pub fn check(
+    reading: &Reading,
+    bare: Option<()>,
+    manifest: &Manifest,
+    places: &[Place<'_>],
+    findings: &mut Findings,
+) {
+    for problem in &reading.problems {
+        match problem {
+            Problem::BackupElsewhere { .. } => findings.note(problem.to_string()),
+            _ => findings.bad("partition table", &problem.to_string()),
+        }
+    }
+    if bare.is_some() {
+        findings.note("there is no partition table: the root alone was judged".to_owned());
+    } else {
+        table(reading, manifest, findings);
+    }
+    for place in places {
+        labels(place, manifest, findings);
+    }
+}
+
+fn table(reading: &Reading, manifest: &Manifest, findings: &mut Findings) {
+    let what = "partition table";
+    let mut differs = |name: &str, found: &str, wanted: &Value| {
+        if !wanted.is_null() && wanted.as_str() != Some(found) {
+            findings.bad(what, &format!("{name} is {found:?}, expected {wanted}"));
+        }
+    };
+    let partitions = found(reading);
+    let (disk, wanted) = (disk(reading), manifest.at(&["identifiers", "disk"]));
+    differs("its identifier", &disk, wanted.unwrap_or(&Value::Null));
+    let uuids = manifest.at(&["identifiers", "partitions"]).and_then(Value::as_array);
+    for (at, uuid) in uuids.into_iter().flatten().enumerate() {
+        let number = crate::num::to_u64(at) + 1;
+        let found = partitions.iter().find(|partition| partition.number == number);
+        let partuuid = found.map_or("", |partition| &partition.partuuid);
+        differs(&format!("PARTUUID of partition {number}"), partuuid, uuid);
+    }
+    let listed = manifest.list("partitions");
+    let last = listed.last().and_then(|partition| partition.get("number")?.as_u64());
+    for wanted in listed {
+        let Some(number) = wanted.get("number").and_then(Value::as_u64) else { continue };
+        let Some(found) = partitions.iter().find(|partition| partition.number == number) else {
+            findings.bad(what, &format!("partition {number} is missing"));
+            continue;
+        };
+        place(found, wanted, last == Some(number), findings);
+    }
+    if !listed.is_empty() {
+        let extra = partitions.iter().filter(|found| {
+            !listed.iter().any(|wanted| wanted.get("number").and_then(Value::as_u64) == Some(found.number))
+        });
+        extra.for_each(|found| findings.since(format!("partition {} was added", found.number)));
+    }
+}
+
+/// Compares where a partition is and what it is called.
+fn place(found: &Found, wanted: &Value, is_last: bool, findings: &mut Findings) {
+    let what = format!("partition {}", found.number);
+    if wanted["start"].as_u64().is_some_and(|start| start != found.start) {
+        findings.bad(&what, &format!("it begins at byte {}, expected {}", found.start, wanted["start"]));
+    }
+    match wanted["length"].as_u64() {
+        Some(len) if found.len > len && is_last => {
+            findings.note(format!("{what} was grown from {len} to {} bytes", found.len));
+        }
+        Some(len) if found.len != len => {
+            findings.bad(&what, &format!("it has {} bytes, expected {len}", found.len));
+        }
+        _ => {}
+    }
+    if wanted["type"].as_str().is_some_and(|kind| !kind.eq_ignore_ascii_case(&found.kind)) {
+        findings.bad(&what, &format!("its type is {}, expected {}", found.kind, wanted["type"]));
+    }
+    if wanted["name"].as_str().is_some_and(|name| Some(name) != found.name.as_deref()) {
+        findings.bad(&what, &format!("its name is {:?}, expected {}", found.name, wanted["name"]));
+    }
+}
+
+fn disk(reading: &Reading) -> String {
+    match &reading.table {
+        Some(Table::Mbr(mbr)) => format!("{:08x}", mbr.disk_id),
+        Some(Table::Gpt(gpt)) => gpt.disk_guid.to_string(),
+        None => String::new(),
+    }
+}
+
+fn found(reading: &Reading) -> Vec<Found> {
+    let bytes = reading.sector.bytes();
+    match &reading.table {
+        Some(Table::Mbr(mbr)) => mbr
+            .partitions
+            .iter()
+            .map(|partition| Found {
+                number: u64::from(partition.number),
+                start: partition.start.saturating_mul(bytes),
+                len: partition.sectors.saturating_mul(bytes),
+                kind: format!("{:02x}", partition.kind),
+                partuuid: format!("{:08x}-{:02x}", mbr.disk_id, partition.number),
+                name: None,
+            })
+            .collect(),
+        Some(Table::Gpt(gpt)) => gpt
+            .partitions
+            .iter()
+            .map(|partition| Found {
+                number: u64::from(partition.number),
+                start: partition.start.saturating_mul(bytes),
+                len: partition.sectors.saturating_mul(bytes),
+                kind: partition.type_guid.to_string(),
+                partuuid: partition.unique_guid.to_string(),
+                name: Some(partition.name.clone()),
+            })
+            .collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Compares the label and the UUID of a file system.
+fn labels(place: &Place<'_>, manifest: &Manifest, findings: &mut Findings) {
+    let (label, uuid, keys) = match &place.system {
+        System::Ext4(ext4) if place.root().is_some() => {
+            let superblock = &ext4.superblock;
+            (superblock.label.clone(), superblock.uuid.to_string(), ["rootLabel", "rootUuid"])
+        }
+        System::Ext4(_) => return,
+        System::Fat(fat) => {
+            let id = fat.volume_id();
+            (
+                fat.label().to_owned(),
+                format!("{:04X}-{:04X}", id >> 16, id & 0xffff),
+                ["bootLabel", "bootVolumeId"],
+            )
+        }
+    };
+    for (key, found) in keys.into_iter().zip([label, uuid]) {
+        let wanted = manifest.at(&["identifiers", key]).and_then(Value::as_str);
+        if wanted.is_some_and(|wanted| wanted != found) {
+            let wanted = wanted.unwrap_or_default();
+            let what = if key.ends_with("Label") { "label" } else { "identifier" };
+            let text = format!("the {what} of its file system is {found:?}, expected {wanted:?}");
+            findings.bad(&format!("partition {}", place.number), &text);
+        }
+    }
+}
