@@ -142,24 +142,7 @@ impl Inputs {
 
     /// How caches over http are used.
     fn remote(&self, voice: &Voice) -> Result<Remote, Failure> {
-        let mut keys = Keys::nixos();
-        for key in conf_keys().iter().chain(&self.trusted_key) {
-            keys.add(key).map_err(|error| Failure::of(Code::Usage, &error))?;
-        }
-        let elsewhere = |spec: &String| crate::source::is_address(spec) || spec.starts_with("ssh-ng://");
-        let is_remote = self.store.iter().any(elsewhere);
-        if self.no_check_sigs && is_remote {
-            voice.always("warning: signatures are not checked: whoever runs the store, or the network to it, decides what runs on this card");
-        }
-        // Nothing is half-written while planning, so a signal may end the program at once: nobody sets this.
-        let stop = Arc::new(AtomicBool::new(false));
-        Ok(Remote {
-            client: Client::new(super::trusts_environment(), &stop),
-            kept: super::kept(),
-            keys: (!self.no_check_sigs).then_some(keys),
-            fetched: Arc::default(),
-            ssh: Arc::new(super::transport::Program::new()),
-        })
+        remote(&self.store, &self.trusted_key, self.no_check_sigs, voice)
     }
 
     /// What to compose.
@@ -245,6 +228,67 @@ fn recorded(specs: &[String]) -> Vec<String> {
         if host.is_empty() { "local".to_owned() } else { format!("{scheme}://{host}/{path}") }
     };
     specs.iter().map(name).collect()
+}
+
+/// Where closures are, for commands that compose nothing new.
+#[derive(clap::Args)]
+pub struct Stores {
+    /// Where store paths are: https://CACHE, file://CACHE, a store directory,
+    /// a registration file; several are asked in order [default: this
+    /// machine's]
+    #[arg(long, value_name = "STORE")]
+    store: Vec<String>,
+    /// Trust what this key has signed, NAME:BASE64; beside those of
+    /// cache.nixos.org and of nix.conf
+    #[arg(long, value_name = "KEY")]
+    trusted_key: Vec<String>,
+    /// Trust every http(s) store, signed or not
+    #[arg(long)]
+    no_check_sigs: bool,
+    /// The directory that a registration given with --store describes
+    #[arg(long, value_name = "DIR")]
+    store_dir: Option<PathBuf>,
+}
+
+impl Stores {
+    /// Opens them; `other` is the one to take when none is named.
+    pub fn open(&self, other: Option<&str>, voice: &Voice) -> Result<Vec<Box<dyn Store>>, Failure> {
+        let remote = self.remote(voice)?;
+        let mut specs = self.store.clone();
+        if specs.is_empty() {
+            specs.push(other.unwrap_or("auto").to_owned());
+        }
+        let stores = specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), &remote));
+        stores.collect::<Result<_, _>>().map_err(|error| refused(&error.into()))
+    }
+}
+
+/// How caches over http are used.
+fn remote(stores: &[String], keys: &[String], no_check_sigs: bool, voice: &Voice) -> Result<Remote, Failure> {
+    let keys = self::keys(keys)?;
+    let elsewhere = |spec: &String| crate::source::is_address(spec) || spec.starts_with("ssh-ng://");
+    let is_remote = stores.iter().any(elsewhere);
+    if no_check_sigs && is_remote {
+        voice.always("warning: signatures are not checked: whoever runs the store, or the network to it, decides what runs on this card");
+    }
+    // Nothing is half-written while planning, so a signal may end the program at once: nobody sets this.
+    let stop = Arc::new(AtomicBool::new(false));
+    Ok(Remote {
+        client: Client::new(super::trusts_environment(), &stop),
+        kept: super::kept(),
+        keys: (!no_check_sigs).then_some(keys),
+        fetched: Arc::default(),
+        ssh: Arc::new(super::transport::Program::new()),
+    })
+}
+
+/// Keys that count: of cache.nixos.org, of this machine's Nix, and those given.
+pub fn keys(given: &[String]) -> Result<Keys, Failure> {
+    let mut keys = Keys::nixos();
+    for key in conf_keys().iter().chain(given) {
+        keys.add(key).map_err(|error| Failure::of(Code::Usage, &error))?;
+    }
+    Ok(keys)
 }
 
 /// The keys that this machine's Nix trusts.

@@ -6,14 +6,18 @@ mod cards;
 mod check;
 mod compose;
 mod devices;
+mod diff;
 mod embed;
 mod exit;
+mod extract;
 mod firmware;
 mod git;
 mod inputs;
 mod inspect;
+mod judged;
 mod output;
 mod password;
+mod reproduce;
 mod sources;
 mod system;
 mod targets;
@@ -52,6 +56,8 @@ enum Command {
     Verify(verify::Options),
     Devices(devices::Options),
     Inspect(inspect::Options),
+    Reproduce(reproduce::Options),
+    Diff(diff::Options),
     Boards(boards::Options),
     Firmware(firmware::Options),
     Cache(cache::Options),
@@ -86,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Verify(options) => verify::run(options, &voice),
         Command::Devices(options) => devices::run(options),
         Command::Inspect(options) => inspect::run(options, &voice),
+        Command::Reproduce(options) => reproduce::run(options, &voice),
+        Command::Diff(options) => diff::run(options, &voice),
         Command::Boards(options) => boards::run(options),
         Command::Firmware(options) => firmware::run(options, &voice),
         Command::Cache(options) => cache::run(options),

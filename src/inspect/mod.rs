@@ -4,19 +4,22 @@
 //! is read is trusted, and nothing makes the work or the memory endless; see the readers below [`crate::format`].
 
 mod boot;
+mod extract;
 mod nixos;
 mod report;
 mod text;
 mod types;
 mod volume;
 
+pub use extract::{Item, Taker, extract};
 pub use report::{
-    BootEntry, FileSystem, Generation, Loader, Nixos, Partition, Report, SCHEMA, State, TableKind,
+    BootEntry, FileSystem, Generation, Input, Loader, Nixos, Partition, Report, SCHEMA, State, TableKind,
 };
 
 use crate::format::partition_table::{self, GptPartition, MbrPartition, SectorSize, Table};
 use crate::stream::{ReadAt, Window};
 use std::io;
+pub use volume::Machine;
 use volume::{Fault, Volume};
 
 /// The most file systems that are looked into: a table can name the same one thousands of times.
@@ -39,6 +42,7 @@ pub fn inspect(disk: &dyn ReadAt) -> io::Result<Report> {
         nixos: None,
         boot_entries: Vec::new(),
         provenance: None,
+        inputs: Vec::new(),
         problems: reading.problems.iter().map(ToString::to_string).collect(),
     };
     match &reading.table {
@@ -61,6 +65,28 @@ pub fn inspect(disk: &dyn ReadAt) -> io::Result<Report> {
         report.problems.push("there is neither a partition table nor a file system that is known".to_owned());
     }
     Ok(report)
+}
+
+/// Looks at the machine that runs: its NixOS, and what nixflash wrote about it.
+#[must_use]
+pub fn inspect_machine(machine: &dyn Machine) -> Report {
+    let volume = Volume::Machine(machine);
+    let mut problems = Vec::new();
+    let nixos = nixos::look(&volume, 0, &mut problems);
+    let provenance = nixos::manifest(&volume, &mut problems);
+    Report {
+        schema: SCHEMA,
+        bytes: 0,
+        table: None,
+        sector_bytes: 512,
+        disk_id: None,
+        partitions: Vec::new(),
+        nixos,
+        boot_entries: boot::entries(&volume, 0, MAX_BOOT_ENTRIES, &mut problems),
+        inputs: nixos::inputs(&volume, &mut problems),
+        provenance,
+        problems,
+    }
 }
 
 /// A look into one file system after the other. One is open at a time, for each can take much memory; the root, which
@@ -111,14 +137,17 @@ impl Tour<'_> {
         };
         self.left -= 1;
         let file_system = volume.describe();
-        if file_system.state == Some(State::Replay) {
-            faults.push("its journal has to be replayed; what is shown is from before".to_owned());
+        if file_system.as_ref().is_some_and(|found| found.state == Some(State::Replay)) {
+            faults.push(volume.replay_note());
         }
-        partition.file_system = Some(file_system);
+        partition.file_system = file_system;
         let is_root = self.report.nixos.is_none() && {
             self.report.nixos = nixos::look(&volume, number, faults);
             self.report.nixos.is_some()
         };
+        if is_root {
+            self.report.inputs = nixos::inputs(&volume, faults);
+        }
         let room = MAX_BOOT_ENTRIES - self.report.boot_entries.len();
         self.report.boot_entries.extend(boot::entries(&volume, number, room, faults));
         if let Some(manifest) = nixos::manifest(&volume, faults) {

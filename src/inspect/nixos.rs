@@ -1,8 +1,9 @@
 //! The NixOS on a card: system profile, generations, kernel, closure, configuration, provenance.
 
 use super::volume::{Fault, Volume, join};
-use super::{Generation, Nixos};
+use super::{Generation, Input, Nixos};
 use crate::format::{bootspec, json, nix_db};
+use std::io::Read;
 
 /// The longest text that is read, in bytes.
 const MAX_TEXT: u64 = 4 << 20;
@@ -10,6 +11,8 @@ const MAX_TEXT: u64 = 4 << 20;
 const MAX_MANIFEST: u64 = 16 << 20;
 /// The longest database that is read; all of it is in memory.
 const MAX_DATABASE: u64 = 192 << 20;
+/// The most inputs of a flake that are listed.
+const MAX_INPUTS: usize = 1000;
 /// The most generations that are listed.
 const MAX_GENERATIONS: usize = 1000;
 
@@ -28,9 +31,37 @@ pub fn manifest(volume: &Volume<'_>, problems: &mut Vec<Fault>) -> Option<serde_
     })
 }
 
+/// What the `flake.lock` in `/etc/nixos` pins; nothing where there is none.
+pub fn inputs(volume: &Volume<'_>, problems: &mut Vec<Fault>) -> Vec<Input> {
+    let path = "/etc/nixos/flake.lock";
+    let mut look = Look { volume, problems };
+    let read = volume.read(path, MAX_TEXT);
+    let Some(Some(bytes)) = look.keep(read) else { return Vec::new() };
+    let parsed: Result<serde_json::Value, _> = json::parse(&bytes);
+    let parsed = parsed.map_err(|error| format!("{path}: {error}"));
+    let Some(lock) = look.keep(parsed) else { return Vec::new() };
+    let root = lock["root"].as_str().unwrap_or("root");
+    let nodes = lock["nodes"].as_object().into_iter().flatten().filter(|(name, _)| *name != root);
+    let input = |(name, node): (&String, &serde_json::Value)| {
+        let locked = &node["locked"];
+        let text = |key: &str| locked[key].as_str().map(str::to_owned);
+        let url = text("url")
+            .or_else(|| text("path"))
+            .or_else(|| Some(format!("{}:{}/{}", text("type")?, text("owner")?, text("repo")?)));
+        Input {
+            name: name.clone(),
+            url,
+            revision: text("rev"),
+            last_modified: locked["lastModified"].as_u64(),
+            nar_hash: text("narHash"),
+        }
+    };
+    nodes.map(input).take(MAX_INPUTS).collect()
+}
+
 /// Looks for a NixOS on a volume.
 pub fn look(volume: &Volume<'_>, partition: u32, problems: &mut Vec<Fault>) -> Option<Nixos> {
-    if !matches!(volume, Volume::Ext4(_)) || volume.lacks("/nix/store") {
+    if matches!(volume, Volume::Fat(_)) || volume.lacks("/nix/store") {
         return None;
     }
     let mut look = Look { volume, problems };
@@ -152,15 +183,25 @@ impl Look<'_, '_> {
     }
 
     fn database(&mut self, nixos: &mut Nixos) {
-        let log = self.volume.len_of(&format!("{DATABASE}-wal"));
-        if log > 0 {
-            self.problems.push(format!(
-                "{DATABASE}: {log} bytes of its write-ahead log are not read; the closure may be larger"
-            ));
-        }
+        let log = self.volume.read(&format!("{DATABASE}-wal"), MAX_DATABASE);
+        let log = self.keep(log).flatten().unwrap_or_default();
         let opened = self.volume.open_file(DATABASE, MAX_DATABASE);
-        let Some(Some((len, contents))) = self.keep(opened) else { return };
-        let totals = nix_db::open_untrusted(contents, len).and_then(|db| nix_db::totals(&db));
+        let Some(Some((len, mut contents))) = self.keep(opened) else { return };
+        let opened = if log.is_empty() {
+            nix_db::open_untrusted(contents, len)
+        } else {
+            let mut bytes = Vec::new();
+            if let Err(error) = contents.read_to_end(&mut bytes) {
+                return self.problems.push(format!("{DATABASE}: {error}"));
+            }
+            if nix_db::apply_log(&mut bytes, &log, MAX_DATABASE) == 0 {
+                let len = log.len();
+                self.problems
+                    .push(format!("{DATABASE}: {len} bytes of its write-ahead log hold no change of it"));
+            }
+            nix_db::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))
+        };
+        let totals = opened.and_then(|db| nix_db::totals(&db));
         if let Some((paths, bytes)) = self.keep(totals.map_err(|error| format!("{DATABASE}: {error}"))) {
             nixos.store_paths = Some(paths);
             nixos.nar_bytes = Some(bytes);

@@ -27,8 +27,26 @@ pub struct Report {
     pub boot_entries: Vec<BootEntry>,
     /// What nixflash wrote about it (`nixflash-manifest/1`), from the root or else from a FAT.
     pub provenance: Option<serde_json::Value>,
+    /// The inputs that the `flake.lock` of the embedded configuration pins.
+    pub inputs: Vec<Input>,
     /// What is wrong.
     pub problems: Vec<String>,
+}
+
+/// One pinned input of a flake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    /// Its name in the lock file.
+    pub name: String,
+    /// Where it is from.
+    pub url: Option<String>,
+    /// Its revision.
+    pub revision: Option<String>,
+    /// When it was changed last, seconds since 1970.
+    pub last_modified: Option<u64>,
+    /// The hash of its NAR.
+    pub nar_hash: Option<String>,
 }
 
 /// A kind of partition table.

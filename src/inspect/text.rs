@@ -68,14 +68,10 @@ impl Report {
     #[must_use]
     pub fn text(&self) -> String {
         let mut lines = Lines(String::new());
-        lines.add("image", &format!("{} ({} bytes)", show_bytes(self.bytes), self.bytes));
-        match (self.table, &self.disk_id) {
-            (Some(TableKind::Mbr), Some(id)) => lines.add("table", &format!("MBR, disk id 0x{id}")),
-            (Some(TableKind::Gpt), Some(id)) => lines.add("table", &format!("GPT, GUID {id}")),
-            _ => lines.add("table", "none"),
-        }
-        for partition in &self.partitions {
-            partition.lines(&mut lines);
+        if self.bytes == 0 {
+            lines.add("machine", "this one");
+        } else {
+            self.image_lines(&mut lines);
         }
         self.nixos_lines(&mut lines);
         for entry in &self.boot_entries {
@@ -86,6 +82,18 @@ impl Report {
             lines.add("problem", problem);
         }
         lines.0
+    }
+
+    fn image_lines(&self, lines: &mut Lines) {
+        lines.add("image", &format!("{} ({} bytes)", show_bytes(self.bytes), self.bytes));
+        match (self.table, &self.disk_id) {
+            (Some(TableKind::Mbr), Some(id)) => lines.add("table", &format!("MBR, disk id 0x{id}")),
+            (Some(TableKind::Gpt), Some(id)) => lines.add("table", &format!("GPT, GUID {id}")),
+            _ => lines.add("table", "none"),
+        }
+        for partition in &self.partitions {
+            partition.lines(lines);
+        }
     }
 
     fn nixos_lines(&self, lines: &mut Lines) {
@@ -127,8 +135,12 @@ impl Report {
         if let Some(toplevel) = text("toplevel").filter(|toplevel| Some(*toplevel) != current) {
             lines.add("made with", toplevel);
         }
-        if let Some(revision) = text("revision") {
+        if let Some(revision) = text("revision").or_else(|| text("configurationRevision")) {
             lines.add("revision", revision);
+        }
+        for input in &self.inputs {
+            let what = [input.revision.as_deref(), input.url.as_deref()];
+            lines.add("input", &format!("{}: {}", input.name, what.map(|w| w.unwrap_or("-")).join(" ")));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::format::ext4_read::{self, Ext4, Kind};
 use crate::format::fat::volume::{self, FileRef, Volume as Fat};
 use crate::stream::{ReadAt, Window};
 use crate::tree::{self, Node};
-use std::io::Read;
+use std::io::{self, Cursor, Read};
 
 /// The most names of a directory that are looked at.
 const MAX_NAMES: usize = 10_000;
@@ -19,6 +19,20 @@ pub enum Volume<'a> {
     Ext4(Box<Ext4<Part<'a>>>),
     /// A FAT.
     Fat(Box<Fat<Part<'a>>>),
+    /// The files of a machine that runs.
+    Machine(&'a dyn Machine),
+}
+
+/// The files of a machine, from its root; symlinks lead on.
+pub trait Machine {
+    /// The contents of a file of at most `limit` bytes; `None` when there is none.
+    fn read(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>>;
+    /// The names in a directory, none when there is no directory.
+    fn names(&self, path: &str) -> io::Result<Vec<String>>;
+    /// The target of a symlink; `None` when there is no symlink.
+    fn link(&self, path: &str) -> io::Result<Option<String>>;
+    /// Whether nothing is at a path.
+    fn lacks(&self, path: &str) -> bool;
 }
 
 /// What is said of a volume that cannot be read, or of a file on it.
@@ -26,7 +40,10 @@ pub type Fault = String;
 
 /// Opens the file system in a part of an image; `None` when there is none that is known.
 pub fn open(part: Part<'_>) -> Result<Option<Volume<'_>>, Fault> {
-    match Ext4::open(part) {
+    // A journal that cannot be replayed hides the newest changes, and nothing else.
+    let opened = Ext4::open_replayed(part);
+    let opened = if opened.is_err() { Ext4::open(part) } else { opened };
+    match opened {
         Ok(ext4) => return Ok(Some(Volume::Ext4(Box::new(ext4)))),
         Err(ext4_read::Error::None) => {}
         Err(error) => return Err(error.to_string()),
@@ -44,13 +61,24 @@ fn claims_fat(part: Part<'_>) -> bool {
     part.read_exact_at(&mut sector, 0).is_ok() && (&sector[54..57] == b"FAT" || &sector[82..85] == b"FAT")
 }
 
+/// The length of a file, and its contents.
+type OpenFile<'a> = (u64, Box<dyn Read + 'a>);
+
 impl Volume<'_> {
-    /// What the file system says of itself.
-    pub fn describe(&self) -> FileSystem {
+    /// What the file system says of itself; a machine has several, which say nothing.
+    pub fn describe(&self) -> Option<FileSystem> {
         match self {
-            Self::Ext4(ext4) => of_ext4(ext4),
-            Self::Fat(fat) => of_fat(fat),
+            Self::Ext4(ext4) => Some(of_ext4(ext4)),
+            Self::Fat(fat) => Some(of_fat(fat)),
+            Self::Machine(_) => None,
         }
+    }
+
+    /// What a journal that has to be replayed means for what is shown.
+    pub fn replay_note(&self) -> Fault {
+        let is_replayed = matches!(self, Volume::Ext4(ext4) if ext4.replayed().transactions() > 0);
+        let when = if is_replayed { "after" } else { "before" };
+        format!("its journal has to be replayed; what is shown is from {when}")
     }
 
     /// The contents of a file, or `None` when there is none.
@@ -66,6 +94,7 @@ impl Volume<'_> {
                 Err(volume::Error::NoFile { .. }) => Ok(None),
                 Err(error) => Err(error.to_string()),
             },
+            Self::Machine(machine) => machine.read(path, limit).map_err(|error| format!("{path}: {error}")),
         }
     }
 
@@ -75,8 +104,17 @@ impl Volume<'_> {
     }
 
     /// The length of a file and its contents, where they can be read piece by piece and not only as a whole.
-    pub fn open_file(&self, path: &str, limit: u64) -> Result<Option<(u64, impl Read)>, Fault> {
-        let Self::Ext4(ext4) = self else { return Ok(None) };
+    pub fn open_file(&self, path: &str, limit: u64) -> Result<Option<OpenFile<'_>>, Fault> {
+        let ext4 = match self {
+            Self::Ext4(ext4) => ext4,
+            Self::Fat(_) => return Ok(None),
+            Self::Machine(_) => {
+                let bytes = self.read(path, limit)?;
+                return Ok(bytes.map(|bytes| -> OpenFile<'_> {
+                    (crate::num::to_u64(bytes.len()), Box::new(Cursor::new(bytes)))
+                }));
+            }
+        };
         let shown = |error: ext4_read::Error| format!("{path}: {error}");
         let inode = match ext4.resolve(path.as_bytes()) {
             Err(ext4_read::Error::NotFound(_)) => return Ok(None),
@@ -85,7 +123,7 @@ impl Volume<'_> {
         if inode.size > limit {
             return Err(shown(ext4_read::Error::TooLong { path: path.to_owned(), len: inode.size, limit }));
         }
-        Ok(Some((inode.size, ext4.open_file(&inode).map_err(shown)?)))
+        Ok(Some((inode.size, Box::new(ext4.open_file(&inode).map_err(shown)?))))
     }
 
     /// Whether its directories are so large that files are looked for no more.
@@ -100,17 +138,7 @@ impl Volume<'_> {
                 matches!(ext4.resolve(path.as_bytes()), Err(ext4_read::Error::NotFound(_)))
             }
             Self::Fat(fat) => fat_node(fat, path).is_none(),
-        }
-    }
-
-    /// The length of a file, 0 when there is none.
-    pub fn len_of(&self, path: &str) -> u64 {
-        match self {
-            Self::Ext4(ext4) => ext4.resolve(path.as_bytes()).map_or(0, |inode| inode.size),
-            Self::Fat(fat) => match fat_node(fat, path).map(|node| &node.kind) {
-                Some(tree::Kind::File { len, .. }) => *len,
-                _ => 0,
-            },
+            Self::Machine(machine) => machine.lacks(path),
         }
     }
 
@@ -124,6 +152,7 @@ impl Volume<'_> {
                 }
                 _ => Vec::new(),
             },
+            Self::Machine(machine) => machine.names(path).map_err(|error| format!("{path}: {error}"))?,
         };
         names.sort();
         Ok(names)
@@ -131,7 +160,11 @@ impl Volume<'_> {
 
     /// The target of a symlink; none when there is no symlink.
     pub fn link(&self, path: &str) -> Result<Option<String>, Fault> {
-        let Self::Ext4(ext4) = self else { return Ok(None) };
+        let ext4 = match self {
+            Self::Ext4(ext4) => ext4,
+            Self::Fat(_) => return Ok(None),
+            Self::Machine(machine) => return machine.link(path).map_err(|error| format!("{path}: {error}")),
+        };
         let inode = match ext4.lookup(path.as_bytes()) {
             Err(ext4_read::Error::NotFound(_)) => return Ok(None),
             found => found.map_err(|error| format!("{path}: {error}"))?,
@@ -159,8 +192,8 @@ fn ext4_names(ext4: &Ext4<Part<'_>>, path: &str) -> Result<Vec<String>, ext4_rea
     names.map(|entry| entry.map(|entry| lossy(&entry.name))).collect()
 }
 
-/// What is at a path of a FAT, in which case does not matter.
-fn fat_node<'a>(fat: &'a Fat<Part<'_>>, path: &str) -> Option<&'a Node<FileRef>> {
+/// What is at a path of a FAT; upper and lower case are the same.
+pub fn fat_node<'a>(fat: &'a Fat<Part<'_>>, path: &str) -> Option<&'a Node<FileRef>> {
     let mut node = fat.list();
     for wanted in path.split('/').filter(|name| !name.is_empty()) {
         let tree::Kind::Directory(directory) = &node.kind else { return None };

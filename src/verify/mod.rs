@@ -1,6 +1,8 @@
-//! Whether a card holds an image, byte for byte; or, without one, what it says of itself.
+//! Whether a card holds an image, byte for byte; or, without one, what it says of itself; and how two cards differ.
 
 mod compare;
 pub mod content;
+pub mod facts;
+pub mod ranges;
 
 pub use compare::{Comparison, Error, Options, compare};

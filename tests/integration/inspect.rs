@@ -335,7 +335,7 @@ fn what_is_wrong_with_a_system_is_said() {
     );
     said(
         &|root, _| put(root, "nix/var/nix/db/db.sqlite-wal", "log"),
-        &["db.sqlite: 3 bytes of its write-ahead log are not read"],
+        &["db.sqlite: 3 bytes of its write-ahead log hold no change of it"],
     );
     said(
         &|root, _| put(root, "nix/var/nixflash/manifest.json", "[\u{1b}"),

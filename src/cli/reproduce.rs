@@ -1,0 +1,227 @@
+//! `nixflash reproduce`: a card composed again from its own manifest, and compared.
+
+use super::exit::{Code, Failure};
+use super::inputs::{Stores, refused};
+use super::ui::{self, Voice};
+use super::verify::open_target;
+use super::{Outcome, devices, inspect, output};
+use crate::board::{self, Board};
+use crate::compose::{self, Plan, Record, Request, RootSize};
+use crate::device::{Named, Reader, resolve};
+use crate::format::store_path::StorePath;
+use crate::image::{Progress, SourceError, open};
+use crate::inspect::{State, inspect as look};
+use crate::num::show_bytes;
+use crate::stream::ReadAt;
+use crate::verify::ranges::{self, Watch, ranges};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// How many names of what differs are told.
+const LISTED: usize = 200;
+
+/// Compose a card again from its own manifest, and compare.
+///
+/// The manifest on the card says of what and how it was composed. It is
+/// composed again, out of stores, without a copy on disk, and compared with
+/// the card range by range: identical, or what differs. A system that has run
+/// has changed its file system; `nixflash verify` judges that.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The disk, such as /dev/sdX, or an image
+    device: PathBuf,
+    #[command(flatten)]
+    stores: Stores,
+    /// A directory with firmware: a package, or the root of a store
+    #[arg(long, value_name = "DIR")]
+    firmware: Vec<PathBuf>,
+    /// Threads that read and unpack [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Print what differs as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(options: &Options, voice: &Voice) -> Outcome {
+    let name = options.device.display().to_string();
+    let listing = devices::listing()?;
+    let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
+    if matches!(named, Named::File { .. }) {
+        let image =
+            open::open(&options.device, &super::scratch()).map_err(|error| inspect::unreadable(&error))?;
+        return again(options, &name, &image, voice);
+    }
+    let (disk, _) = open_target(&options.device, voice)?;
+    again(options, &name, &Reader::new(&*disk), voice)
+}
+
+fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Outcome {
+    let report = look(disk).map_err(|error| Failure::reading(name, &error))?;
+    let Some(manifest) = report.provenance else {
+        return Err(Failure::new(Code::Source, format!("{name}: there is no manifest of nixflash on it")));
+    };
+    let used = report
+        .partitions
+        .iter()
+        .filter_map(|one| one.file_system.as_ref())
+        .any(|one| one.mounted.is_some() || one.state == Some(State::Replay));
+    let plan = plan(&manifest, options, voice)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    ui::interrupt_into(&stop)?;
+    let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = options.threads.map_or_else(all, usize::from);
+    let mut meter = voice.meter("compare", plan.summary.image_bytes, &stop);
+    let mut seen = Seen { plan: &plan, meter: &mut meter, found: BTreeMap::new(), bytes: 0, left_out: 0 };
+    let done = ranges(disk, &mut *plan.source(workers), &stop, &mut seen);
+    let (found, bytes, left_out) = (seen.found, seen.bytes, seen.left_out);
+    let (len, compared) = done.map_err(|error| failed(name, &error))?;
+    meter.finish(len);
+    if options.json {
+        let value = json!({
+            "schema": "nixflash-reproduce/1",
+            "target": options.device,
+            "identical": bytes == 0,
+            "imageBytes": len,
+            "compared": compared,
+            "used": used,
+            "differingBytes": bytes,
+            "differs": found.iter().map(|(what, len)| json!({ "what": what, "bytes": len })).collect::<Vec<_>>(),
+            "notListed": left_out,
+        });
+        output::data(&format!("{value:#}\n"))?;
+    }
+    if bytes == 0 {
+        voice.say(&format!(
+            "{name} is identical to what its manifest composes; {} compared",
+            show_bytes(compared)
+        ));
+        return Ok(());
+    }
+    for (what, len) in &found {
+        voice.always(&output::escape(&format!("  {what}: {}", show_bytes(*len))));
+    }
+    if left_out > 0 {
+        voice.always(&format!("  and {} in other places", show_bytes(left_out)));
+    }
+    let text = format!("{name} differs in {} from what its manifest composes", show_bytes(bytes));
+    let failure = Failure::new(Code::Differs, text);
+    Err(if used {
+        failure.hint(format!(
+            "a system has run from it, which changes its file systems; judge it with: nixflash verify {name}"
+        ))
+    } else {
+        failure
+    })
+}
+
+/// Gathers what differs, by name.
+struct Seen<'a> {
+    plan: &'a Plan,
+    meter: &'a mut dyn Progress,
+    found: BTreeMap<String, u64>,
+    bytes: u64,
+    left_out: u64,
+}
+
+impl Watch for Seen<'_> {
+    fn differs(&mut self, offset: u64, len: u64) {
+        self.bytes += len;
+        let what = match self.plan.locate(offset) {
+            Some((number, what)) => format!("partition {number}: {what}"),
+            None => "partition table and what lies between partitions".to_owned(),
+        };
+        if self.found.len() < LISTED || self.found.contains_key(&what) {
+            *self.found.entry(what).or_default() += len;
+        } else {
+            self.left_out += len;
+        }
+    }
+
+    fn at(&mut self, offset: u64) {
+        self.meter.at(offset);
+    }
+}
+
+/// Plans what the manifest describes.
+fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Failure> {
+    let bad = |what: &str| Failure::new(Code::Source, format!("its manifest {what}"));
+    let text = |key: &str| manifest[key].as_str();
+    let (made, ours) = (text("nixflash").unwrap_or("an unknown version"), env!("CARGO_PKG_VERSION"));
+    if made != ours {
+        let text =
+            format!("it was composed by nixflash {made}, this is {ours}: other versions may make other bits");
+        return Err(Failure::new(Code::Other, text).hint(format!("run nixflash {made} reproduce")));
+    }
+    if manifest.get("configuration").is_some_and(|configuration| !configuration.is_null()) {
+        let text = "a configuration is embedded in it, which is composed from its tree and not from the card";
+        return Err(Failure::new(Code::Other, text)
+            .hint("take it with `inspect --extract-config DIR`, compose with --config DIR, compare with `verify --image`"));
+    }
+    let recipe = &manifest["compose"];
+    let root_size =
+        root_size(&recipe["rootSize"]).ok_or_else(|| bad("does not say how large its root is"))?;
+    let (mut board, profile) = board_of(manifest)?;
+    // As it was recorded: what was added to the text of the profile.
+    let config_txt = recipe["configTxt"].as_str().map(str::to_owned);
+    if let (Some(text), Some(added)) = (&mut board.config_txt, &config_txt) {
+        text.push_str(added);
+    }
+    let number = |key: &str| recipe[key].as_u64().and_then(|n| u32::try_from(n).ok());
+    let toplevel = text("toplevel").ok_or_else(|| bad("names no toplevel"))?;
+    let system =
+        StorePath::from_absolute(toplevel).map_err(|_| bad("names a toplevel that is no store path"))?;
+    let recorded = manifest["stores"].as_array();
+    let stores = recorded.map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    let request = Request {
+        board,
+        system,
+        stores: options.stores.open(None, voice)?,
+        firmware: options.firmware.clone(),
+        root_size,
+        boot_size: recipe["bootSize"].as_u64(),
+        free_inodes: number("freeInodes").ok_or_else(|| bad("does not say how many inodes are free"))?,
+        epoch: number("epoch").ok_or_else(|| bad("does not say of which time its files are"))?,
+        record: Record { profile, config_txt, stores },
+    };
+    compose::compose(request).map_err(|error| refused(&error))
+}
+
+fn root_size(value: &Value) -> Option<RootSize> {
+    let bytes = value["bytes"].as_u64()?;
+    Some(match value["kind"].as_str()? {
+        "free" => RootSize::Free(bytes),
+        "image" => RootSize::Image(bytes),
+        "card" => RootSize::Card(bytes),
+        _ => return None,
+    })
+}
+
+/// The board of the manifest, which must be the very same profile.
+fn board_of(manifest: &Value) -> Result<(Board, Option<String>), Failure> {
+    let name = manifest["board"].as_str().unwrap_or_default();
+    let profile = manifest["compose"]["profile"].as_str().map(str::to_owned);
+    let board = match &profile {
+        Some(text) => board::parse("the profile in its manifest", text),
+        None => board::find(name),
+    };
+    let board = board.map_err(|error| Failure::of(Code::Source, &error))?;
+    if manifest["profileSha256"].as_str() == Some(&crate::num::to_base16(&board.digest)) {
+        return Ok((board, profile));
+    }
+    let text = format!("the profile of the board {name} is not the one that it was composed with");
+    Err(Failure::new(Code::Other, text).hint("use the nixflash that composed it"))
+}
+
+fn failed(name: &str, error: &ranges::Error) -> Failure {
+    match error {
+        ranges::Error::Source(SourceError::Bad(_)) => Failure::of(Code::Source, error),
+        ranges::Error::Source(SourceError::Io(_)) => Failure::of(Code::Other, error),
+        ranges::Error::Read { .. } => Failure::new(Code::Target, format!("{name}: {error}")),
+        ranges::Error::Interrupted => Failure::new(Code::Interrupted, "interrupted; nothing was changed"),
+    }
+}
