@@ -12,6 +12,8 @@ use std::process::Command;
 const MIB: u64 = 1 << 20;
 /// What `inspect` may take for an image that is not compressed.
 const INSPECT: u64 = 64 * MIB;
+/// What `verify` may take for one.
+const VERIFY: u64 = 96 * MIB;
 /// What it may take for the largest documents and databases that it reads.
 const LARGEST: u64 = 256 * MIB;
 /// What a decoder with the largest window adds.
@@ -53,6 +55,9 @@ fn ends(what: &str, command: &Command, limit: u64, code: i32, expected: &str) {
 
 fn inspects(what: &str, image: &Path, expected: &str) {
     ends(what, nixflash().arg("inspect").arg(image), INSPECT, 0, expected);
+    // None of these is a card of ours, or whole.
+    let verdict = "error: ";
+    ends(&format!("verify: {what}"), nixflash().arg("verify").arg(image), VERIFY, 3, verdict);
 }
 
 /// Writes a file and the directories above it.

@@ -197,7 +197,13 @@ fn state(ext4: &Ext4<Part<'_>>, findings: &mut Findings) {
         findings.bad("ext4", "the kernel has found errors in it");
     }
     if findings.is_used {
-        findings.since(format!("a system has mounted it, {} times", ext4.superblock.mounts));
+        // E2fsck counts from 0 again.
+        let times = match ext4.superblock.mounts {
+            0 => String::new(),
+            1 => ", once".to_owned(),
+            count => format!(", {count} times"),
+        };
+        findings.since(format!("a system has mounted it{times}"));
     }
 }
 

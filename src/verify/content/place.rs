@@ -14,6 +14,8 @@ use std::io::Read;
 
 /// The most file systems that are opened.
 const MAX_PLACES: usize = 16;
+/// The most boot files, or files of a configuration.
+const MAX_FILES: usize = 100_000;
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
@@ -193,6 +195,10 @@ pub fn files_below(ext4: &Ext4<Part<'_>>, path: &str, findings: &mut Findings) -
         return files;
     }
     for found in ext4.walk(&directory) {
+        if files.len() == MAX_FILES {
+            findings.bad(path, &format!("it has more than {MAX_FILES} files; the rest is not judged"));
+            break;
+        }
         match found {
             Ok(found) => {
                 let name = format!("{path}/{}", String::from_utf8_lossy(&found.path));

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The group `nixbld`, which owns `/nix/store` on NixOS.
 const NIXBLD: u32 = 30_000;
+/// The most names in the store.
+const MAX_NAMES: usize = 1 << 20;
 /// How often the progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -148,6 +150,10 @@ fn names(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<BTreeMap<Vec<
         }
     };
     for entry in entries {
+        if names.len() == MAX_NAMES {
+            findings.bad(STORE_DIR, &format!("it has more than {MAX_NAMES} entries; the rest is not judged"));
+            break;
+        }
         match entry {
             Ok(entry) => {
                 if let Some(first) = names.insert(entry.name.clone(), entry.inode) {
