@@ -398,7 +398,7 @@ fn what_is_done_to_metadata_is_found() {
             (
                 "a card that is cut",
                 |c| c.file().set_len(c.root() + (8 << 20)).unwrap(),
-                "partition table: partition 2 covers sectors",
+                "partition 2: ext4 is damaged: it claims",
                 None,
             ),
             (
