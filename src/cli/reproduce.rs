@@ -165,11 +165,11 @@ fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Fail
     let recipe = &manifest["compose"];
     let root_size =
         root_size(&recipe["rootSize"]).ok_or_else(|| bad("does not say how large its root is"))?;
-    let (board, profile) = board_of(manifest)?;
-    if !recipe["configTxt"].is_null() {
-        let text =
-            "it was composed with lines of config.txt beside those of its board, which are not taken over";
-        return Err(Failure::new(Code::Other, text));
+    let (mut board, profile) = board_of(manifest)?;
+    // As it was recorded: what was added to the text of the profile.
+    let config_txt = recipe["configTxt"].as_str().map(str::to_owned);
+    if let (Some(text), Some(added)) = (&mut board.config_txt, &config_txt) {
+        text.push_str(added);
     }
     let number = |key: &str| recipe[key].as_u64().and_then(|n| u32::try_from(n).ok());
     let toplevel = text("toplevel").ok_or_else(|| bad("names no toplevel"))?;
@@ -177,7 +177,6 @@ fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Fail
         StorePath::from_absolute(toplevel).map_err(|_| bad("names a toplevel that is no store path"))?;
     let recorded = manifest["stores"].as_array();
     let stores = recorded.map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
-    let record = Record { profile, ..Record::default() };
     let request = Request {
         board,
         system,
@@ -187,7 +186,7 @@ fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Fail
         boot_size: recipe["bootSize"].as_u64(),
         free_inodes: number("freeInodes").ok_or_else(|| bad("does not say how many inodes are free"))?,
         epoch: number("epoch").ok_or_else(|| bad("does not say of which time its files are"))?,
-        record: Record { stores, ..record },
+        record: Record { profile, config_txt, stores, ..Record::default() },
     };
     compose::compose(request).map_err(|error| refused(&error))
 }
