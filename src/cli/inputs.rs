@@ -253,7 +253,7 @@ pub struct Stores {
 impl Stores {
     /// Opens them; `other` is the one to take when none is named.
     pub fn open(&self, other: Option<&str>, voice: &Voice) -> Result<Vec<Box<dyn Store>>, Failure> {
-        let remote = self.remote(voice)?;
+        let remote = remote(&self.store, &self.trusted_key, self.no_check_sigs, voice)?;
         let mut specs = self.store.clone();
         if specs.is_empty() {
             specs.push(other.unwrap_or("auto").to_owned());

@@ -177,14 +177,19 @@ fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Fail
         StorePath::from_absolute(toplevel).map_err(|_| bad("names a toplevel that is no store path"))?;
     let recorded = manifest["stores"].as_array();
     let stores = recorded.map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    let older = recipe["generations"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let older: Result<Vec<_>, _> = older.map(StorePath::from_absolute).collect();
+    let older = older.map_err(|_| bad("names a generation that is no store path"))?;
     let request = Request {
         board,
         system,
+        older,
         stores: options.stores.open(None, voice)?,
         firmware: options.firmware.clone(),
         root_size,
         boot_size: recipe["bootSize"].as_u64(),
         free_inodes: number("freeInodes").ok_or_else(|| bad("does not say how many inodes are free"))?,
+        id_seed: recipe["idSeed"].as_str().map(str::to_owned),
         epoch: number("epoch").ok_or_else(|| bad("does not say of which time its files are"))?,
         record: Record { profile, config_txt, stores, ..Record::default() },
     };

@@ -45,7 +45,7 @@ pub fn check(
             let Some((path, len)) =
                 files.iter().find(|(path, _)| (*number, key(path).1) == (*number, name.clone()))
             else {
-                missing(name, systems, findings);
+                missing(name, manifest, systems, findings);
                 continue;
             };
             left.remove(&**path);
@@ -108,11 +108,13 @@ fn changed(place: &Place<'_>, path: &str, explain: &Explain<'_>, findings: &mut 
 }
 
 /// A file is not there: builders remove what no generation needs.
-fn missing(path: &str, systems: &Systems, findings: &mut Findings) {
+fn missing(path: &str, manifest: &Manifest, systems: &Systems, findings: &mut Findings) {
     let of_builder = ["/boot/nixos/", "/efi/nixos/", "/loader/entries/"];
-    let is_collected = !systems.links.contains_key(&1) && !systems.links.is_empty();
+    let generations = manifest.generations();
+    let is_gone = generations.keys().any(|number| !systems.links.contains_key(number));
+    let is_collected = is_gone && !systems.links.is_empty();
     if is_collected && of_builder.iter().any(|directory| path.starts_with(directory)) {
-        findings.since(format!("{path} was removed, with generation 1"));
+        findings.since(format!("{path} was removed, with a generation"));
     } else {
         findings.bad(path, "it is missing");
     }

@@ -7,6 +7,7 @@ use crate::format::{json, nar_hash};
 use crate::num;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Where it is on the root.
 pub const ROOT: &str = "/nix/var/nixflash/manifest.json";
@@ -81,6 +82,13 @@ impl Manifest {
     /// A list at the top.
     pub fn list(&self, key: &str) -> &[Value] {
         self.at(&[key]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// The generations that were composed, by number: the older ones and, last, the system.
+    pub fn generations(&self) -> BTreeMap<u32, &str> {
+        let older = self.at(&["compose", "generations"]).and_then(Value::as_array);
+        let older = older.into_iter().flatten().filter_map(Value::as_str);
+        (1..).zip(older.chain(self.text("toplevel"))).collect()
     }
 
     /// The store paths with their NAR hashes and lengths, and whose signatures they had.

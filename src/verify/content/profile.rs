@@ -31,19 +31,20 @@ pub fn check(
     systems: &Systems,
     findings: &mut Findings,
 ) {
-    let toplevel = manifest.text("toplevel");
-    if let Some(toplevel) = toplevel {
-        match systems.links.get(&1) {
-            Some(first) if first != toplevel => findings.bad(
-                &format!("{PROFILES}/system-1-link"),
-                &format!("it leads to {first}, which is not what was composed"),
+    let composed = manifest.generations();
+    for (number, toplevel) in &composed {
+        match systems.links.get(number) {
+            Some(found) if found != toplevel => findings.bad(
+                &format!("{PROFILES}/system-{number}-link"),
+                &format!("it leads to {found}, which is not what was composed"),
             ),
             Some(_) => {}
-            None => findings.since("generation 1, which was composed, was removed".to_owned()),
+            None => findings.since(format!("generation {number}, which was composed, was removed")),
         }
     }
-    current(ext4, registry, systems, findings);
-    for (number, target) in systems.links.iter().filter(|(number, _)| **number != 1) {
+    let own = composed.keys().last().copied().unwrap_or(1);
+    current(ext4, registry, (systems, own), findings);
+    for (number, target) in systems.links.iter().filter(|(number, _)| !composed.contains_key(*number)) {
         findings.since(format!("generation {number} was added: {target}"));
     }
     if manifest.is_ours() {
@@ -63,8 +64,13 @@ pub fn check(
     owners(ext4, findings);
 }
 
-/// What is started next.
-fn current(ext4: &Ext4<Part<'_>>, registry: &Registry, systems: &Systems, findings: &mut Findings) {
+/// What is started next; `own` is the generation that was composed to be.
+fn current(
+    ext4: &Ext4<Part<'_>>,
+    registry: &Registry,
+    (systems, own): (&Systems, u32),
+    findings: &mut Findings,
+) {
     let path = format!("{PROFILES}/system");
     let Some(target) = link(ext4, &path) else {
         return findings.bad(&path, "it is no link to a system");
@@ -73,7 +79,7 @@ fn current(ext4: &Ext4<Part<'_>>, registry: &Registry, systems: &Systems, findin
     let number = name.strip_prefix("system-").and_then(|rest| rest.strip_suffix("-link"));
     if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
         match systems.links.get(&number) {
-            Some(toplevel) if number != 1 => {
+            Some(toplevel) if number != own => {
                 findings.since(format!("its system is generation {number} now: {toplevel}"));
             }
             Some(_) => {}

@@ -4,6 +4,7 @@ use super::findings::Findings;
 use super::manifest::Manifest;
 use super::nar::{Hasher, Stop};
 use super::registry::{Entry, Registry};
+use super::systems::PROFILES;
 use super::{Error, How, Part, gone, in_store};
 use crate::format::ext4_read::{Ext4, Inode, Kind};
 use crate::format::store_path::{STORE_DIR, StorePath};
@@ -42,14 +43,14 @@ pub fn check(
     findings: &mut Findings,
 ) -> Result<(u64, u64), Error> {
     let mut names = names(ext4, findings)?;
-    let has_first = profile_has_first(ext4);
+    let is_whole = has_generations(ext4, manifest);
     let mut jobs = Vec::new();
     for (path, entry) in &registry.paths {
         match names.remove(path.base_name().as_bytes()) {
             Some(inode) => jobs.push(Job { path, entry: *entry, inode }),
             None if entry.is_registered => findings.bad(&path.to_string(), "it is registered, and not there"),
-            // The system that was composed is a generation still, so nothing of it can have been collected.
-            None if has_first => findings.bad(&path.to_string(), "it is not there, though generation 1 is"),
+            // All systems that were composed are generations still, so nothing of them can have been collected.
+            None if is_whole => findings.bad(&path.to_string(), "it is not there, though its generation is"),
             None => findings.since(format!("{path} was removed")),
         }
     }
@@ -79,9 +80,10 @@ pub fn check(
     Ok((crate::num::to_u64(jobs.len()), total))
 }
 
-/// Whether the first generation is still there, and so all that it needs.
-fn profile_has_first(ext4: &Ext4<Part<'_>>) -> bool {
-    ext4.lookup(b"/nix/var/nix/profiles/system-1-link").is_ok()
+/// Whether the generations that were composed are still there, and so all that they need.
+fn has_generations(ext4: &Ext4<Part<'_>>, manifest: &Manifest) -> bool {
+    let is_there = |number| ext4.lookup(format!("{PROFILES}/system-{number}-link").as_bytes()).is_ok();
+    manifest.generations().keys().all(is_there)
 }
 
 /// Hashes all jobs, each worker the next one.
