@@ -26,15 +26,18 @@ pub fn run(options: &Options) -> Outcome {
     if options.json {
         let value = json!({
             "schema": "nixflash-cache/1", "directory": kept, "nars": found.nars, "bytes": found.bytes, "narinfos": found.narinfos,
+            "listings": found.listings,
         });
         return output::data(&format!("{value:#}\n"));
     }
     let text = format!(
-        "{}: {} NARs, {}, {} narinfos\n",
+        "{}: {} NARs, {} narinfos, {} listings, {} of at most {}\n",
         kept.display(),
         found.nars,
+        found.narinfos,
+        found.listings,
         show_bytes(found.bytes),
-        found.narinfos
+        show_bytes(super::cache_size(&kept))
     );
     output::data(&output::escape(&text))
 }

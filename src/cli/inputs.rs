@@ -3,6 +3,7 @@
 use super::boards;
 use super::embed::Provenance;
 use super::exit::{Code, Failure};
+use super::logins::Logins;
 use super::system;
 use super::ui::Voice;
 use crate::board::{self, Board};
@@ -39,6 +40,12 @@ pub struct Inputs {
     /// Trust every http(s) and ssh-ng store, signed or not
     #[arg(long)]
     pub no_check_sigs: bool,
+    #[command(flatten)]
+    pub logins: Logins,
+    /// Keep at most this much of what is fetched [default: 20GiB, or a
+    /// tenth of the disk]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub cache_size: Option<u64>,
     /// The directory that a registration given with --store describes
     #[arg(long, value_name = "DIR")]
     pub store_dir: Option<PathBuf>,
@@ -301,21 +308,26 @@ fn conf_keys() -> Vec<String> {
 }
 
 /// Shows how much has been fetched, until told to stop.
-fn watch(fetched: &Fetched, voice: &Voice, done: &AtomicBool) {
+fn watch(fetched: &Arc<Fetched>, voice: &Voice, done: &AtomicBool) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut meter = None;
-    while !done.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(20));
-        let (total, bytes) = (fetched.total.load(Ordering::Relaxed), fetched.bytes.load(Ordering::Relaxed));
-        if total == 0 {
-            continue;
+    loop {
+        // Before the counts: what was begun before the end is shown, however short it was.
+        let is_done = done.load(Ordering::Relaxed);
+        let (total, bytes) = (fetched.total.load(Ordering::Acquire), fetched.bytes.load(Ordering::Relaxed));
+        if total > 0 {
+            let meter = meter.get_or_insert_with(|| {
+                let paths = fetched.paths.load(Ordering::Relaxed);
+                voice.say(&format!("fetching {paths} store paths, {}", show_bytes(total)));
+                voice.follow(fetched);
+                voice.meter("fetch", total, &stop)
+            });
+            meter.at(bytes);
         }
-        let meter = meter.get_or_insert_with(|| {
-            let paths = fetched.paths.load(Ordering::Relaxed);
-            voice.say(&format!("fetching {paths} store paths, {}", show_bytes(total)));
-            voice.meter("fetch", total, &stop)
-        });
-        meter.at(bytes);
+        if is_done {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
     if let Some(mut meter) = meter {
         meter.finish(fetched.bytes.load(Ordering::Relaxed));

@@ -7,6 +7,7 @@ mod check;
 mod compose;
 mod devices;
 mod diff;
+mod downloads;
 mod embed;
 mod exit;
 mod extract;
@@ -15,6 +16,7 @@ mod git;
 mod inputs;
 mod inspect;
 mod judged;
+mod logins;
 mod output;
 mod password;
 mod reproduce;
@@ -119,6 +121,14 @@ fn kept() -> std::path::PathBuf {
     };
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     cache.unwrap_or_else(|| "/var/cache".into()).join("nixflash")
+}
+
+/// How much of what was fetched is kept unless told otherwise: 20 GiB, or a tenth of the disk if that is less.
+fn cache_size(kept: &std::path::Path) -> u64 {
+    const MOST: u64 = 20 << 30;
+    let there = kept.ancestors().find(|path| path.is_dir());
+    let disk = there.and_then(|path| nix::sys::statvfs::statvfs(path).ok());
+    disk.map_or(MOST, |disk| MOST.min(disk.blocks().saturating_mul(disk.fragment_size()) / 10))
 }
 
 /// Where what is unpacked goes for a while.

@@ -1,13 +1,15 @@
 //! Progress and messages on standard error.
 
+use super::downloads::Downloads;
 use super::exit::{Code, Failure};
 use super::output;
 use crate::image::Progress;
 use crate::num::show_bytes;
+use crate::store::Fetched;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How progress is shown.
@@ -30,6 +32,7 @@ pub struct Voice {
     style: Style,
     quiet: bool,
     verbose: bool,
+    fetched: OnceLock<Arc<Fetched>>,
 }
 
 impl Voice {
@@ -41,7 +44,7 @@ impl Voice {
             Style::Auto => Style::Plain,
             other => other,
         };
-        Self { style, quiet, verbose }
+        Self { style, quiet, verbose, fetched: OnceLock::new() }
     }
 
     /// The settled style.
@@ -68,6 +71,11 @@ impl Voice {
         }
     }
 
+    /// From now on, says with the progress of each phase what is on its way to it.
+    pub fn follow(&self, fetched: &Arc<Fetched>) {
+        self.fetched.get_or_init(|| Arc::clone(fetched));
+    }
+
     /// Starts showing the progress of one phase over `total` bytes.
     pub fn meter(&self, phase: &'static str, total: u64, stop: &Arc<AtomicBool>) -> Meter {
         let bar = match self.style {
@@ -76,13 +84,16 @@ impl Voice {
         };
         // cannot fail: the template is a constant that a test renders
         let style = ProgressStyle::with_template(
-            "{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}",
+            "{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}{msg}",
         )
         .expect("the template is valid");
         bar.set_style(style);
         bar.set_prefix(phase);
         let now = Instant::now();
-        Meter { style: self.style, bar, phase, total, stop: Arc::clone(stop), start: now, last: None }
+        let downloads = self.fetched.get().map(Downloads::new);
+        let detail = self.verbose && !self.quiet;
+        let (style, stop) = (self.style, Arc::clone(stop));
+        Meter { style, bar, phase, total, stop, start: now, last: None, downloads, detail }
     }
 }
 
@@ -95,6 +106,9 @@ pub struct Meter {
     stop: Arc<AtomicBool>,
     start: Instant,
     last: Option<Instant>,
+    downloads: Option<Downloads>,
+    /// Whether to say what was slow.
+    detail: bool,
 }
 
 impl Meter {
@@ -104,6 +118,9 @@ impl Meter {
             self.json(position);
         }
         self.bar.finish_and_clear();
+        if let Some(slowest) = self.downloads.as_ref().filter(|_| self.detail).and_then(Downloads::slowest) {
+            output::error_line(&output::escape(&slowest));
+        }
     }
 
     fn due(&mut self, interval: Duration) -> bool {
@@ -122,13 +139,16 @@ impl Meter {
     }
 
     fn json(&self, position: u64) {
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "schema": "nixflash-progress/1",
             "phase": self.phase,
             "bytes": position,
             "total": self.total,
             "bytesPerSecond": self.rate(position),
         });
+        if let Some(fetched) = self.downloads.as_ref().and_then(Downloads::json) {
+            line["fetched"] = fetched;
+        }
         output::error_line(&line.to_string());
     }
 
@@ -138,8 +158,9 @@ impl Meter {
         let left = self.total.saturating_sub(position) / rate;
         let (done, total, rate) = (show_bytes(position), show_bytes(self.total), show_bytes(rate));
         output::error_line(&format!(
-            "{}: {percent} %, {done} of {total}, {rate}/s, {left} s left",
-            self.phase
+            "{}: {percent} %, {done} of {total}, {rate}/s, {left} s left{}",
+            self.phase,
+            self.downloads.as_ref().map(Downloads::text).unwrap_or_default()
         ));
     }
 }
@@ -147,6 +168,10 @@ impl Meter {
 impl Progress for Meter {
     fn at(&mut self, position: u64) -> bool {
         let style = self.style;
+        if let Some(downloads) = self.downloads.as_mut().filter(|downloads| downloads.is_due()) {
+            downloads.look();
+            self.bar.set_message(downloads.text());
+        }
         match style {
             Style::Bar => self.bar.set_position(position),
             Style::Plain if self.due(Duration::from_secs(10)) => self.plain(position),

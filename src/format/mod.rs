@@ -10,6 +10,7 @@ pub mod extlinux;
 pub mod fat;
 pub mod fstab;
 pub mod json;
+pub mod listing;
 pub mod minisign;
 pub mod nar;
 pub mod nar_hash;

@@ -1,6 +1,8 @@
 //! A binary cache in a directory: `nix-cache-info`, narinfos, compressed NARs.
 
 use super::{Error, PathInfo, Store};
+use crate::format::listing;
+use crate::format::nar::Room;
 use crate::format::narinfo::NarInfo;
 use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::num;
@@ -23,6 +25,8 @@ pub struct Cache {
     root: PathBuf,
     /// Narinfos by path, so that opening a NAR does not read its narinfo again.
     known: Mutex<BTreeMap<StorePath, NarInfo>>,
+    /// What trees of listings may take in memory.
+    room: Room,
 }
 
 impl Cache {
@@ -35,7 +39,7 @@ impl Cache {
                 std::fs::read_dir(root).map_err(|source| Error::io(root, source))?;
             }
         }
-        Ok(Self { root: root.to_owned(), known: Mutex::default() })
+        Ok(Self { root: root.to_owned(), known: Mutex::default(), room: Room::default() })
     }
 
     fn narinfo(&self, path: &StorePath) -> Result<Option<NarInfo>, Error> {
@@ -56,6 +60,12 @@ impl Cache {
         }
         known.insert(path.clone(), info.clone());
         Ok(Some(info))
+    }
+
+    fn needed(&self, path: &StorePath) -> Result<NarInfo, Error> {
+        let missing =
+            || Error::Missing { path: path.to_string(), stores: self.name(), referrer: String::new() };
+        self.narinfo(path)?.ok_or_else(missing)
     }
 
     /// The file of a NAR; a URL that leads out of the cache is refused.
@@ -110,23 +120,13 @@ fn read_text(file: &Path, limit: u64) -> Result<Option<String>, Error> {
 
 /// Opens the file of a NAR: its length and hash are checked, it is decoded by what the narinfo says.
 pub(super) fn open_packed(file: &Path, info: &NarInfo) -> Result<Box<dyn BufRead + Send>, Error> {
-    let compression = match info.compression.as_str() {
-        "none" => Compression::None,
-        "xz" => Compression::Xz,
-        "zstd" => Compression::Zstd,
-        "bzip2" => Compression::Bzip2,
-        "gzip" => Compression::Gzip,
-        "lz4" => Compression::Lz4,
-        other => {
-            let expected = "none, xz, zstd, bzip2, gzip or lz4".to_owned();
-            return Err(Error::Mismatch {
-                path: info.path.to_string(),
-                what: "the compression of its NAR",
-                expected,
-                found: other.to_owned(),
-            });
-        }
+    let unknown = || Error::Mismatch {
+        path: info.path.to_string(),
+        what: "the compression of its NAR",
+        expected: "none, xz, zstd, bzip2, gzip, br or lz4".to_owned(),
+        found: info.compression.clone(),
     };
+    let compression = Compression::of_word(&info.compression).ok_or_else(unknown)?;
     let opened = File::open(file).map_err(|source| Error::io(file, source))?;
     let size = opened.metadata().map_err(|source| Error::io(file, source))?.len();
     if let Some(expected) = info.file_size.filter(|expected| *expected != size) {
@@ -167,15 +167,27 @@ impl Store for Cache {
     }
 
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
-        let missing =
-            || Error::Missing { path: path.to_string(), stores: self.name(), referrer: String::new() };
-        let info = self.narinfo(path)?.ok_or_else(missing)?;
-        let file = self.nar_file(&info)?;
-        open_packed(&file, &info)
+        let info = self.needed(path)?;
+        open_packed(&self.nar_file(&info)?, &info)
     }
 
-    fn listing(&self, _path: &StorePath) -> Result<Option<Node<()>>, Error> {
-        Ok(None)
+    fn peek_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
+        let info = self.needed(path)?;
+        open_packed(&self.nar_file(&info)?, &NarInfo { file_hash: None, ..info })
+    }
+
+    /// What is wrong with a listing is no failure: the NAR tells as well.
+    fn listing(&self, path: &StorePath) -> Result<Option<Node<()>>, Error> {
+        let Ok(file) = File::open(self.root.join(format!("{}.ls", path.hash_part()))) else {
+            return Ok(None);
+        };
+        let info = self.needed(path)?;
+        let mut json = Vec::new();
+        let read = file.take(listing::MAX_LEN + 1).read_to_end(&mut json);
+        if read.is_err() || num::to_u64(json.len()) > listing::MAX_LEN {
+            return Ok(None);
+        }
+        Ok(listing::parse(&json, info.nar_size, &self.room).ok())
     }
 
     fn is_packed(&self) -> bool {

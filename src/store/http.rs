@@ -1,32 +1,31 @@
-//! A binary cache over http: narinfos and NARs are fetched once and kept in a directory of this machine.
-//!
-//! ```text
-//! KEPT/narinfo/SERVER/HASH.narinfo     SERVER: the first 16 digits of the SHA-256 of its address
-//! KEPT/nar/HASH.COMPRESSION            HASH: that of the file, of the NAR where the file has none
-//! ```
-//! Files appear complete or not at all, under names that their contents determine, so parallel runs share them.
+//! A binary cache over http: narinfos, listings and NARs are fetched once and kept in a directory of this machine.
 
 use super::cache::{MAX_NARINFO, check_store_dir, open_packed};
 use super::daemon::Ssh;
+use super::fetch::{self, Orders};
+use super::kept::{Kept, keep, remove, touch};
 use super::trust::Keys;
 use super::{Error, PathInfo, Store};
+use crate::format::listing;
+use crate::format::nar::Room;
 use crate::format::narinfo::NarInfo;
 use crate::format::store_path::StorePath;
 use crate::net::{self, Client};
 use crate::num::{self, to_base16};
 use crate::tree::Node;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Connections at a time: narinfos are small, NARs share a line.
-const NARINFO_CONNECTIONS: usize = 24;
-const NAR_CONNECTIONS: usize = 16;
-/// Bytes moved at a time.
-const CHUNK: usize = 64 << 10;
+/// Connections at a time for what is small and takes a journey.
+const CONNECTIONS: usize = 32;
+/// Listings that are asked for to learn whether a cache has any.
+const PROBES: usize = 4;
+/// A longer listing is read while no other is, so that many do not take much memory at once.
+const SHORT_LISTING: u64 = 1 << 20;
 
 /// How far fetching has come, for whoever shows it.
 #[derive(Debug, Default)]
@@ -37,6 +36,27 @@ pub struct Fetched {
     pub bytes: AtomicU64,
     /// Store paths to fetch.
     pub paths: AtomicUsize,
+    /// Store paths that are there.
+    pub done: AtomicUsize,
+    /// Store paths on their way.
+    busy: Mutex<BTreeSet<String>>,
+}
+
+impl Fetched {
+    pub(super) fn begin(&self, path: &StorePath) {
+        locked(&self.busy).insert(path.to_string());
+    }
+
+    pub(super) fn end(&self, path: &StorePath) {
+        locked(&self.busy).remove(&path.to_string());
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Store paths on their way now.
+    #[must_use]
+    pub fn busy(&self) -> BTreeSet<String> {
+        locked(&self.busy).clone()
+    }
 }
 
 /// What all stores that are elsewhere share.
@@ -46,6 +66,8 @@ pub struct Remote {
     pub client: Client,
     /// The directory of what was fetched.
     pub kept: PathBuf,
+    /// Bytes that may stay there.
+    pub most: u64,
     /// Who is believed; nobody has to be when `None`.
     pub keys: Option<Keys>,
     /// Counts.
@@ -56,39 +78,83 @@ pub struct Remote {
 
 /// A cache behind an address.
 pub struct Http {
+    shared: Arc<Shared>,
+}
+
+/// What the threads that fetch share with who asks.
+pub(super) struct Shared {
     address: String,
-    remote: Remote,
-    narinfos: PathBuf,
-    nars: PathBuf,
-    /// Narinfos by path, absent ones too.
-    known: Mutex<BTreeMap<StorePath, Option<NarInfo>>>,
+    pub(super) remote: Remote,
+    pub(super) kept: Kept,
+    /// The name of this server in the directory.
+    server: String,
+    /// Narinfos by path, absent ones too, and whether they were kept.
+    known: Mutex<BTreeMap<StorePath, Option<(NarInfo, Origin)>>>,
+    pub(super) orders: Orders,
+    /// Trees of listings that nobody has asked for yet.
+    trees: Mutex<BTreeMap<StorePath, Node<()>>>,
+    room: Room,
+    long_listing: Mutex<()>,
+}
+
+/// Where a narinfo is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Kept,
+    Fetched,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A server does not give what is at an address.
+pub(super) fn failed(address: &str, source: net::Error) -> Error {
+    Error::Http { address: net::shown(address), source }
 }
 
 impl Http {
     /// Opens a cache, which must have a `nix-cache-info`.
     pub fn open(address: &str, remote: &Remote) -> Result<Self, Error> {
         let address = address.trim_end_matches('/').to_owned();
-        let server = &to_base16(&Sha256::digest(&address))[..16];
-        let (narinfos, nars) = (remote.kept.join("narinfo").join(server), remote.kept.join("nar"));
-        for directory in [&narinfos, &nars] {
-            std::fs::create_dir_all(directory).map_err(|source| Error::io(directory, source))?;
-        }
-        let http = Self { address, remote: remote.clone(), narinfos, nars, known: Mutex::default() };
-        let info = http.at("nix-cache-info");
-        let text = http.small(&info)?.ok_or_else(|| Error::NoStore {
-            place: http.address.clone(),
+        let server = to_base16(&Sha256::digest(net::shown(&address)))[..16].to_owned();
+        let kept = Kept::open(&remote.kept, remote.most)?;
+        let narinfos = kept.file("narinfo", &server);
+        std::fs::create_dir_all(&narinfos).map_err(|source| Error::io(&narinfos, source))?;
+        let shared = Shared {
+            address,
+            remote: remote.clone(),
+            kept,
+            server,
+            known: Mutex::default(),
+            orders: Orders::default(),
+            trees: Mutex::default(),
+            room: Room::default(),
+            long_listing: Mutex::default(),
+        };
+        let info = shared.at("nix-cache-info");
+        let text = shared.small(&info)?.ok_or_else(|| Error::NoStore {
+            place: net::shown(&shared.address),
             message: "it has no nix-cache-info".to_owned(),
         })?;
-        check_store_dir(Path::new(&info), &text)?;
-        Ok(http)
+        check_store_dir(Path::new(&net::shown(&info)), &text)?;
+        Ok(Self { shared: Arc::new(shared) })
     }
+}
 
-    fn at(&self, name: &str) -> String {
-        format!("{}/{name}", self.address)
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.shared.orders.stop();
     }
+}
 
-    fn failed(address: &str, source: net::Error) -> Error {
-        Error::Http { address: address.to_owned(), source }
+impl Shared {
+    pub(super) fn at(&self, name: &str) -> String {
+        // What follows a question mark belongs behind the name.
+        match self.address.split_once('?') {
+            Some((before, query)) => format!("{}/{name}?{query}", before.trim_end_matches('/')),
+            None => format!("{}/{name}", self.address),
+        }
     }
 
     /// A small text; `None` where the server has none.
@@ -96,119 +162,170 @@ impl Http {
         let download = match self.remote.client.get(address) {
             Ok(download) => download,
             Err(error) if error.is_absent() => return Ok(None),
-            Err(source) => return Err(Self::failed(address, source)),
+            Err(source) => return Err(failed(address, source)),
         };
         let mut bytes = Vec::new();
         let read = download.take(MAX_NARINFO + 1).read_to_end(&mut bytes);
-        read.map_err(|source| Error::io(Path::new(address), source))?;
-        let message = |message: &str| Error::File { path: address.to_owned(), message: message.to_owned() };
+        read.map_err(|source| failed(address, net::Error::Broken(source)))?;
+        let message = |message: &str| Error::File { path: net::shown(address), message: message.to_owned() };
         if num::to_u64(bytes.len()) > MAX_NARINFO {
             return Err(message("is longer than a narinfo can be"));
         }
         String::from_utf8(bytes).map(Some).map_err(|_| message("is not text"))
     }
 
+    fn narinfo_file(&self, path: &StorePath) -> PathBuf {
+        self.kept.file("narinfo", &self.server).join(format!("{}.narinfo", path.hash_part()))
+    }
+
     fn narinfo(&self, path: &StorePath) -> Result<Option<NarInfo>, Error> {
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
-            return Ok(known.clone());
+        if let Some(known) = locked(&self.known).get(path) {
+            return Ok(known.clone().map(|(info, _)| info));
         }
-        let name = format!("{}.narinfo", path.hash_part());
-        let (kept, address) = (self.narinfos.join(&name), self.at(&name));
-        let local = std::fs::read_to_string(&kept).ok().and_then(|text| NarInfo::parse(&text).ok());
-        let info = match local.filter(|info| info.path == *path) {
-            Some(info) => Some(info),
-            None => self.fetch_narinfo(path, &address, &kept)?,
-        };
-        if let (Some(info), Some(keys)) = (&info, &self.remote.keys)
-            && !keys.trust(&facts(info.clone()))
-        {
-            return Err(Error::Untrusted {
-                path: path.to_string(),
-                store: self.address.clone(),
-                keys: keys.names(),
-            });
-        }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), info.clone());
-        Ok(info)
-    }
-
-    fn fetch_narinfo(&self, path: &StorePath, address: &str, kept: &Path) -> Result<Option<NarInfo>, Error> {
-        let Some(text) = self.small(address)? else { return Ok(None) };
-        let info =
-            NarInfo::parse(&text).map_err(|source| Error::NarInfo { path: address.to_owned(), source })?;
-        if info.path != *path {
-            let (expected, found) = (path.to_string(), info.path.to_string());
-            return Err(Error::Mismatch { path: address.to_owned(), what: "its StorePath", expected, found });
-        }
-        keep(kept, |file| file.write_all(text.as_bytes()))?;
-        Ok(Some(info))
-    }
-
-    /// The file of a NAR in the directory; it need not be there yet.
-    fn kept(&self, info: &NarInfo) -> PathBuf {
-        let hash = info.file_hash.unwrap_or(info.nar_hash);
-        // The word comes from the server: only letters become part of a name.
-        let kind: String = info.compression.chars().filter(char::is_ascii_alphanumeric).collect();
-        self.nars.join(format!("{}.{kind}", to_base16(&hash)))
-    }
-
-    fn is_kept(&self, info: &NarInfo) -> bool {
-        let len = std::fs::metadata(self.kept(info)).map(|metadata| metadata.len());
-        len.is_ok_and(|len| info.file_size.is_none_or(|size| size == len))
-    }
-
-    /// Fetches a NAR, unless it is there.
-    fn fetch(&self, info: &NarInfo) -> Result<PathBuf, Error> {
-        let kept = self.kept(info);
-        if self.is_kept(info) {
-            return Ok(kept);
-        }
-        let address = match &info.url {
-            url if url.starts_with("https://") || url.starts_with("http://") => url.clone(),
-            url => self.at(url.trim_start_matches('/')),
-        };
-        let download = self.remote.client.get(&address).map_err(|source| Self::failed(&address, source))?;
-        // A file without a length may not be longer than its NAR by more than any format adds.
-        let most = info.file_size.unwrap_or(info.nar_size + info.nar_size / 8 + (1 << 20));
-        let mut hash = Sha256::new();
-        let mut len = 0;
-        keep(&kept, |file| {
-            let mut reader = download.take(most + 1);
-            let mut chunk = vec![0; CHUNK];
-            loop {
-                let read = match reader.read(&mut chunk) {
-                    Ok(0) => return Ok(()),
-                    Ok(read) => read,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(error),
-                };
-                hash.update(&chunk[..read]);
-                file.write_all(&chunk[..read])?;
-                len += num::to_u64(read);
-                self.remote.fetched.bytes.fetch_add(num::to_u64(read), Ordering::Relaxed);
+        let file = self.narinfo_file(path);
+        let local = std::fs::read_to_string(&file).ok().and_then(|text| NarInfo::parse(&text).ok());
+        let found = match local.filter(|info| info.path == *path) {
+            Some(info) => {
+                touch(&file);
+                Some((info, Origin::Kept))
             }
-        })
-        .and_then(|()| self.check(info, &address, len, hash))
-        .inspect_err(|_| drop(std::fs::remove_file(&kept)))?;
-        Ok(kept)
+            None => self.fetch_narinfo(path)?.map(|info| (info, Origin::Fetched)),
+        };
+        if let Some((info, _)) = &found {
+            self.check_trust(info)?;
+        }
+        locked(&self.known).insert(path.clone(), found.clone());
+        Ok(found.map(|(info, _)| info))
     }
 
-    fn check(&self, info: &NarInfo, address: &str, len: u64, hash: Sha256) -> Result<(), Error> {
-        if let Some(expected) = info.file_size.filter(|expected| *expected != len) {
-            let (expected, found) = (expected.to_string(), format!("{len} or more"));
-            return Err(Error::Mismatch { path: address.to_owned(), what: "its FileSize", expected, found });
-        }
-        let found: [u8; 32] = hash.finalize().into();
-        match info.file_hash {
-            Some(expected) if expected != found => Err(Error::Mismatch {
-                path: address.to_owned(),
-                what: "its FileHash",
-                expected: crate::format::nar_hash::show(&expected),
-                found: crate::format::nar_hash::show(&found),
+    fn check_trust(&self, info: &NarInfo) -> Result<(), Error> {
+        match &self.remote.keys {
+            Some(keys) if !keys.trust(&facts(info.clone())) => Err(Error::Untrusted {
+                path: info.path.to_string(),
+                store: net::shown(&self.address),
+                keys: keys.names(),
             }),
             _ => Ok(()),
         }
     }
+
+    /// The narinfo of a path that is known to be here.
+    pub(super) fn needed(&self, path: &StorePath) -> Result<NarInfo, Error> {
+        let stores = net::shown(&self.address);
+        let missing = || Error::Missing { path: path.to_string(), stores, referrer: String::new() };
+        self.narinfo(path)?.ok_or_else(missing)
+    }
+
+    /// A newer narinfo than one that was kept, about the same contents; it takes its place.
+    pub(super) fn refresh(&self, path: &StorePath) -> Result<Option<NarInfo>, Error> {
+        let Some(Some((old, Origin::Kept))) = locked(&self.known).get(path).cloned() else { return Ok(None) };
+        let Some(new) = self.fetch_narinfo(path)? else { return Ok(None) };
+        if (new.nar_hash, new.nar_size) != (old.nar_hash, old.nar_size) {
+            return Ok(None);
+        }
+        self.check_trust(&new)?;
+        locked(&self.known).insert(path.clone(), Some((new.clone(), Origin::Fetched)));
+        Ok(Some(new))
+    }
+
+    fn fetch_narinfo(&self, path: &StorePath) -> Result<Option<NarInfo>, Error> {
+        let address = self.at(&format!("{}.narinfo", path.hash_part()));
+        let Some(text) = self.small(&address)? else { return Ok(None) };
+        let info =
+            NarInfo::parse(&text).map_err(|source| Error::NarInfo { path: net::shown(&address), source })?;
+        if info.path != *path {
+            let (expected, found) = (path.to_string(), info.path.to_string());
+            let address = net::shown(&address);
+            return Err(Error::Mismatch { path: address, what: "its StorePath", expected, found });
+        }
+        let file = self.narinfo_file(path);
+        keep(&file, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&file, source)))?;
+        Ok(Some(info))
+    }
+
+    fn listing_file(&self, info: &NarInfo) -> PathBuf {
+        self.kept.file("listing", &format!("{}.ls", to_base16(&info.nar_hash)))
+    }
+
+    /// The tree of a path by a listing that its NAR has confirmed.
+    fn kept_listing(&self, info: &NarInfo) -> Option<Node<()>> {
+        let file = self.listing_file(info);
+        let json = read_bounded(std::fs::File::open(&file).ok()?, listing::MAX_LEN).ok()??;
+        touch(&file);
+        listing::parse(&json, info.nar_size, &self.room).ok()
+    }
+
+    /// The tree of a path by the server's listing. What is wrong with one is no failure: the NAR tells as well.
+    fn fetched_listing(&self, info: &NarInfo) -> Option<Node<()>> {
+        let address = self.at(&format!("{}.ls", info.path.hash_part()));
+        let mut download = self.remote.client.get(&address).ok()?;
+        let mut json = Vec::new();
+        (&mut download).take(SHORT_LISTING).read_to_end(&mut json).ok()?;
+        let _long = (num::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.long_listing));
+        json.append(&mut read_bounded(download, listing::MAX_LEN).ok()??);
+        listing::parse(&json, info.nar_size, &self.room).ok()
+    }
+
+    /// Has the trees of paths whose listings are kept, and gives those for which the server is worth asking: a NAR that
+    /// is here is as quickly looked through.
+    fn unlisted<'a>(&self, infos: &'a [NarInfo]) -> Vec<&'a NarInfo> {
+        let mut rest = Vec::new();
+        for info in infos {
+            match self.kept_listing(info) {
+                Some(tree) => drop(locked(&self.trees).insert(info.path.clone(), tree)),
+                None if self.nar_file(info).exists() => {}
+                None => rest.push(info),
+            }
+        }
+        rest
+    }
+
+    /// Has the trees of paths that the server has listings of.
+    fn list(&self, rest: &[&NarInfo]) {
+        let step = rest.len().div_ceil(PROBES).max(1);
+        let fetch = |info: &&NarInfo| {
+            let tree = self.fetched_listing(info);
+            let found = tree.is_some();
+            if let Some(tree) = tree {
+                locked(&self.trees).insert(info.path.clone(), tree);
+            }
+            Ok(found)
+        };
+        let probes: Vec<&NarInfo> = rest.iter().copied().step_by(step).collect();
+        let any = on_threads(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
+        if any {
+            let others = rest.iter().enumerate().filter(|(at, _)| at % step != 0);
+            let others: Vec<&NarInfo> = others.map(|(_, info)| *info).collect();
+            drop(on_threads(&others, CONNECTIONS, fetch));
+        }
+    }
+
+    /// Counts what has to be fetched, and makes room for it.
+    fn prepare(&self, infos: &[NarInfo]) -> Result<(), Error> {
+        let mut in_use = BTreeSet::new();
+        let (mut bytes, mut paths) = (0_u64, 0);
+        for info in infos {
+            let file = self.nar_file(info);
+            let len = std::fs::metadata(&file).map(|metadata| metadata.len());
+            if !len.is_ok_and(|len| info.file_size.is_none_or(|size| size == len)) {
+                bytes = bytes.saturating_add(info.file_size.unwrap_or(info.nar_size));
+                paths += 1;
+            }
+            in_use.extend([file, self.listing_file(info), self.narinfo_file(&info.path)]);
+        }
+        let fetched = &self.remote.fetched;
+        fetched.paths.fetch_add(paths, Ordering::Relaxed);
+        // Last: who sees it sees the number of paths.
+        fetched.total.fetch_add(bytes, Ordering::Release);
+        self.kept.make_room(bytes, &in_use)
+    }
+}
+
+/// Reads all of a file; `None` when it is longer than that.
+fn read_bounded(file: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((num::to_u64(bytes.len()) <= most).then_some(bytes))
 }
 
 fn facts(info: NarInfo) -> PathInfo {
@@ -221,16 +338,6 @@ fn facts(info: NarInfo) -> PathInfo {
         signatures: info.signatures,
         content_address: info.content_address,
     }
-}
-
-/// Writes a file that appears complete or not at all.
-fn keep(path: &Path, write: impl FnOnce(&mut std::fs::File) -> io::Result<()>) -> Result<(), Error> {
-    let failed = |source| Error::io(path, source);
-    let directory = path.parent().unwrap_or(path);
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    write(file.as_file_mut()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
 }
 
 /// Does something for each item on several threads; the first failure, in the order of the items, is the result.
@@ -252,7 +359,7 @@ fn on_threads<T: Sync, R: Send>(
                         // Nobody begins another one.
                         next.store(items.len(), Ordering::Relaxed);
                     }
-                    results.lock().unwrap_or_else(PoisonError::into_inner).insert(at, result);
+                    locked(&results).insert(at, result);
                 }
             });
         }
@@ -262,41 +369,36 @@ fn on_threads<T: Sync, R: Send>(
 
 impl Store for Http {
     fn name(&self) -> String {
-        self.address.clone()
+        net::shown(&self.shared.address)
     }
 
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, Error> {
-        Ok(self.narinfo(path)?.map(facts))
+        Ok(self.shared.narinfo(path)?.map(facts))
     }
 
     fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
-        on_threads(paths, NARINFO_CONNECTIONS, |path| self.path_info(path))
+        on_threads(paths, CONNECTIONS, |path| self.path_info(path))
     }
 
+    /// NARs are on their way when this returns, no more.
     fn prefetch(&self, paths: &[StorePath]) -> Result<(), Error> {
-        let mut infos = Vec::new();
-        for path in paths {
-            infos.extend(self.narinfo(path)?.filter(|info| !self.is_kept(info)));
-        }
-        // The largest first, so that none is left over at the end when all other connections are idle.
-        let len = |info: &NarInfo| info.file_size.unwrap_or(info.nar_size);
-        infos.sort_by_key(|info| std::cmp::Reverse(len(info)));
-        let fetched = &self.remote.fetched;
-        fetched.total.fetch_add(infos.iter().map(len).sum(), Ordering::Relaxed);
-        fetched.paths.fetch_add(infos.len(), Ordering::Relaxed);
-        on_threads(&infos, NAR_CONNECTIONS, |info| self.fetch(info)).map(drop)
+        let infos: Result<Vec<NarInfo>, Error> = paths.iter().map(|path| self.shared.needed(path)).collect();
+        let infos = infos?;
+        self.shared.prepare(&infos)?;
+        let unlisted = self.shared.unlisted(&infos);
+        fetch::order(&self.shared, paths.iter().cloned());
+        self.shared.list(&unlisted);
+        Ok(())
     }
 
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
-        let missing =
-            || Error::Missing { path: path.to_string(), stores: self.name(), referrer: String::new() };
-        let info = self.narinfo(path)?.ok_or_else(missing)?;
-        let file = self.fetch(&info)?;
-        open_packed(&file, &info)
+        let file = self.shared.ready(path)?;
+        // The hash of the file was checked when it became ready; that of its contents is, on their way.
+        open_packed(&file, &NarInfo { file_hash: None, ..self.shared.needed(path)? })
     }
 
-    fn listing(&self, _path: &StorePath) -> Result<Option<Node<()>>, Error> {
-        Ok(None)
+    fn listing(&self, path: &StorePath) -> Result<Option<Node<()>>, Error> {
+        Ok(locked(&self.shared.trees).remove(path))
     }
 
     fn is_packed(&self) -> bool {
@@ -306,5 +408,26 @@ impl Store for Http {
     /// A server cannot be asked what it has.
     fn names(&self) -> Result<Vec<StorePath>, Error> {
         Ok(Vec::new())
+    }
+
+    fn confirm(&self, path: &StorePath, listing: &dyn Fn() -> Option<String>) {
+        let Ok(info) = self.shared.needed(path) else { return };
+        let file = self.shared.listing_file(&info);
+        if file.exists() {
+            return;
+        }
+        if let Some(text) = listing() {
+            // A listing that cannot be kept costs the next run time, and nothing else.
+            drop(keep(&file, |out| {
+                out.write_all(text.as_bytes()).map_err(|source| Error::io(&file, source))
+            }));
+        }
+    }
+
+    fn refute(&self, path: &StorePath) -> Result<(), Error> {
+        let info = self.shared.needed(path)?;
+        self.shared.forget(path)?;
+        remove(&self.shared.listing_file(&info))?;
+        remove(&self.shared.narinfo_file(path))
     }
 }

@@ -9,6 +9,7 @@ mod daemon;
 mod database;
 mod directory;
 mod export;
+mod fetch;
 mod flat;
 mod http;
 mod kept;
@@ -46,7 +47,7 @@ pub trait Store: Send + Sync {
         paths.iter().map(|path| self.path_info(path)).collect()
     }
 
-    /// Fetches the NARs of paths that will be opened, where they are far away.
+    /// Begins to fetch NARs that will be opened, where they are far away.
     fn prefetch(&self, _paths: &[StorePath]) -> Result<(), Error> {
         Ok(())
     }
@@ -59,6 +60,19 @@ pub trait Store: Send + Sync {
 
     /// Whether contents have to be decoded, which is worth more than one thread.
     fn is_packed(&self) -> bool;
+
+    /// The NAR of a path for a look at its tree. What is checked when its contents move need not be checked here.
+    fn peek_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
+        self.open_nar(path)
+    }
+
+    /// Learns that contents that have moved had the hash and the tree of this listing, where a listing can be written.
+    fn confirm(&self, _path: &StorePath, _listing: &dyn Fn() -> Option<String>) {}
+
+    /// Learns that what it gave of a path is wrong, so that it gives it no second time.
+    fn refute(&self, _path: &StorePath) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Every path that the store has, in order.
     fn names(&self) -> Result<Vec<StorePath>, Error>;
@@ -306,15 +320,28 @@ fn is_export(file: &Path) -> Result<bool, Error> {
     Ok(start == 1u64.to_le_bytes())
 }
 
-/// The tree of a path: from its listing, or from its NAR, which is then verified and takes some of the room.
+/// The tree of a path: from its listing, or from its NAR, which then takes some of the room. Neither is believed: hash
+/// and tree are compared when the contents move.
 pub fn index(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Node<()>, Error> {
     if let Some(tree) = store.listing(&info.path)? {
         return Ok(tree);
     }
-    let mut reader = nar::Reader::new(payload::Verified::new(store.open_nar(&info.path)?, info));
-    let tree = nar::tree(&mut reader, room).map_err(|error| Error::nar(&info.path, error))?;
-    payload::verify(reader.into_inner(), info)?;
-    Ok(tree)
+    let mut reader = nar::Reader::new(store.peek_nar(&info.path)?.take(info.nar_size.saturating_add(1)));
+    let tree = nar::tree(&mut reader, room);
+    let size = |found: String| Error::Mismatch {
+        path: info.path.to_string(),
+        what: "its NarSize",
+        expected: info.nar_size.to_string(),
+        found,
+    };
+    if tree.is_err() && reader.into_inner().limit() == 0 {
+        return Err(size(format!("{} or more", info.nar_size.saturating_add(1))));
+    }
+    let tree = tree.map_err(|error| Error::nar(&info.path, error))?;
+    match nar::len(&tree) {
+        Some(len) if len == info.nar_size => Ok(tree),
+        len => Err(size(len.unwrap_or(u64::MAX).to_string())),
+    }
 }
 
 /// The tree of a directory outside any store.

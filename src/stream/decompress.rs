@@ -17,6 +17,8 @@ pub enum Compression {
     Gzip,
     /// LZ4, several frames and skippable ones included.
     Lz4,
+    /// Brotli, one stream; it has no magic number, so it is never sniffed.
+    Brotli,
     /// A zip archive with one file in it.
     Zip,
 }
@@ -57,8 +59,24 @@ impl Compression {
             Self::Bzip2 => "bzip2",
             Self::Gzip => "gzip",
             Self::Lz4 => "LZ4",
+            Self::Brotli => "Brotli",
             Self::Zip => "zip",
         }
+    }
+
+    /// The compression that caches and servers call by that word; `None` for one that is not known.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "none" | "identity" => Self::None,
+            "xz" => Self::Xz,
+            "zstd" => Self::Zstd,
+            "bzip2" => Self::Bzip2,
+            "gzip" | "x-gzip" => Self::Gzip,
+            "lz4" => Self::Lz4,
+            "br" => Self::Brotli,
+            _ => return None,
+        })
     }
 
     /// Opens a decoder. Truncation, corruption and bytes after the end are errors while reading.
@@ -92,6 +110,7 @@ impl Compression {
             Self::Bzip2 => buffered(bzip2::bufread::MultiBzDecoder::new(packed)),
             Self::Gzip => buffered(flate2::bufread::MultiGzDecoder::new(packed)),
             Self::Lz4 => buffered(Lz4 { frame: Frame::Between(packed) }),
+            Self::Brotli => buffered(super::brotli::Brotli::new(packed)),
             Self::Zip => buffered(super::zip::Zip::open(packed)?),
         })
     }
@@ -268,7 +287,7 @@ mod tests {
                 encoder.write_all(data).unwrap();
                 encoder.finish().unwrap()
             }
-            Compression::Zip => panic!("an archive has tests of its own"),
+            Compression::Brotli | Compression::Zip => panic!("has tests of its own"),
         }
     }
 
@@ -345,6 +364,39 @@ mod tests {
             );
         }
         assert_eq!(Compression::sniff(b"nix-archive-1"), Compression::None);
+    }
+
+    /// Stored in blocks: a window of 64 KiB, then up to 65536 bytes at a time (RFC 7932, 9.1 and 9.2).
+    fn brotli_of(data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let (mut word, mut bits) = (0u64, 1); // a window of 16 bits is one zero bit
+        for chunk in data.chunks(65536) {
+            // ISLAST 0, MNIBBLES 4 (00), MLEN - 1 in 16 bits, ISUNCOMPRESSED 1, to the end of the byte
+            word |= ((chunk.len() as u64 - 1) << 3 | 1 << 19) << bits;
+            bits += 20;
+            out.extend_from_slice(&word.to_le_bytes()[..(bits as usize).div_ceil(8)]);
+            out.extend_from_slice(chunk);
+            (word, bits) = (0, 0);
+        }
+        // ISLAST 1, ISLASTEMPTY 1
+        out.push((word | 0b11 << bits) as u8);
+        out
+    }
+
+    #[test]
+    fn brotli_is_read_to_its_end_and_no_further() {
+        let data: Vec<u8> = (0..300_000u32).map(|n| (n / 7).to_le_bytes()[0]).collect();
+        let packed = brotli_of(&data);
+        assert_eq!(unpack(Compression::Brotli, packed.clone()).unwrap(), data);
+        assert_eq!(unpack(Compression::Brotli, brotli_of(b"")).unwrap(), b"");
+        for cut in [0, 1, 5, packed.len() / 2, packed.len() - 1] {
+            assert!(unpack(Compression::Brotli, packed[..cut].to_vec()).is_err(), "cut at {cut}");
+        }
+        for garbage in [&b"x"[..], &[0; 300_000]] {
+            assert!(unpack(Compression::Brotli, [&packed[..], garbage].concat()).is_err());
+        }
+        // A window of 2^30 bytes: the extension, 0b0010001 then 6 bits.
+        assert!(unpack(Compression::Brotli, vec![0x11, 0x1e, 0x03]).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reader adapters: positioned reading, sniffed decompression, hashing, limits.
 
+mod brotli;
 pub mod decompress;
 pub mod hash;
 mod zip;

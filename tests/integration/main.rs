@@ -25,6 +25,8 @@ mod inspect;
 mod manifest;
 mod partition_table;
 mod remote;
+mod remote_faults;
+mod servers;
 mod reproduce;
 mod secrets;
 mod signature;

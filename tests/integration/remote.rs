@@ -3,6 +3,7 @@
 use crate::common::{Demo, Run, demo, nixflash, run, sha256, temp};
 use nixflash::format::narinfo::NarInfo;
 use nixflash::format::store_path::to_base32;
+use nixflash::num::to_base64;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -92,7 +93,7 @@ fn a_cache_over_http_gives_the_same_image_and_what_was_fetched_is_kept() {
 }
 
 /// A copy of a cache whose narinfos a key has signed.
-fn signed(demo: &Demo, to: &Path) -> String {
+pub fn signed(demo: &Demo, to: &Path) -> String {
     let from = PathBuf::from(demo.at("cache-zstd"));
     std::fs::create_dir_all(to.join("nar")).unwrap();
     let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
@@ -117,25 +118,10 @@ fn signed(demo: &Demo, to: &Path) -> String {
             info.nar_size,
             references.join(",")
         );
-        let signature = base64(pair.sign(fingerprint.as_bytes()).as_ref());
+        let signature = to_base64(pair.sign(fingerprint.as_bytes()).as_ref());
         std::fs::write(target, format!("{text}Sig: test-1:{signature}\n")).unwrap();
     }
-    format!("test-1:{}", base64(pair.public_key().as_ref()))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut word = [0; 4];
-        word[1..=chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes(word);
-        for n in 0..4 {
-            let digit = char::from(DIGITS[(bits >> (18 - 6 * n) & 63) as usize]);
-            out.push(if n <= chunk.len() { digit } else { '=' });
-        }
-    }
-    out
+    format!("test-1:{}", to_base64(pair.public_key().as_ref()))
 }
 
 #[test]
@@ -226,4 +212,40 @@ fn a_server_that_lies_or_lacks_a_path_leaves_nothing() {
     );
     assert_eq!(done.code, 0, "{}", done.err);
     assert_eq!(other.nars(), 1);
+}
+
+#[test]
+fn two_runs_at_once_share_what_they_fetch_and_the_oldest_makes_room() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let (expected, kept) = (dir.path().join("a.img"), dir.path().join("kept"));
+    assert_eq!(run(&mut demo.compose("rpi4", &demo.at("root"), &expected)).code, 0);
+    let server = Server::start(demo.at("cache-zstd").into(), |_, bytes| Some(bytes));
+    std::thread::scope(|scope| {
+        for n in 0..2 {
+            let (kept, address, path) = (&kept, &server.address, dir.path().join(format!("{n}.img")));
+            let expected = &expected;
+            scope.spawn(move || {
+                let done = compose(demo, address, kept, &path, UNSIGNED);
+                assert_eq!(done.code, 0, "{}", done.err);
+                assert_eq!(sha256(&path), sha256(expected));
+            });
+        }
+    });
+    let usage = || {
+        let done = run(nixflash().args(["cache", "--json"]).env("XDG_CACHE_HOME", &kept));
+        serde_json::from_slice::<serde_json::Value>(&done.out).unwrap()
+    };
+    let both = usage();
+    assert!(both["nars"] == 10 && both["narinfos"] == 10 && both["listings"] == 10, "{both}");
+    let left = std::fs::read_dir(kept.join("nixflash/nar")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with('.')), "nothing is half there");
+    // Another closure that fills the limit drives the first one out, and not itself.
+    let other = Server::start(demo.at("cache-xz").into(), |_, bytes| Some(bytes));
+    let limited = ["--no-check-sigs", "--cache-size", "64KiB"];
+    let done = compose(demo, &other.address, &kept, &dir.path().join("c.img"), &limited);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(usage()["nars"] == 10 && other.nars() == 10, "{}", usage());
+    let done = compose(demo, &server.address, &kept, &dir.path().join("d.img"), UNSIGNED);
+    assert!(done.code == 0 && server.nars() > 20, "what was driven out is fetched again");
 }

@@ -1,9 +1,11 @@
 //! How an image is cut into jobs, and how one is done.
 
 use super::{MoveError, Out};
+use crate::compose::forest::Origin;
 use crate::compose::plan::Image;
 use crate::compose::{Content, Error, forest};
 use crate::extent::{Extent, Fill, MAX_ENCODED};
+use crate::format::listing;
 use crate::num;
 use crate::store::Payload;
 use std::ops::Range;
@@ -83,6 +85,28 @@ impl Cutter {
 
 /// Renders, reads and verifies all that a job covers.
 pub fn run(image: &Image, job: &Job, scratch: &mut Vec<u8>, out: &mut dyn Out) -> Result<(), MoveError> {
+    let result = move_contents(image, job, scratch, out);
+    let Some(at) = job.source.map(|source| num::to_usize(u64::from(source))) else { return result };
+    let packed = &image.sources[at];
+    if let Origin::Store(store) = packed.origin {
+        // What a store gave is judged here, where all of it has passed.
+        match &result {
+            Ok(()) => image.stores[store].confirm(&packed.info.path, &|| listing::encode(&image.trees[at])),
+            Err(MoveError::Source(Error::Store(error))) if error.is_bad_source() => {
+                image.stores[store].refute(&packed.info.path).map_err(Error::from)?;
+            }
+            Err(_) => {}
+        }
+    }
+    result
+}
+
+fn move_contents(
+    image: &Image,
+    job: &Job,
+    scratch: &mut Vec<u8>,
+    out: &mut dyn Out,
+) -> Result<(), MoveError> {
     let part = &image.parts[job.part];
     let mut cursor = match job.source {
         Some(source) => {

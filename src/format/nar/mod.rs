@@ -19,7 +19,7 @@ mod write;
 pub use delimited::Delimited;
 pub use read::{Event, Reader};
 pub use tree::{Room, tree};
-pub use write::{Framing, write};
+pub use write::{Framing, len, write};
 
 use crate::num;
 use std::io;
@@ -99,6 +99,7 @@ mod tests {
         fn what_is_written_reads_back(node in node()) {
             let expected = node.clone().map(&mut |_| ());
             prop_assert_eq!(read(&encode(&node)).unwrap(), expected);
+            prop_assert_eq!(len(&node), Some(num::to_u64(encode(&node).len())));
         }
 
         #[test]

@@ -25,12 +25,14 @@ impl Default for Room {
 }
 
 impl Room {
-    fn node(&self) -> Result<(), String> {
+    /// Takes the room of a file, directory or symlink.
+    pub(in crate::format) fn node(&self) -> Result<(), String> {
         let left = take(&self.nodes, 1);
         left.ok_or_else(|| format!("the closure has more than {MAX_NODES} files"))
     }
 
-    fn text(&self, text: &[u8]) -> Result<(), String> {
+    /// Takes the room of a name or target.
+    pub(in crate::format) fn text(&self, text: &[u8]) -> Result<(), String> {
         let left = take(&self.text, num::to_u64(text.len()));
         left.ok_or_else(|| format!("names and symlinks of the closure have more than {MAX_TEXT} bytes"))
     }

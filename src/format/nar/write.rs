@@ -65,6 +65,42 @@ impl Framing {
     }
 }
 
+/// The length of the archive of a tree; `None` where that is 2^64 or more.
+#[must_use]
+pub fn len<C>(root: &Node<C>) -> Option<u64> {
+    let framing = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        write(&mut out);
+        num::to_u64(out.len())
+    };
+    let close = framing(&|out| Framing::close(out));
+    let string = |bytes: &[u8]| num::to_u64(bytes.len().next_multiple_of(8));
+    let (directory, entry, symlink) = (
+        framing(&|out| Framing::directory(out)) + close,
+        framing(&|out| Framing::entry(out, b"")) + close,
+        framing(&|out| Framing::symlink(out, b"")),
+    );
+    let file = |executable: bool| framing(&|out| Framing::file(out, executable, 0)) + close;
+    let (plain, executable) = (file(false), file(true));
+    let mut total = framing(&|out| Framing::start(out));
+    let mut open = vec![root];
+    while let Some(node) = open.pop() {
+        let own = match &node.kind {
+            Kind::File { len, .. } => {
+                let framing = if node.is_executable() { executable } else { plain };
+                len.checked_next_multiple_of(8)?.checked_add(framing)?
+            }
+            Kind::Symlink(target) => symlink + string(target),
+            Kind::Directory(entries) => {
+                open.extend(entries.iter().map(|(_, child)| child));
+                directory + entries.iter().map(|(name, _)| entry + string(name)).sum::<u64>()
+            }
+        };
+        total = total.checked_add(own)?;
+    }
+    Some(total)
+}
+
 /// Writes a whole archive; contents come from `contents`, which appends exactly the file's bytes.
 pub fn write<C>(node: &Node<C>, contents: &mut impl FnMut(&C, &mut Vec<u8>), out: &mut Vec<u8>) {
     if out.is_empty() {

@@ -1,0 +1,64 @@
+//! Where logins for servers are: `--netrc-file`, `netrc-file` of nix.conf, `~/.netrc`.
+
+use super::exit::{Code, Failure};
+use crate::net::Netrc;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The longest file of logins that is read, in bytes.
+const MAX_NETRC: u64 = 1 << 20;
+
+/// Which logins are used.
+#[derive(clap::Args)]
+pub struct Logins {
+    /// Logins for stores over http(s) [default: netrc-file of nix.conf,
+    /// else ~/.netrc]
+    #[arg(long, value_name = "FILE")]
+    netrc_file: Option<PathBuf>,
+}
+
+impl Logins {
+    /// Reads the logins; none where nobody named a file and none is where it may be.
+    pub fn read(&self) -> Result<Netrc, Failure> {
+        if let Some(file) = &self.netrc_file {
+            return read(file)?.ok_or_else(|| {
+                Failure::new(Code::Usage, format!("--netrc-file {}: not found", file.display()))
+            });
+        }
+        for file in [of_nix_conf(), of_home()].into_iter().flatten() {
+            if let Some(netrc) = read(&file)? {
+                return Ok(netrc);
+            }
+        }
+        Ok(Netrc::default())
+    }
+}
+
+/// What nix.conf names; Nix's own default where that is there.
+fn of_nix_conf() -> Option<PathBuf> {
+    let text = std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
+    let named = lines.filter(|(name, _)| name.trim() == "netrc-file").last();
+    let path = named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), |(_, path)| path.trim().into());
+    // The machine's file may be for root only; then it is not for this user.
+    std::fs::File::open(&path).is_ok().then_some(path)
+}
+
+/// `~/.netrc`, where the environment is that of the user who answers for it.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn of_home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    home.filter(|_| super::trusts_environment()).map(|home| home.join(".netrc"))
+}
+
+fn read(path: &Path) -> Result<Option<Netrc>, Failure> {
+    let shown = path.display().to_string();
+    let file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| Failure::reading(&shown, &error))?,
+    };
+    let mut text = String::new();
+    file.take(MAX_NETRC).read_to_string(&mut text).map_err(|error| Failure::reading(&shown, &error))?;
+    let netrc = Netrc::parse(&text);
+    netrc.map(Some).map_err(|error| Failure::new(Code::Usage, format!("{shown}: {error}")))
+}

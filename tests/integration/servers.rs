@@ -1,0 +1,122 @@
+//! Servers that others wrote.
+
+use crate::common::{Demo, Run, Tool, demo, nixflash, run, sha256, skip, temp};
+use crate::remote::signed;
+use crate::remote_faults::add_listings;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// A server that ends when dropped.
+struct Nginx {
+    child: Child,
+    address: String,
+}
+
+impl Nginx {
+    /// Serves `root`; `inside` goes into the configuration of its location.
+    fn start(dir: &Path, root: &Path, inside: &str) -> Option<Self> {
+        Tool::find("nginx")?;
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (at, root) = (dir.display(), root.display());
+        let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
+        let configuration = format!(
+            "{user} daemon off; pid {at}/pid; error_log {at}/error.log; events {{ }}\n\
+             http {{ access_log {at}/access.log; client_body_temp_path {at}/a; proxy_temp_path {at}/b;\n\
+             fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
+             server {{ listen 127.0.0.1:{port}; location / {{ root {root}; {inside} }} }} }}\n"
+        );
+        std::fs::write(dir.join("nginx.conf"), configuration).unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut command = Command::new("nginx");
+        command.env("PATH", format!("{}:/usr/sbin", path.to_string_lossy()));
+        command.arg("-c").arg(dir.join("nginx.conf")).arg("-p").arg(dir);
+        command.stderr(std::process::Stdio::null());
+        let child = command.spawn().unwrap();
+        let server = Self { child, address: format!("http://127.0.0.1:{port}") };
+        for _ in 0..300 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(server);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        skip(&format!("nginx does not start: {}", std::fs::read_to_string(dir.join("error.log")).unwrap()));
+        None
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn compose(demo: &Demo, (address, kept, output): (&str, &Path, &Path), options: &[&str]) -> Run {
+    let mut command = nixflash();
+    command.args(["-q", "compose", "rpi4", "--system", &demo.top, "--store", address, "--force", "-o"]);
+    command.arg(output).args(["--firmware", &demo.at("root")]).args(options);
+    run(command.env("XDG_CACHE_HOME", kept).env("NO_PROXY", "127.0.0.1").env("HOME", kept))
+}
+
+#[test]
+fn nginx_with_a_cache_of_files_gives_the_same_image_with_listings_and_without() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let (expected, path) = (dir.path().join("a.img"), dir.path().join("b.img"));
+    assert_eq!(run(&mut demo.compose("rpi4", &demo.at("root"), &expected)).code, 0);
+    let cache = dir.path().join("cache");
+    let key = signed(demo, &cache);
+    let Some(server) = Nginx::start(dir.path(), &cache, "") else { return };
+    for listings in [false, true] {
+        if listings {
+            add_listings(&cache);
+        }
+        let kept = dir.path().join(format!("kept-{listings}"));
+        for _ in 0..2 {
+            let done = compose(demo, (&server.address, &kept, &path), &["--trusted-key", &key]);
+            assert_eq!(done.code, 0, "{}", done.err);
+            assert_eq!(sha256(&path), sha256(&expected), "listings: {listings}");
+        }
+    }
+    let log = std::fs::read_to_string(dir.path().join("access.log")).unwrap();
+    let asked = |end: &str, status: &str| {
+        log.lines().filter(|line| line.contains(&format!("{end} HTTP/1.1\" {status} "))).count()
+    };
+    assert_eq!(asked(".narinfo", "200"), 20, "each narinfo once for each of two directories");
+    assert_eq!((asked(".ls", "404") > 0, asked(".ls", "200")), (true, 10), "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("GET /nar/")).count(), 20, "{log}");
+}
+
+#[test]
+fn nginx_that_wants_a_login_gets_that_of_the_netrc() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let cache = dir.path().join("cache");
+    let key = signed(demo, &cache);
+    std::fs::write(dir.path().join("users"), "me:{PLAIN}secret\n").unwrap();
+    let inside = format!("auth_basic x; auth_basic_user_file {}/users;", dir.path().display());
+    let Some(server) = Nginx::start(dir.path(), &cache, &inside) else { return };
+    let (kept, path, netrc) = (dir.path().join("kept"), dir.path().join("a.img"), dir.path().join("netrc"));
+    let place = (server.address.as_str(), kept.as_path(), path.as_path());
+    let key = ["--trusted-key", &key];
+    let done = compose(demo, place, &key);
+    assert!(
+        done.code == 1 && done.err.contains("netrc has none for 127.0.0.1"),
+        "{} {}",
+        done.code,
+        done.err
+    );
+    std::fs::write(&netrc, "machine 127.0.0.1\nlogin me\npassword secret\n").unwrap();
+    let named = [&key[..], &["--netrc-file", netrc.to_str().unwrap()]].concat();
+    let done = compose(demo, place, &named);
+    assert_eq!(done.code, 0, "{}", done.err);
+    std::fs::remove_dir_all(&kept).unwrap();
+    std::fs::create_dir(&kept).unwrap();
+    std::fs::copy(&netrc, kept.join(".netrc")).unwrap();
+    assert_eq!(compose(demo, place, &key).code, 0, "the one of the home directory is found");
+    std::fs::write(&netrc, "machine 127.0.0.1\nlogin me\nsecret\n").unwrap();
+    let done = compose(demo, place, &named);
+    assert!(done.code == 2 && done.err.contains("line 3") && !done.err.contains("secret"), "{}", done.err);
+}
