@@ -15,7 +15,14 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use std::fmt;
 
 /// The longest listing that is read, in bytes: 500,000 files.
-pub const MAX_LEN: u64 = 64 << 20;
+const MAX_LEN: u64 = 64 << 20;
+
+/// The longest listing that an archive of `nar_size` bytes can have, as far as listings are read. Names of control
+/// characters, which take six bytes each, make it four times as long as its archive at most.
+#[must_use]
+pub fn longest(nar_size: u64) -> u64 {
+    nar_size.saturating_mul(4).saturating_add(4096).min(MAX_LEN)
+}
 
 /// Reads the listing of an archive of `nar_size` bytes; its tree takes some of the room.
 pub fn parse(json: &[u8], nar_size: u64, room: &Room) -> Result<Node<()>, String> {

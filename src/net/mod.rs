@@ -187,7 +187,8 @@ impl Client {
         let (mut at, given) = login::split(address);
         let first = address::origin(&at);
         let mut seen = BTreeSet::new();
-        while seen.insert(at.clone()) && seen.len() <= REDIRECTS + 1 {
+        let mut redirects = 0;
+        while seen.insert(at.clone()) && redirects <= REDIRECTS {
             let mut request = self.agent.get(&at).config().https_only(at.starts_with("https://")).build();
             for (name, value) in headers {
                 request = request.header(*name, value);
@@ -211,8 +212,9 @@ impl Client {
                 return Err(Error::Redirect(format!("from https to {next}, where everybody can listen")));
             }
             at = next;
+            redirects += 1;
         }
-        Err(Error::Redirect(format!("{} times, at last to {at}", seen.len())))
+        Err(Error::Redirect(format!("{redirects} times, at last to {at}")))
     }
 
     /// How long to wait before the next attempt. Many that failed at once do not come back at once: each address has a

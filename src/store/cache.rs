@@ -182,9 +182,10 @@ impl Store for Cache {
             return Ok(None);
         };
         let info = self.needed(path)?;
+        let most = listing::longest(info.nar_size);
         let mut json = Vec::new();
-        let read = file.take(listing::MAX_LEN + 1).read_to_end(&mut json);
-        if read.is_err() || num::to_u64(json.len()) > listing::MAX_LEN {
+        let read = file.take(most + 1).read_to_end(&mut json);
+        if read.is_err() || num::to_u64(json.len()) > most {
             return Ok(None);
         }
         Ok(listing::parse(&json, info.nar_size, &self.room).ok())

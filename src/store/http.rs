@@ -184,16 +184,15 @@ impl Shared {
         }
         let file = self.narinfo_file(path);
         let local = std::fs::read_to_string(&file).ok().and_then(|text| NarInfo::parse(&text).ok());
-        let found = match local.filter(|info| info.path == *path) {
+        // What was kept when signatures were not checked is asked for again when they are.
+        let local = local.filter(|info| info.path == *path && self.check_trust(info).is_ok());
+        let found = match local {
             Some(info) => {
                 touch(&file);
                 Some((info, Origin::Kept))
             }
             None => self.fetch_narinfo(path)?.map(|info| (info, Origin::Fetched)),
         };
-        if let Some((info, _)) = &found {
-            self.check_trust(info)?;
-        }
         locked(&self.known).insert(path.clone(), found.clone());
         Ok(found.map(|(info, _)| info))
     }
@@ -223,7 +222,6 @@ impl Shared {
         if (new.nar_hash, new.nar_size) != (old.nar_hash, old.nar_size) {
             return Ok(None);
         }
-        self.check_trust(&new)?;
         locked(&self.known).insert(path.clone(), Some((new.clone(), Origin::Fetched)));
         Ok(Some(new))
     }
@@ -238,6 +236,7 @@ impl Shared {
             let address = net::shown(&address);
             return Err(Error::Mismatch { path: address, what: "its StorePath", expected, found });
         }
+        self.check_trust(&info)?;
         let file = self.narinfo_file(path);
         keep(&file, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&file, source)))?;
         Ok(Some(info))
@@ -250,7 +249,7 @@ impl Shared {
     /// The tree of a path by a listing that its NAR has confirmed.
     fn kept_listing(&self, info: &NarInfo) -> Option<Node<()>> {
         let file = self.listing_file(info);
-        let json = read_bounded(std::fs::File::open(&file).ok()?, listing::MAX_LEN).ok()??;
+        let json = read_bounded(std::fs::File::open(&file).ok()?, listing::longest(info.nar_size)).ok()??;
         touch(&file);
         listing::parse(&json, info.nar_size, &self.room).ok()
     }
@@ -262,7 +261,7 @@ impl Shared {
         let mut json = Vec::new();
         (&mut download).take(SHORT_LISTING).read_to_end(&mut json).ok()?;
         let _long = (num::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.long_listing));
-        json.append(&mut read_bounded(download, listing::MAX_LEN).ok()??);
+        json.append(&mut read_bounded(download, listing::longest(info.nar_size)).ok()??);
         listing::parse(&json, info.nar_size, &self.room).ok()
     }
 
@@ -428,6 +427,11 @@ impl Store for Http {
         let info = self.shared.needed(path)?;
         self.shared.forget(path)?;
         remove(&self.shared.listing_file(&info))?;
-        remove(&self.shared.narinfo_file(path))
+        // Nothing that is not signed is believed of the others either: where they are, how they are packed.
+        let narinfos = self.shared.kept.file("narinfo", &self.shared.server);
+        for entry in std::fs::read_dir(&narinfos).map_err(|source| Error::io(&narinfos, source))?.flatten() {
+            remove(&entry.path())?;
+        }
+        Ok(())
     }
 }

@@ -237,7 +237,8 @@ fn two_runs_at_once_share_what_they_fetch_and_the_oldest_makes_room() {
         serde_json::from_slice::<serde_json::Value>(&done.out).unwrap()
     };
     let both = usage();
-    assert!(both["nars"] == 10 && both["narinfos"] == 10 && both["listings"] == 10, "{both}");
+    // One path has a name that is no Unicode, so that it has no listing.
+    assert!(both["nars"] == 10 && both["narinfos"] == 10 && both["listings"] == 9, "{both}");
     let left = std::fs::read_dir(kept.join("nixflash/nar")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with('.')), "nothing is half there");
     // Another closure that fills the limit drives the first one out, and not itself.

@@ -6,7 +6,7 @@ use nixflash::format::nar::Room;
 use nixflash::format::narinfo::NarInfo;
 use nixflash::format::{listing, nar_hash};
 use nixflash::net::{Client, Netrc, Patience};
-use nixflash::store::{self, Error, Keys, Payload, Remote, Store};
+use nixflash::store::{self, Error, Keys, Payload, Remote};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -50,6 +50,8 @@ enum Reply {
     Give(Vec<u8>),
     /// Some headers, the first bytes, and the end of the connection.
     Cut(&'static str, usize),
+    /// Nothing, and the end of the connection.
+    Close,
     /// Nothing for a while.
     Stall,
     /// Zeros without end and without a length.
@@ -143,8 +145,9 @@ fn answer(mut out: &TcpStream, ask: &Ask, reply: Reply) -> bool {
                 out.write_all(head.as_bytes()).and_then(|()| out.write_all(&bytes[..at.min(bytes.len())]));
             false
         }
+        (Reply::Close, _) => false,
         (Reply::Stall, _) => {
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(Duration::from_secs(5));
             false
         }
         (Reply::Endless, _) => {
@@ -166,8 +169,8 @@ fn take(demo: &Demo, address: &str, kept: &Path, keys: &Keys) -> Result<u64, Err
 
 fn patience() -> Patience {
     Patience {
-        connect: Duration::from_secs(2),
-        silence: Duration::from_millis(400),
+        connect: Duration::from_secs(10),
+        silence: Duration::from_secs(2),
         pause: Duration::from_millis(20),
     }
 }
@@ -320,16 +323,16 @@ fn connections() -> Vec<Case> {
     let cut = |ask: &Ask, headers, at| when(ask.is_nar() && ask.nth == 1, Reply::Cut(headers, at));
     const FULL: &str = "ETag: \"one\"\r\nContent-Length: 1000000\r\n";
     vec![
-        case("closed before the answer", None, move |ask| when(ask.nth == 1, Reply::Cut("\0", 0))),
+        case("closed before the answer", None, move |ask| when(ask.nth == 1, Reply::Close)),
         case("reset in the middle, no validator", None, move |ask| cut(ask, "Content-Length: 90000\r\n", 50)),
         case("reset, resumed with another range", None, move |ask| match ask.nth {
-            2 if ask.is_nar() => {
+            _ if ask.is_nar() && ask.range.is_some() => {
                 Reply::Say("206 Partial", "Content-Range: bytes 7-9/10\r\n".to_owned(), b"xyz".to_vec())
             }
             _ => cut(ask, FULL, 40),
         }),
-        case("reset, the file has changed", None, move |ask| match (ask.nth, &ask.bytes) {
-            (2, Some(bytes)) if ask.is_nar() => Reply::Give(bytes.clone()),
+        case("reset, the file has changed", None, move |ask| match (ask.range, &ask.bytes) {
+            (Some(_), Some(bytes)) if ask.is_nar() => Reply::Give(bytes.clone()),
             _ => cut(ask, FULL, 40),
         }),
         case("silent once", None, |ask| when(ask.nth == 1 && ask.is_nar(), Reply::Stall)),
@@ -382,7 +385,7 @@ fn lies() -> Vec<Case> {
                 text.replace(&format!("References: {}", field(text, "References: ")), "References: ")
             })
         }),
-        case("NARs swapped, their hashes as well", Some("its Nar"), move |ask| {
+        case("NARs swapped, their hashes as well", Some("its NAR has"), move |ask| {
             narinfo(ask, |text| {
                 let own = |key: &str| field(text, key).to_owned();
                 let mut first = swapped.lock().unwrap();
@@ -420,7 +423,7 @@ impl Also for Case {
     }
 }
 
-/// Adds a listing of each path to a cache.
+/// Adds a listing of each path that can have one to a cache.
 pub fn add_listings(root: &Path) {
     let remote = Remote {
         client: Client::new(false, &Arc::default()),
@@ -433,8 +436,10 @@ pub fn add_listings(root: &Path) {
     for path in cache.names().unwrap() {
         let info = cache.path_info(&path).unwrap().unwrap();
         let tree = store::index(&*cache, &info, &Room::default()).unwrap();
-        std::fs::write(root.join(format!("{}.ls", path.hash_part())), listing::encode(&tree).unwrap())
-            .unwrap();
+        // JSON has no word for a name that is no Unicode.
+        if let Some(text) = listing::encode(&tree) {
+            std::fs::write(root.join(format!("{}.ls", path.hash_part())), text).unwrap();
+        }
     }
 }
 
