@@ -25,7 +25,9 @@ impl Logins {
                 Failure::new(Code::Usage, format!("--netrc-file {}: not found", file.display()))
             });
         }
-        for file in [of_nix_conf(), of_home()].into_iter().flatten() {
+        // A file that nobody named and this user may not read is another's.
+        let mine = |path: &PathBuf| std::fs::File::open(path).is_ok();
+        for file in [of_nix_conf(), of_home()].into_iter().flatten().filter(mine) {
             if let Some(netrc) = read(&file)? {
                 return Ok(netrc);
             }
@@ -38,10 +40,8 @@ impl Logins {
 fn of_nix_conf() -> Option<PathBuf> {
     let text = std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
-    let named = lines.filter(|(name, _)| name.trim() == "netrc-file").last();
-    let path = named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), |(_, path)| path.trim().into());
-    // The machine's file may be for root only; then it is not for this user.
-    std::fs::File::open(&path).is_ok().then_some(path)
+    let named = lines.filter(|(name, _)| name.trim() == "netrc-file").next_back();
+    Some(named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), |(_, path)| path.trim().into()))
 }
 
 /// `~/.netrc`, where the environment is that of the user who answers for it.

@@ -369,12 +369,12 @@ mod tests {
     /// Stored in blocks: a window of 64 KiB, then up to 65536 bytes at a time (RFC 7932, 9.1 and 9.2).
     fn brotli_of(data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let (mut word, mut bits) = (0u64, 1); // a window of 16 bits is one zero bit
+        let (mut word, mut bits) = (0u64, 1usize); // a window of 16 bits is one zero bit
         for chunk in data.chunks(65536) {
             // ISLAST 0, MNIBBLES 4 (00), MLEN - 1 in 16 bits, ISUNCOMPRESSED 1, to the end of the byte
             word |= ((chunk.len() as u64 - 1) << 3 | 1 << 19) << bits;
             bits += 20;
-            out.extend_from_slice(&word.to_le_bytes()[..(bits as usize).div_ceil(8)]);
+            out.extend_from_slice(&word.to_le_bytes()[..bits.div_ceil(8)]);
             out.extend_from_slice(chunk);
             (word, bits) = (0, 0);
         }

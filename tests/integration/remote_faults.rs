@@ -182,6 +182,7 @@ fn take_with(client: Client, (demo, address, kept, keys): (&Demo, &str, &Path, &
         most: 1 << 30,
         keys: Some(keys.clone()),
         fetched: Arc::default(),
+        ssh: Arc::new(crate::formats::NoSsh),
     };
     let stores = [store::open(address, None, &remote)?];
     let top = nixflash::format::store_path::StorePath::from_absolute(&demo.top).unwrap();
@@ -431,6 +432,7 @@ pub fn add_listings(root: &Path) {
         most: 0,
         keys: None,
         fetched: Arc::default(),
+        ssh: Arc::new(crate::formats::NoSsh),
     };
     let cache = store::open(&format!("file://{}", root.display()), None, &remote).unwrap();
     for path in cache.names().unwrap() {
