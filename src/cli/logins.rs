@@ -39,8 +39,8 @@ impl Logins {
 /// What nix.conf names; Nix's own default where that is there.
 fn of_nix_conf() -> Option<PathBuf> {
     let text = std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default();
-    let lines = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
-    let named = lines.filter(|(name, _)| name.trim() == "netrc-file").next_back();
+    let mut lines = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
+    let named = lines.rfind(|(name, _)| name.trim() == "netrc-file");
     Some(named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), |(_, path)| path.trim().into()))
 }
 

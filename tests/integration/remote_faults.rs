@@ -60,10 +60,13 @@ enum Reply {
 
 type Fault = Box<dyn Fn(&Ask) -> Reply + Send + Sync>;
 
+/// What was asked for, and with which login.
+type Seen = (String, Option<String>);
+
 struct Server {
     address: String,
     broken: Arc<AtomicBool>,
-    logins: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    logins: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Server {
@@ -71,7 +74,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let broken = Arc::new(AtomicBool::new(true));
-        let logins: Arc<Mutex<Vec<_>>> = Arc::default();
+        let logins: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let counts: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
         let (fault, root) = (Arc::new(fault), root.to_owned());
         let (state, seen) = (Arc::clone(&broken), Arc::clone(&logins));
