@@ -3,7 +3,7 @@
 use super::boards;
 use super::embed::Provenance;
 use super::exit::{Code, Failure};
-use super::logins::Logins;
+use super::fetching::Fetching;
 use super::system;
 use super::ui::Voice;
 use crate::board::{self, Board};
@@ -41,11 +41,7 @@ pub struct Inputs {
     #[arg(long)]
     pub no_check_sigs: bool,
     #[command(flatten)]
-    pub logins: Logins,
-    /// Keep at most this much of what is fetched [default: 20GiB, or a
-    /// tenth of the disk]
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
-    pub cache_size: Option<u64>,
+    pub fetching: Fetching,
     /// The directory that a registration given with --store describes
     #[arg(long, value_name = "DIR")]
     pub store_dir: Option<PathBuf>,
@@ -149,7 +145,7 @@ impl Inputs {
 
     /// How caches over http are used.
     fn remote(&self, voice: &Voice) -> Result<Remote, Failure> {
-        remote(&self.store, &self.trusted_key, self.no_check_sigs, voice)
+        remote((&self.store, &self.trusted_key), self.no_check_sigs, &self.fetching, voice)
     }
 
     /// What to compose.
@@ -252,6 +248,8 @@ pub struct Stores {
     /// Trust every http(s) store, signed or not
     #[arg(long)]
     no_check_sigs: bool,
+    #[command(flatten)]
+    fetching: Fetching,
     /// The directory that a registration given with --store describes
     #[arg(long, value_name = "DIR")]
     store_dir: Option<PathBuf>,
@@ -260,7 +258,7 @@ pub struct Stores {
 impl Stores {
     /// Opens them; `other` is the one to take when none is named.
     pub fn open(&self, other: Option<&str>, voice: &Voice) -> Result<Vec<Box<dyn Store>>, Failure> {
-        let remote = remote(&self.store, &self.trusted_key, self.no_check_sigs, voice)?;
+        let remote = remote((&self.store, &self.trusted_key), self.no_check_sigs, &self.fetching, voice)?;
         let mut specs = self.store.clone();
         if specs.is_empty() {
             specs.push(other.unwrap_or("auto").to_owned());
@@ -271,7 +269,12 @@ impl Stores {
 }
 
 /// How caches over http are used.
-fn remote(stores: &[String], keys: &[String], no_check_sigs: bool, voice: &Voice) -> Result<Remote, Failure> {
+fn remote(
+    (stores, keys): (&[String], &[String]),
+    no_check_sigs: bool,
+    fetching: &Fetching,
+    voice: &Voice,
+) -> Result<Remote, Failure> {
     let keys = self::keys(keys)?;
     let elsewhere = |spec: &String| crate::source::is_address(spec) || spec.starts_with("ssh-ng://");
     let is_remote = stores.iter().any(elsewhere);
@@ -280,9 +283,11 @@ fn remote(stores: &[String], keys: &[String], no_check_sigs: bool, voice: &Voice
     }
     // Nothing is half-written while planning, so a signal may end the program at once: nobody sets this.
     let stop = Arc::new(AtomicBool::new(false));
+    let kept = super::kept();
     Ok(Remote {
-        client: Client::new(super::trusts_environment(), &stop),
-        kept: super::kept(),
+        client: Client::new(super::trusts_environment(), &stop).with_logins(fetching.logins()?),
+        most: fetching.most(&kept),
+        kept,
         keys: (!no_check_sigs).then_some(keys),
         fetched: Arc::default(),
         ssh: Arc::new(super::transport::Program::new()),

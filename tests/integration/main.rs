@@ -27,7 +27,6 @@ mod partition_table;
 mod remote;
 mod remote_faults;
 mod reproduce;
-mod servers;
 mod secrets;
 mod servers;
 mod signature;

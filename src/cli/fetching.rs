@@ -1,4 +1,4 @@
-//! Where logins for servers are: `--netrc-file`, `netrc-file` of nix.conf, `~/.netrc`.
+//! How caches over http are used: logins (`--netrc-file`, `netrc-file` of nix.conf, `~/.netrc`), how much is kept.
 
 use super::exit::{Code, Failure};
 use crate::net::Netrc;
@@ -8,18 +8,27 @@ use std::path::{Path, PathBuf};
 /// The longest file of logins that is read, in bytes.
 const MAX_NETRC: u64 = 1 << 20;
 
-/// Which logins are used.
+/// How caches over http are used.
 #[derive(clap::Args)]
-pub struct Logins {
+pub struct Fetching {
     /// Logins for stores over http(s) [default: netrc-file of nix.conf,
     /// else ~/.netrc]
     #[arg(long, value_name = "FILE")]
     netrc_file: Option<PathBuf>,
+    /// Keep at most this much of what is fetched [default: 20GiB, or a
+    /// tenth of the disk]
+    #[arg(long, value_name = "SIZE", value_parser = super::inputs::bytes)]
+    cache_size: Option<u64>,
 }
 
-impl Logins {
+impl Fetching {
+    /// Bytes that may be kept in a directory.
+    pub fn most(&self, kept: &Path) -> u64 {
+        self.cache_size.unwrap_or_else(|| super::cache_size(kept))
+    }
+
     /// Reads the logins; none where nobody named a file and none is where it may be.
-    pub fn read(&self) -> Result<Netrc, Failure> {
+    pub fn logins(&self) -> Result<Netrc, Failure> {
         if let Some(file) = &self.netrc_file {
             return read(file)?.ok_or_else(|| {
                 Failure::new(Code::Usage, format!("--netrc-file {}: not found", file.display()))
