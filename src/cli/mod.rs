@@ -6,9 +6,12 @@ mod cards;
 mod compose;
 mod devices;
 mod exit;
+mod flake;
 mod inputs;
 mod inspect;
+mod lock;
 mod output;
+mod project;
 mod sources;
 mod system;
 mod targets;
@@ -18,6 +21,7 @@ mod write;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Failure;
+use std::io::Read;
 use std::process::ExitCode;
 
 /// Composes, writes and verifies NixOS cards from built system closures.
@@ -40,8 +44,8 @@ too small; 6 source bad (truncated, hash, format); 7 target I/O error;
 
 #[derive(Subcommand)]
 enum Command {
-    Compose(compose::Options),
-    Write(write::Options),
+    Compose(Box<compose::Options>),
+    Write(Box<write::Options>),
     Verify(verify::Options),
     Devices(devices::Options),
     Inspect(inspect::Options),
@@ -71,14 +75,14 @@ pub fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let voice = ui::Voice::new(cli.talk.progress, cli.talk.quiet, cli.talk.verbose);
-    let result = match &cli.command {
-        Command::Compose(options) => compose::run(options, &voice),
-        Command::Write(options) => write::run(options, &voice),
-        Command::Verify(options) => verify::run(options, &voice),
-        Command::Devices(options) => devices::run(options),
-        Command::Inspect(options) => inspect::run(options, &voice),
-        Command::Boards(options) => boards::run(options),
-        Command::Cache(options) => cache::run(options),
+    let result = match cli.command {
+        Command::Compose(options) => compose::run(*options, &voice),
+        Command::Write(options) => write::run(*options, &voice),
+        Command::Verify(options) => verify::run(&options, &voice),
+        Command::Devices(options) => devices::run(&options),
+        Command::Inspect(options) => inspect::run(&options, &voice),
+        Command::Boards(options) => boards::run(&options),
+        Command::Cache(options) => cache::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,6 +94,39 @@ pub fn main() -> ExitCode {
 #[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
 fn trusts_environment() -> bool {
     std::env::var_os("SUDO_UID").is_none() || !nix::unistd::geteuid().is_root()
+}
+
+/// Who called sudo, where this is root by it.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn sudo_uid() -> Option<u32> {
+    if trusts_environment() {
+        return None;
+    }
+    std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
+/// The text of a file of at most `longest` bytes.
+fn text_of(file: std::fs::File, name: &str, longest: u64) -> Result<String, Failure> {
+    let mut text = String::new();
+    file.take(longest + 1).read_to_string(&mut text).map_err(|error| Failure::reading(name, &error))?;
+    if crate::num::to_u64(text.len()) > longest {
+        return Err(Failure::new(exit::Code::Usage, format!("{name}: is longer than {longest} bytes")));
+    }
+    Ok(text)
+}
+
+/// The number of the line that a byte of a text is on.
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// What the TOML parser says, with the line.
+fn toml_message(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let Some(span) = error.span() else { return message };
+    let number = line_of(text, span.start);
+    let line: String = text.lines().nth(number - 1).unwrap_or_default().trim().chars().take(60).collect();
+    format!("line {number}: `{line}`: {message}")
 }
 
 /// Where what was fetched is kept: the user's cache directory, or the system's where the environment is another's.

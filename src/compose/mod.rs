@@ -7,6 +7,7 @@
 mod assembly;
 mod boot;
 mod boot_files;
+mod channel;
 mod demand;
 mod files;
 mod firmware;
@@ -22,14 +23,14 @@ mod rootfs;
 mod text;
 mod toplevel;
 
-pub use firmware::Missing;
+pub use channel::{Channels, Pin};
+pub use firmware::{Given, Missing};
 pub use moving::MoveError;
 pub use plan::{Plan, Summary};
 
 use crate::board::Board;
 use crate::format::store_path::StorePath;
 use crate::store::Store;
-use std::path::PathBuf;
 
 /// Where the bytes of a planned file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,10 @@ pub struct Request {
     pub system: StorePath,
     /// Stores, asked in this order.
     pub stores: Vec<Box<dyn Store>>,
-    /// Directories with firmware packages: a package or the root of a store.
-    pub firmware: Vec<PathBuf>,
+    /// Where firmware packages are, asked in this order before the closure.
+    pub firmware: Vec<Given>,
+    /// A channel to take them from otherwise.
+    pub channels: Option<Channels>,
     /// How large the root is.
     pub root_size: RootSize,
     /// Length of the FAT that takes boot files, in bytes; that of the profile when `None`.

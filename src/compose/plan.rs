@@ -3,6 +3,7 @@
 use super::assembly::{self, Assembly, Part};
 use super::boot;
 use super::boot_files::BootFiles;
+use super::channel::Pin;
 use super::demand::Demands;
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
@@ -98,18 +99,20 @@ pub struct Plan {
     pub(super) image: Arc<Image>,
     /// What it says of itself.
     pub summary: Summary,
+    /// What was taken from a channel.
+    pub pins: Vec<Pin>,
 }
 
 /// Decides everything.
 pub fn plan(request: Request) -> Result<Plan, Error> {
-    let Request { board, system, stores, firmware, root_size, boot_size, free_inodes, epoch, record } =
-        request;
+    let Request { board, system, stores, firmware, channels, .. } = request;
+    let Request { root_size, boot_size, free_inodes, epoch, record, .. } = request;
     let board = with_boot_size(board, boot_size);
     let mut forest = Forest::of_closure(stores, &system)?;
     let closure = forest.sources.len();
     let toplevel = Toplevel::read(&forest, &system)?;
     let demands = Demands::of(&toplevel, &board)?;
-    let places = firmware::find(&board, &firmware, &mut forest)?;
+    let (places, pins) = firmware::find(&board, &firmware, channels.as_ref(), &mut forest)?;
     let identity = Identity::new(&board.name, forest.sources[..closure].iter());
     let ids = Ids::new(&board, &demands, &identity).map_err(|message| Error::Demand {
         system: system.name().to_owned(),
@@ -220,7 +223,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         firmware,
         warnings: board.requires.iter().cloned().chain(demands.warnings).collect(),
     };
-    Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary })
+    Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary, pins })
 }
 
 /// Gives the FAT another length and moves what follows.
