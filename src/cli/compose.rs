@@ -2,6 +2,7 @@
 
 use super::exit::{Code, Failure};
 use super::inputs::{Inputs, bytes, copy_failed, refused};
+use super::project::{self, Asked, Project};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
 use crate::compose::{MoveError, Plan, RootSize};
@@ -17,18 +18,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Compose an image of a built NixOS system.
+///
+/// What is not said here is taken from the nixflash.toml of the working
+/// directory, if there is one.
 #[derive(clap::Args)]
 pub struct Options {
     /// The board: see `nixflash boards`
-    #[arg(required_unless_present = "board_file", conflicts_with = "board_file")]
+    #[arg(conflicts_with = "board_file")]
     board: Option<String>,
-    /// The toplevel: a store path, or a link to one such as ./result
-    #[arg(long, value_name = "PATH")]
-    system: String,
+    /// The toplevel: a store path, a link to one such as ./result, or a flake
+    /// with its host, as in .#pi: Nix builds it
+    #[arg(long, value_name = "SYSTEM")]
+    system: Option<String>,
     #[command(flatten)]
     inputs: Inputs,
     /// The image to make, or - for standard output
-    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// How to pack it [default: from the name; raw for -]
     #[arg(long, value_enum, value_name = "HOW")]
@@ -40,13 +45,14 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "free")]
     size: Option<u64>,
     /// Free space on a root that is otherwise as small as can be
-    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "64MiB")]
-    free: u64,
+    /// [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    free: Option<u64>,
     /// Also write FILE.sha256
-    #[arg(long, requires = "output")]
+    #[arg(long)]
     sha256: bool,
     /// Also write FILE.bmap
-    #[arg(long, requires = "output")]
+    #[arg(long)]
     bmap: bool,
     /// Replace an image that is there
     #[arg(short, long)]
@@ -61,7 +67,7 @@ pub struct Options {
 
 /// How an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub enum Format {
     /// Sparse, as it is
     Raw,
     /// Zstandard
@@ -72,18 +78,65 @@ enum Format {
     Gz,
 }
 
+/// Free space on a root that is as small as can be.
+const FREE: u64 = 64 << 20;
+
+impl Options {
+    /// Takes from a project file what no option says.
+    fn adopt(&mut self, mut project: Project) {
+        if self.board.is_none() && self.inputs.board_file.is_none() {
+            (self.board, self.inputs.board_file) = (project.board.take(), project.board_file.take());
+        }
+        if self.size.is_none() && self.free.is_none() {
+            (self.size, self.free) = (project.size, project.free);
+        }
+        if self.format.is_none() && self.output.is_none() {
+            self.format = project.format;
+            self.level = self.level.or(project.level);
+        }
+        self.output = self.output.take().or_else(|| project.output.take());
+        self.sha256 |= project.sha256;
+        self.bmap |= project.bmap;
+        self.inputs.adopt(&mut project);
+    }
+}
+
+/// Something that must be said was not.
+fn unsaid(what: &str, hint: &str) -> Failure {
+    Failure::new(Code::Usage, format!("no {what}"))
+        .hint(format!("{hint}, or write it into {}", project::NAME))
+}
+
 /// Runs the command.
-pub fn run(options: &Options, voice: &Voice) -> Outcome {
-    let root_size = options.size.map_or(RootSize::Free(options.free), RootSize::Image);
-    let plan = options.inputs.plan(options.board.as_deref(), &options.system, root_size, voice)?;
+pub fn run(mut options: Options, voice: &Voice) -> Outcome {
+    let mut from = PathBuf::new();
+    let mut words = options.system.take();
+    if let Some(mut project) = options.inputs.find_project(Asked::ByNobody, voice)? {
+        if words.is_none() {
+            (words, from) = (project.system.take(), project.directory.clone());
+        }
+        options.adopt(project);
+    }
+    let options = &options;
+    if options.board.is_none() && options.inputs.board_file.is_none() {
+        return Err(unsaid("board", "name one of those that `nixflash boards` lists"));
+    }
+    let words = words.ok_or_else(|| unsaid("system", "name the toplevel with --system"))?;
+    if options.output.is_none() && !options.dry_run {
+        return Err(unsaid("output", "name the image with -o, or print the plan with --dry-run"));
+    }
+    let root_size = options.size.map_or(RootSize::Free(options.free.unwrap_or(FREE)), RootSize::Image);
+    let system = options.inputs.system(&words, &from, voice)?;
+    let plan = options.inputs.plan(options.board.as_deref(), &system, root_size, voice)?;
     for warning in &plan.summary.warnings {
         voice.say(&format!("warning: {warning}"));
     }
     if options.dry_run {
         return print(&plan, options.json);
     }
-    // cannot fail: clap demands an output unless it is a dry run
-    let target = options.output.as_deref().expect("clap demands an output");
+    // cannot fail: it was demanded above unless this is a dry run
+    let target = options.output.as_deref().expect("an output was demanded");
+    options.inputs.pin(&plan, voice)?;
     write(&plan, target, options, voice)?;
     if options.json {
         print(&plan, true)?;

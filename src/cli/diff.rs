@@ -1,6 +1,7 @@
 //! `nixflash diff`: how two cards, images, manifests or systems differ.
 
 use super::exit::{Code, Failure};
+use super::flake::How;
 use super::inputs::Stores;
 use super::ui::Voice;
 use super::verify::open_target;
@@ -95,7 +96,7 @@ fn of_manifest(path: &Path) -> Result<Option<Facts>, Failure> {
 }
 
 fn of_system(words: &str, stores: &Stores, voice: &Voice) -> Result<Facts, Failure> {
-    let system = system::find(words)?;
+    let system = system::find(words, Path::new(""), How::Evaluate, voice)?;
     let stores = stores.open(system.store.as_deref(), voice)?;
     let failed = |error: crate::store::Error| super::inputs::refused(&error.into());
     let closure = closure(&stores, std::slice::from_ref(&system.path)).map_err(failed)?;

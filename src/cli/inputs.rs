@@ -4,16 +4,22 @@ use super::boards;
 use super::embed::Provenance;
 use super::exit::{Code, Failure};
 use super::fetching::Fetching;
-use super::system;
+use super::flake::How;
+use super::lock;
+use super::project::{self, Asked, Project};
+use super::system::{self, System};
 use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{self, BootRequest, BootSet, Check, Plan, Record, Report, Request, RootSize};
+use crate::compose::{
+    self, BootRequest, BootSet, Channels, Check, Given, Plan, Record, Report, Request, RootSize,
+};
 use crate::format::store_path::StorePath;
 use crate::image::{CopyError, Progress, SourceError};
 use crate::net::Client;
 use crate::num::{parse_bytes, show_bytes};
+use crate::store::channel::Channel;
 use crate::store::{self, Fetched, Keys, Remote, Store};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,12 +55,37 @@ pub struct Inputs {
     /// different words can be in one machine
     #[arg(long, value_name = "WORD")]
     pub id_seed: Option<String>,
-    /// A directory with firmware: a package, or the root of a store
-    #[arg(long, value_name = "DIR")]
+    /// Never have Nix build a flake: only evaluate it, its closure is in the
+    /// stores [default where --store names others than this machine's]
+    #[arg(long)]
+    pub no_build: bool,
+    /// Firmware: a directory (a package, or the root of a store), or a store
+    /// path, which the stores have
+    #[arg(long, value_name = "PATH")]
     pub firmware: Vec<PathBuf>,
     /// Add a line, or the lines of a file, to the board's config.txt
     #[arg(long, value_name = "FILE|LINE")]
     pub config_txt: Vec<String>,
+    /// Take firmware from a channel, such as nixos-25.11 or its address; what
+    /// was taken is pinned in nixflash.lock
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Option<String>,
+    /// The lock file [default: nixflash.lock beside nixflash.toml or here]
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+    /// Look into the channel again, whatever is pinned
+    #[arg(long)]
+    pub update_lock: bool,
+    /// Take what is not given here from this nixflash.toml; or the directory
+    /// that it is in
+    #[arg(long, value_name = "FILE")]
+    pub project: Option<PathBuf>,
+    /// Do not use the nixflash.toml of the working directory
+    #[arg(long, conflicts_with = "project")]
+    pub no_project: bool,
+    /// The directory of the project file, empty without one.
+    #[arg(skip)]
+    pub directory: PathBuf,
     /// Length of the FAT with boot files [default: of the profile]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub boot_size: Option<u64>,
@@ -78,11 +109,88 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 const FREE_INODES: u32 = 16_384;
 
 impl Inputs {
+    /// Finds the toplevel that words name, those of a relative path from a directory on; Nix may have to build it.
+    pub fn system(&self, words: &str, from: &Path, voice: &Voice) -> Result<System, Failure> {
+        // What Nix builds lies in this machine's store: of no use where that is not asked.
+        let is_own =
+            |store: &String| ["auto", "daemon", "/"].contains(&store.as_str()) || store.starts_with("unix:");
+        let asks_own = self.store.is_empty() || self.store.iter().any(is_own);
+        let how = if asks_own && !self.no_build { How::Build } else { How::Evaluate };
+        system::find(words, from, how, voice)
+    }
+
+    /// The project file that was named, or else one that is asked for in this way.
+    pub fn find_project(&self, otherwise: Asked<'_>, voice: &Voice) -> Result<Option<Project>, Failure> {
+        match &self.project {
+            Some(file) => project::find(Asked::ByName(file), voice),
+            None if self.no_project => Ok(None),
+            None => project::find(otherwise, voice),
+        }
+    }
+
+    /// Takes from a project file what no option says.
+    pub fn adopt(&mut self, project: &mut Project) {
+        fn unless_given<T>(given: &mut Vec<T>, other: &mut Vec<T>) {
+            if given.is_empty() {
+                given.append(other);
+            }
+        }
+        unless_given(&mut self.store, &mut project.stores);
+        unless_given(&mut self.trusted_key, &mut project.trusted_keys);
+        unless_given(&mut self.firmware, &mut project.firmware);
+        self.channel = self.channel.take().or_else(|| project.channel.take());
+        self.boot_size = self.boot_size.or(project.boot_size);
+        self.directory.clone_from(&project.directory);
+    }
+
+    /// The lock file.
+    fn lock_file(&self) -> PathBuf {
+        self.lock.clone().unwrap_or_else(|| self.directory.join(lock::NAME))
+    }
+
+    /// The channel that firmware is taken from, with what is pinned of it.
+    fn channels(&self, remote: &Remote) -> Result<Option<Channels>, Failure> {
+        let Some(words) = &self.channel else {
+            if self.update_lock || self.lock.is_some() {
+                let message = "--lock and --update-lock are of what a channel has: there is no --channel";
+                return Err(Failure::new(Code::Usage, message));
+            }
+            return Ok(None);
+        };
+        let channel = Channel::new(words, remote).map_err(|error| Failure::of(Code::Usage, &error))?;
+        if self.update_lock {
+            return Ok(Some(Channels { channel, pins: Vec::new() }));
+        }
+        let pins = lock::read(&self.lock_file())?;
+        if let Some(pin) = pins.iter().find(|pin| pin.channel != channel.address()) {
+            let (file, other) = (self.lock_file(), &pin.channel);
+            let message = format!("{}: pins what {other} had, not {}", file.display(), channel.address());
+            return Err(Failure::new(Code::Usage, message).hint("pin anew with --update-lock"));
+        }
+        Ok(Some(Channels { channel, pins }))
+    }
+
+    /// Pins what a plan took from a channel.
+    pub fn pin(&self, plan: &Plan, voice: &Voice) -> Result<(), Failure> {
+        if plan.pins.is_empty() {
+            return Ok(());
+        }
+        let file = self.lock_file();
+        // Of a lock file that is made anew, only what is of another channel goes.
+        let mut old =
+            if self.update_lock { lock::read(&file).unwrap_or_default() } else { lock::read(&file)? };
+        old.retain(|pin| plan.pins.iter().all(|new| new.channel == pin.channel));
+        match lock::merged(&old, &plan.pins) {
+            Some(pins) => lock::write(&file, &pins, voice),
+            None => Ok(()),
+        }
+    }
+
     /// Plans an image, and shows what has to be fetched for it.
     pub fn plan(
         &self,
         board: Option<&str>,
-        system: &str,
+        system: &System,
         root_size: RootSize,
         voice: &Voice,
     ) -> Result<Plan, Failure> {
@@ -91,8 +199,11 @@ impl Inputs {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| watch(&remote.fetched, voice, &done));
-            let request = self.request((board, system), root_size, &remote, record);
-            let plan = request.and_then(|request| compose::compose(request).map_err(|error| refused(&error)));
+            let request = self.request((board, system), root_size, &remote, (record, voice));
+            let plan = request.and_then(|request| {
+                compose::compose(request)
+                    .map_err(|error| unbuilt(system, &error).unwrap_or_else(|| refused(&error)))
+            });
             done.store(true, Ordering::Relaxed);
             plan
         })
@@ -101,10 +212,12 @@ impl Inputs {
     /// Holds a system against a board, and shows what has to be fetched for it.
     pub fn check(&self, board: Option<&str>, system: &str, voice: &Voice) -> Result<Report, Failure> {
         let remote = self.remote(voice)?;
+        let system = self.system(system, Path::new(""), voice)?;
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| watch(&remote.fetched, voice, &done));
-            let request = self.request((board, system), RootSize::Free(0), &remote, Record::default());
+            let request = (Record::default(), voice);
+            let request = self.request((board, &system), RootSize::Free(0), &remote, request);
             let report = request.and_then(|request| {
                 let Request { board, system, older, stores, .. } = request;
                 compose::check(Check { board, system, older, stores }).map_err(|error| refused(&error))
@@ -115,8 +228,8 @@ impl Inputs {
     }
 
     /// The systems that were there before.
-    fn older(&self) -> Result<Vec<StorePath>, Failure> {
-        self.generation.iter().map(|path| Ok(system::find(path)?.path)).collect()
+    fn older(&self, voice: &Voice) -> Result<Vec<StorePath>, Failure> {
+        self.generation.iter().map(|path| Ok(self.system(path, Path::new(""), voice)?.path)).collect()
     }
 
     /// The boot files of a board, for a card that exists.
@@ -138,7 +251,8 @@ impl Inputs {
             Err(_) if self.store.is_empty() && !self.firmware.is_empty() => Vec::new(),
             stores => stores.map_err(|error| refused(&error.into()))?,
         };
-        let request = BootRequest { board: board.clone(), stores, firmware: self.firmware.clone() };
+        let firmware = self.firmware.iter().map(|path| given(path)).collect();
+        let request = BootRequest { board: board.clone(), stores, firmware };
         let set = compose::boot_set(request).map_err(|error| refused(&error))?;
         Ok((board, set))
     }
@@ -151,25 +265,25 @@ impl Inputs {
     /// What to compose.
     fn request(
         &self,
-        (board, system): (Option<&str>, &str),
+        (board, system): (Option<&str>, &System),
         root_size: RootSize,
         remote: &Remote,
-        record: Record,
+        (record, voice): (Record, &Voice),
     ) -> Result<Request, Failure> {
         let (board, own) = self.board(board)?;
-        let system = system::find(system)?;
         let mut specs = self.store.clone();
         if specs.is_empty() {
-            specs.push(system.store.unwrap_or_else(|| "auto".to_owned()));
+            specs.push(system.store.clone().unwrap_or_else(|| "auto".to_owned()));
         }
         let stores: Result<Vec<Box<dyn Store>>, _> =
             specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), remote)).collect();
         Ok(Request {
             board,
-            system: system.path,
-            older: self.older()?,
+            system: system.path.clone(),
+            older: self.older(voice)?,
             stores: stores.map_err(|error| refused(&error.into()))?,
-            firmware: self.firmware.clone(),
+            firmware: self.firmware.iter().map(|path| given(path)).collect(),
+            channels: self.channels(remote)?,
             root_size,
             boot_size: self.boot_size,
             free_inodes: FREE_INODES,
@@ -206,7 +320,7 @@ impl Inputs {
     }
 
     /// The directories of this machine that are read.
-    pub fn reads(&self, system: &str) -> Vec<PathBuf> {
+    pub fn reads(&self, system: &System) -> Vec<PathBuf> {
         let file = |spec: &String| {
             let place = spec.strip_prefix("file://").or_else(|| spec.strip_prefix("export:"));
             PathBuf::from(place.unwrap_or(spec))
@@ -214,7 +328,7 @@ impl Inputs {
         let stores = self.store.iter().map(file);
         let mut reads: Vec<PathBuf> =
             stores.chain(self.store_dir.clone()).chain(self.firmware.clone()).collect();
-        reads.push(PathBuf::from(system));
+        reads.push(system.reads.clone());
         reads
     }
 }
@@ -231,6 +345,14 @@ fn recorded(specs: &[String]) -> Vec<String> {
         if host.is_empty() { "local".to_owned() } else { format!("{scheme}://{host}/{path}") }
     };
     specs.iter().map(name).collect()
+}
+
+/// Firmware as it was given: a store path is one of the stores, not a directory of this machine.
+pub fn given(path: &Path) -> Given {
+    match path.to_str().map(|text| StorePath::from_absolute(text.trim_end_matches('/'))) {
+        Some(Ok(path)) => Given::Path(path),
+        _ => Given::Directory(path.to_owned()),
+    }
 }
 
 /// Where closures are, for commands that compose nothing new.
@@ -353,6 +475,17 @@ pub fn epoch() -> Result<u32, Failure> {
     }
 }
 
+/// The failure that a toplevel is in no store, when nobody has built it either.
+fn unbuilt(system: &System, error: &compose::Error) -> Option<Failure> {
+    let compose::Error::Store(store::Error::Missing { path, .. }) = error else { return None };
+    (system.evaluated && *path == system.path.to_string()).then(|| {
+        Failure::of(Code::Source, error).hint(
+            "the flake was only evaluated: push its toplevel to one of these stores, or add --store auto, and nix \
+             builds it here",
+        )
+    })
+}
+
 /// A failure to plan, with its code and a hint.
 pub fn refused(error: &compose::Error) -> Failure {
     use compose::Error as E;
@@ -363,7 +496,10 @@ pub fn refused(error: &compose::Error) -> Failure {
         E::Store(inner) if inner.is_bad_source() => Failure::of(Code::Source, error),
         E::Toplevel { .. } => Failure::of(Code::Source, error),
         E::Firmware(missing) => Failure::of(Code::Source, error)
-            .hint(format!("make it with `{}` and name it with --firmware DIR", missing.command)),
+            .hint(format!(
+            "make it with `{}` and name it with --firmware; or take it from a channel, as in --channel nixos-25.11",
+            missing.command
+        )),
         E::Ext4(crate::format::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => {
             Failure::of(Code::TooSmall, error)
         }

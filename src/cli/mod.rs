@@ -13,12 +13,15 @@ mod exit;
 mod extract;
 mod fetching;
 mod firmware;
+mod flake;
 mod git;
 mod inputs;
 mod inspect;
 mod judged;
+mod lock;
 mod output;
 mod password;
+mod project;
 mod reproduce;
 mod sources;
 mod system;
@@ -30,6 +33,7 @@ mod write;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Failure;
+use std::io::Read;
 use std::process::ExitCode;
 
 /// Composes, writes and verifies NixOS cards from built system closures.
@@ -52,16 +56,16 @@ too small; 6 source bad (truncated, hash, format); 7 target I/O error;
 
 #[derive(Subcommand)]
 enum Command {
-    Compose(compose::Options),
-    Check(check::Options),
-    Write(write::Options),
+    Compose(Box<compose::Options>),
+    Check(Box<check::Options>),
+    Write(Box<write::Options>),
     Verify(verify::Options),
     Devices(devices::Options),
     Inspect(inspect::Options),
-    Reproduce(reproduce::Options),
+    Reproduce(Box<reproduce::Options>),
     Diff(diff::Options),
     Boards(boards::Options),
-    Firmware(firmware::Options),
+    Firmware(Box<firmware::Options>),
     Cache(cache::Options),
 }
 
@@ -87,18 +91,18 @@ pub fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let voice = ui::Voice::new(cli.talk.progress, cli.talk.quiet, cli.talk.verbose);
-    let result = match &cli.command {
-        Command::Compose(options) => compose::run(options, &voice),
-        Command::Check(options) => check::run(options, &voice),
-        Command::Write(options) => write::run(options, &voice),
-        Command::Verify(options) => verify::run(options, &voice),
-        Command::Devices(options) => devices::run(options),
-        Command::Inspect(options) => inspect::run(options, &voice),
-        Command::Reproduce(options) => reproduce::run(options, &voice),
-        Command::Diff(options) => diff::run(options, &voice),
-        Command::Boards(options) => boards::run(options),
-        Command::Firmware(options) => firmware::run(options, &voice),
-        Command::Cache(options) => cache::run(options),
+    let result = match cli.command {
+        Command::Compose(options) => compose::run(*options, &voice),
+        Command::Check(options) => check::run(&options, &voice),
+        Command::Write(options) => write::run(*options, &voice),
+        Command::Verify(options) => verify::run(&options, &voice),
+        Command::Devices(options) => devices::run(&options),
+        Command::Inspect(options) => inspect::run(&options, &voice),
+        Command::Reproduce(options) => reproduce::run(&options, &voice),
+        Command::Diff(options) => diff::run(&options, &voice),
+        Command::Boards(options) => boards::run(&options),
+        Command::Firmware(options) => firmware::run(&options, &voice),
+        Command::Cache(options) => cache::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,6 +114,39 @@ pub fn main() -> ExitCode {
 #[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
 fn trusts_environment() -> bool {
     std::env::var_os("SUDO_UID").is_none() || !nix::unistd::geteuid().is_root()
+}
+
+/// Who called sudo, where this is root by it.
+#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
+fn sudo_uid() -> Option<u32> {
+    if trusts_environment() {
+        return None;
+    }
+    std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
+/// The text of a file of at most `longest` bytes.
+fn text_of(file: std::fs::File, name: &str, longest: u64) -> Result<String, Failure> {
+    let mut text = String::new();
+    file.take(longest + 1).read_to_string(&mut text).map_err(|error| Failure::reading(name, &error))?;
+    if crate::num::to_u64(text.len()) > longest {
+        return Err(Failure::new(exit::Code::Usage, format!("{name}: is longer than {longest} bytes")));
+    }
+    Ok(text)
+}
+
+/// The number of the line that a byte of a text is on.
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// What the TOML parser says, with the line.
+fn toml_message(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let Some(span) = error.span() else { return message };
+    let number = line_of(text, span.start);
+    let line: String = text.lines().nth(number - 1).unwrap_or_default().trim().chars().take(60).collect();
+    format!("line {number}: `{line}`: {message}")
 }
 
 /// Where what was fetched is kept: the user's cache directory, or the system's where the environment is another's.

@@ -19,6 +19,22 @@ pub fn error_line(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
+/// Writes text that another program says to standard error, as it comes.
+pub fn error_text(text: &str) {
+    let mut out = std::io::stderr().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Makes control characters visible but those that lay out a log: line feeds, carriage returns, tabs.
+pub fn escape_log(text: &str) -> String {
+    text.split_inclusive(['\n', '\r', '\t'])
+        .map(|part| match part.strip_suffix(['\r', '\t']) {
+            Some(start) => format!("{}{}", escape(start), &part[start.len()..]),
+            None => escape(part),
+        })
+        .collect()
+}
+
 /// Makes control characters visible, so that a name cannot steer the terminal. Line feeds stay.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

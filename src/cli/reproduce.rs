@@ -1,7 +1,7 @@
 //! `nixflash reproduce`: a card composed again from its own manifest, and compared.
 
 use super::exit::{Code, Failure};
-use super::inputs::{Stores, refused};
+use super::inputs::{Stores, given, refused};
 use super::ui::{self, Voice};
 use super::verify::open_target;
 use super::{Outcome, devices, inspect, output};
@@ -185,7 +185,8 @@ fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Fail
         system,
         older,
         stores: options.stores.open(None, voice)?,
-        firmware: options.firmware.clone(),
+        firmware: options.firmware.iter().map(|path| given(path)).collect(),
+        channels: None,
         root_size,
         boot_size: recipe["bootSize"].as_u64(),
         free_inodes: number("freeInodes").ok_or_else(|| bad("does not say how many inodes are free"))?,

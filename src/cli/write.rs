@@ -3,6 +3,7 @@
 use super::cards::{self, Shown};
 use super::exit::{Code, Failure};
 use super::inputs::Inputs;
+use super::project::{self, Asked};
 use super::sources::{self, Sidecars};
 use super::targets::{self, Consent, Target};
 use super::ui::{self, Voice};
@@ -16,7 +17,7 @@ use crate::format::partition_table::Span;
 use crate::image::{CopyError, Source, SourceError};
 use crate::num::show_bytes;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -26,17 +27,20 @@ use std::time::Instant;
 /// Without --system, the first word is an image: a file, - or an http(s)
 /// address; raw or packed as zst, xz, gz, bz2, lz4 or zip. With --system it is
 /// a board, and the system is composed straight onto each card, for its size.
+/// With --project, a nixflash.toml names board and system: every word is a
+/// device, and no device is ever taken from the file.
 /// A card is read back, and gets its partition table only when all is right.
 #[derive(clap::Args)]
 pub struct Options {
     /// An image; with --system a board
-    #[arg(value_name = "IMAGE|BOARD", required_unless_present = "board_file")]
+    #[arg(value_name = "IMAGE|BOARD", required_unless_present_any = ["board_file", "project"])]
     image: Option<String>,
     /// Disks, such as /dev/sdX, or files; picked from a list on a terminal
     #[arg(value_name = "DEVICE")]
     devices: Vec<PathBuf>,
-    /// Compose this toplevel: a store path, or a link such as ./result
-    #[arg(long, value_name = "PATH")]
+    /// Compose this toplevel: a store path, a link such as ./result, or a flake
+    /// with its host, as in .#pi: Nix builds it
+    #[arg(long, value_name = "SYSTEM")]
     system: Option<String>,
     #[command(flatten, next_help_heading = "Composing")]
     inputs: Inputs,
@@ -93,26 +97,60 @@ struct Result_ {
 }
 
 /// Runs the command.
-pub fn run(options: &Options, voice: &Voice) -> Outcome {
-    let (first, mut devices) = (options.image.clone(), options.devices.clone());
-    // With a profile of one's own there is no word for the board, so the first is a device.
-    let first = match (&options.inputs.board_file, first) {
-        (Some(_), Some(word)) => {
-            devices.insert(0, PathBuf::from(word));
-            None
+pub fn run(mut options: Options, voice: &Voice) -> Outcome {
+    let (mut from, mut board) = (PathBuf::new(), None);
+    let named = options.inputs.project.is_some();
+    // A file that nobody named must not turn an image into a device, or a device into a target.
+    if let Some(mut project) = if named { options.inputs.find_project(Asked::ByNobody, voice)? } else { None }
+    {
+        if options.system.is_none() {
+            (options.system, from) = (project.system.take(), project.directory.clone());
         }
-        (_, first) => first,
+        if options.inputs.board_file.is_none() {
+            (board, options.inputs.board_file) = (project.board.take(), project.board_file.take());
+        }
+        options.inputs.adopt(&mut project);
+        if options.system.is_none() || (board.is_none() && options.inputs.board_file.is_none()) {
+            return Err(Failure::new(Code::Usage, "--project: the file must name a board and a system")
+                .hint("or name them with --system and --board FILE.toml"));
+        }
+    }
+    let options = &options;
+    let (first, mut devices) = (options.image.clone(), options.devices.clone());
+    // Where the board is known from elsewhere there is no word for it, so the first is a device.
+    let first = match first {
+        Some(word) if named || options.inputs.board_file.is_some() => {
+            devices.insert(0, PathBuf::from(word));
+            board
+        }
+        None => board,
+        first => first,
     };
     if options.inputs.board_file.is_some() && options.system.is_none() {
         return Err(Failure::new(Code::Usage, "--board needs --system"));
+    }
+    if let (Some(word), None, true) = (&first, &options.system, devices.is_empty()) {
+        ensure_no_device(word)?;
     }
     if devices.is_empty() {
         devices.push(targets::pick()?);
     }
     match &options.system {
-        Some(system) => composed(options, first.as_deref(), system, &devices, voice),
+        Some(system) => composed(options, first.as_deref(), (system, &from), &devices, voice),
         None => image(options, first.as_deref().unwrap_or_default(), &devices, voice),
     }
+}
+
+/// A device alone where a project file lies is meant as the target, and would be read as an image.
+fn ensure_no_device(word: &str) -> Outcome {
+    use std::os::unix::fs::FileTypeExt;
+    let is_device = Path::new(word).metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if !is_device || !Path::new(project::NAME).is_file() {
+        return Ok(());
+    }
+    let file = project::NAME;
+    Err(Failure::new(Code::Usage, format!("{word} is a device, and the first word is an image or a board"))
+        .hint(format!("to compose the system of {file} onto it: nixflash write --project {file} {word}")))
 }
 
 /// Writes an image.
@@ -155,10 +193,12 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
 fn composed(
     options: &Options,
     board: Option<&str>,
-    system: &str,
+    (name, from): (&str, &Path),
     devices: &[PathBuf],
     voice: &Voice,
 ) -> Outcome {
+    // Built before anything is asked: an answer is worth most just before the writing.
+    let system = &options.inputs.system(name, from, voice)?;
     let reads = options.inputs.reads(system);
     // What is composed counts in sectors of 512 bytes.
     let wanted = Wanted { need: None, image_sector: Some(512), reads: &reads };
@@ -171,6 +211,9 @@ fn composed(
     for size in sizes {
         let root_size = size.map_or(RootSize::Free(FREE), RootSize::Card);
         let plan = options.inputs.plan(board, system, root_size, voice)?;
+        if !options.how.dry_run {
+            options.inputs.pin(&plan, voice)?;
+        }
         plans.push((size, plan));
     }
     if let Some((_, plan)) = plans.first() {
@@ -190,10 +233,10 @@ fn composed(
     for (size, plan) in plans {
         let same = targets.iter().filter(|target| target.size() == size).collect();
         let source = plan.source(options.inputs.workers());
-        let batch = Batch { name: system, targets: same, source, plan: Some(plan) };
+        let batch = Batch { name, targets: same, source, plan: Some(plan) };
         results.extend(write(batch, options, &stop, voice)?);
     }
-    conclude(&results, system, options, voice)
+    conclude(&results, name, options, voice)
 }
 
 /// Free space on a root that is composed into a file.

@@ -1,6 +1,6 @@
 //! What a board's boot FAT holds besides what a system puts there: for cards that exist.
 
-use super::firmware::{self, Places};
+use super::firmware::{self, Given, Places};
 use super::forest::Forest;
 use super::{Content, Error};
 use crate::board::Board;
@@ -8,7 +8,6 @@ use crate::num;
 use crate::store::Store;
 use crate::tree::Kind;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// The most bytes that all boot files together may have: they are kept in memory.
 const MOST: u64 = 512 << 20;
@@ -19,8 +18,8 @@ pub struct BootRequest {
     pub board: Board,
     /// Stores, asked in this order.
     pub stores: Vec<Box<dyn Store>>,
-    /// Directories with firmware packages: a package or the root of a store.
-    pub firmware: Vec<PathBuf>,
+    /// Where firmware packages are, asked in this order.
+    pub firmware: Vec<Given>,
 }
 
 /// The boot files of a board.
@@ -35,7 +34,7 @@ pub struct BootSet {
 pub fn boot_set(request: BootRequest) -> Result<BootSet, Error> {
     let BootRequest { board, stores, firmware } = request;
     let mut forest = Forest::empty(stores);
-    let places = firmware::find(&board, &firmware, &mut forest)?;
+    let (places, _) = firmware::find(&board, &firmware, None, &mut forest)?;
     let copies = firmware::files(&board, &places, None, &forest)?;
     let mut wanted: BTreeMap<u32, BTreeMap<u32, Vec<String>>> = BTreeMap::new();
     let mut total = 0u64;

@@ -1,5 +1,6 @@
-//! Firmware that is not part of a NixOS system: found by the files in it, never fetched.
+//! Firmware that is not part of a NixOS system: found by the files in it.
 
+use super::channel::{self, Channels, Pin, Search};
 use super::forest::{Forest, Origin, Packed};
 use super::{Content, Error};
 use crate::board::{Board, FileRule, Package, matches};
@@ -38,46 +39,86 @@ pub struct Place {
 /// The packages of a board, by their key.
 pub type Places = BTreeMap<String, Place>;
 
-/// Finds each package of a board: in the directories given, then in the closure, then in the stores.
-pub fn find(board: &Board, directories: &[PathBuf], forest: &mut Forest) -> Result<Places, Error> {
+/// Where firmware may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// A directory: a package, or the root of a store.
+    Directory(PathBuf),
+    /// A store path, which the stores have.
+    Path(StorePath),
+}
+
+/// Finds each package of a board: in what was given, then in the closure, then in the channel, or without one in the
+/// stores. What came from a channel is pinned.
+pub fn find(
+    board: &Board,
+    given: &[Given],
+    channels: Option<&Channels>,
+    forest: &mut Forest,
+) -> Result<(Places, Vec<Pin>), Error> {
     let mut places = Places::new();
+    // First all that is here, so that what a store path was given for does not depend on what a channel adds.
     for package in &board.packages {
         let mut place = None;
-        for directory in directories {
-            place = place.or(in_directory(board, package, directory, forest)?);
+        for given in given {
+            place = place.or(in_given(board, package, given, forest)?);
         }
         if place.is_none() {
             place = in_closure(board, package, forest)?;
         }
-        if place.is_none() {
-            place = in_stores(board, package, forest)?;
-        }
-        match place {
-            Some(place) => drop(places.insert(package.key.clone(), place)),
-            None if package.optional => {}
-            None => {
-                let mut looked: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
-                looked.push("the closure".to_owned());
-                looked.extend(forest.stores.iter().map(|store| store.name()));
-                return Err(missing(board, package, format!("not found in {}", looked.join(", "))));
-            }
-        }
+        places.extend(place.map(|place| (package.key.clone(), place)));
     }
-    Ok(places)
+    let mut search = channels.map(|channels| Search::new(board, channels));
+    for package in &board.packages {
+        if places.contains_key(&package.key) {
+            continue;
+        }
+        let place = match &mut search {
+            Some(search) => search.find(package, forest)?,
+            None => in_stores(board, package, forest)?,
+        };
+        if place.is_none() && !package.optional {
+            return Err(missing(board, package, format!("not found in {}", looked(given, forest))));
+        }
+        places.extend(place.map(|place| (package.key.clone(), place)));
+    }
+    Ok((places, search.map(|search| search.pins).unwrap_or_default()))
 }
 
-fn missing(board: &Board, package: &Package, why: String) -> Error {
+/// Where a package was looked for.
+fn looked(given: &[Given], forest: &Forest) -> String {
+    let given = given.iter().map(|given| match given {
+        Given::Directory(path) => path.display().to_string(),
+        Given::Path(path) => path.to_string(),
+    });
+    let stores = forest.stores.iter().map(|store| store.name());
+    given.chain(["the closure".to_owned()]).chain(stores).collect::<Vec<_>>().join(", ")
+}
+
+fn in_given(
+    board: &Board,
+    package: &Package,
+    given: &Given,
+    forest: &mut Forest,
+) -> Result<Option<Place>, Error> {
+    match given {
+        Given::Directory(path) => in_directory(board, package, path, forest),
+        Given::Path(path) => channel::named(path, package, forest),
+    }
+}
+
+pub(super) fn missing(board: &Board, package: &Package, why: String) -> Error {
     let (board, command) = (board.name.clone(), package.command.clone());
     Missing { board, package: package.key.clone(), needs: package.needs.clone(), why, command }.into()
 }
 
 /// How well a store path's name suits a package: the index of the first pattern that matches.
-fn rank(package: &Package, name: &str) -> Option<usize> {
+pub(super) fn rank(package: &Package, name: &str) -> Option<usize> {
     package.names.iter().position(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
 }
 
 /// The directory of a tree that has all the files a package needs.
-fn directory_of<C>(package: &Package, tree: &Node<C>) -> Option<String> {
+pub(super) fn directory_of<C>(package: &Package, tree: &Node<C>) -> Option<String> {
     let has_all = |directory: &&String| {
         package.needs.iter().all(|file| {
             let path = names(directory).chain(names(file));
@@ -195,7 +236,7 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
     Ok(PathInfo { path, nar_hash, nar_size, references, deriver, signatures, content_address })
 }
 
-fn known_or_new(forest: &mut Forest, packed: Packed, tree: Node<()>) -> Result<u32, Error> {
+pub(super) fn known_or_new(forest: &mut Forest, packed: Packed, tree: Node<()>) -> Result<u32, Error> {
     match forest.source(&packed.info.path) {
         Some(source)
             if forest.sources[num::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash =>

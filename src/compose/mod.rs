@@ -9,6 +9,7 @@ mod boot;
 mod boot_files;
 mod boot_set;
 mod carried;
+mod channel;
 mod check;
 pub mod configuration;
 mod contract;
@@ -30,9 +31,10 @@ mod text;
 mod toplevel;
 
 pub use boot_set::{BootRequest, BootSet, boot_set};
+pub use channel::{Channels, Pin};
 pub use check::{Check, Report};
 pub use contract::{Finding, Origin, Verdict};
-pub use firmware::Missing;
+pub use firmware::{Given, Missing};
 pub use moving::MoveError;
 pub use plan::{Plan, Summary};
 
@@ -41,7 +43,6 @@ use crate::format::minisign::SecretKey;
 use crate::format::store_path::StorePath;
 use crate::store::Store;
 use configuration::Configuration;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where the bytes of a planned file are.
@@ -79,8 +80,10 @@ pub struct Request {
     pub older: Vec<StorePath>,
     /// Stores, asked in this order.
     pub stores: Vec<Box<dyn Store>>,
-    /// Directories with firmware packages: a package or the root of a store.
-    pub firmware: Vec<PathBuf>,
+    /// Where firmware packages are, asked in this order before the closure.
+    pub firmware: Vec<Given>,
+    /// A channel to take them from otherwise.
+    pub channels: Option<Channels>,
     /// How large the root is.
     pub root_size: RootSize,
     /// Length of the FAT that takes boot files, in bytes; that of the profile when `None`.

@@ -4,6 +4,7 @@ use super::assembly::{self, Assembly, Part};
 use super::boot;
 use super::boot_files::BootFiles;
 use super::carried;
+use super::channel::Pin;
 use super::check::generations;
 use super::configuration::Placed;
 use super::contract::{Contract, Loading, Place};
@@ -103,12 +104,14 @@ pub struct Plan {
     pub(super) image: Arc<Image>,
     /// What it says of itself.
     pub summary: Summary,
+    /// What was taken from a channel.
+    pub pins: Vec<Pin>,
 }
 
 /// Decides everything.
 pub fn plan(request: Request) -> Result<Plan, Error> {
-    let Request { board, system, older, stores, firmware, root_size, boot_size, .. } = request;
-    let Request { free_inodes, id_seed, epoch, record, .. } = request;
+    let Request { board, system, older, stores, firmware, channels, .. } = request;
+    let Request { root_size, boot_size, free_inodes, id_seed, epoch, record, .. } = request;
     let board = with_boot_size(board, boot_size);
     let systems = [&older[..], std::slice::from_ref(&system)].concat();
     let mut forest = Forest::of_closure(stores, &systems)?;
@@ -120,7 +123,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     contract.ensure(toplevel, &board)?;
     let board = with_active(seeded(board, id_seed.as_deref()), &contract.loading);
     let mut warnings = contract.warnings();
-    let places = firmware::find(&board, &firmware, &mut forest)?;
+    let (places, pins) = firmware::find(&board, &firmware, channels.as_ref(), &mut forest)?;
     let identity = Identity::new(&board.name, forest.sources[..closure].iter(), id_seed.as_deref());
     let ids = Ids::new(&board, &contract, &identity).map_err(|message| Error::Demand {
         system: system.name().to_owned(),
@@ -284,7 +287,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
             .chain(clashes(id_seed.as_deref(), &contract))
             .collect(),
     };
-    Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary })
+    Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary, pins })
 }
 
 /// Gives the FAT another length and moves what follows.

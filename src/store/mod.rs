@@ -4,6 +4,7 @@
 //! NarHash on the way to the medium, and no metadata of the host (owner, time, attributes, case) can leak.
 
 mod cache;
+pub mod channel;
 mod closure;
 mod daemon;
 mod database;

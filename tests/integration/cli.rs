@@ -53,13 +53,12 @@ fn wrong_words_end_with_status_2_and_say_what_is_wrong() {
 
 #[test]
 fn help_fits_80_columns_and_names_the_exit_statuses() {
-    for arguments in [&["--help"][..], &["compose", "--help"], &["inspect", "--help"], &["boards", "--help"]]
-    {
-        let done = run(nixflash().args(arguments));
+    for words in [&[][..], &["compose"], &["write"], &["verify"], &["inspect"], &["boards"], &["cache"]] {
+        let done = run(nixflash().args(words).arg("--help"));
         assert_eq!(done.code, 0);
         let text = String::from_utf8(done.out).unwrap();
         for line in text.lines() {
-            assert!(line.chars().count() <= 80, "{arguments:?}: {line}");
+            assert!(line.chars().count() <= 80, "{words:?}: {line}");
         }
     }
     let text = String::from_utf8(run(nixflash().arg("--help")).out).unwrap();

@@ -140,7 +140,7 @@ fn a_missing_path_is_named_with_who_refers_to_it() {
 }
 
 #[test]
-fn cyclic_references_end() {
+fn references_that_go_in_a_circle_are_named() {
     let Some(demo) = demo() else { return };
     let dir = temp();
     let cache = dir.path().join("cache");
@@ -148,14 +148,16 @@ fn cyclic_references_end() {
     let top = demo.top.rsplit('/').next().unwrap();
     set(&narinfo(&cache, "-glibc-2.40-66"), "References", top);
     let done = run(&mut demo.compose("rpi4", cache.to_str().unwrap(), &dir.path().join("a.img")));
-    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(done.code, 6, "{}", done.err);
+    assert!(done.err.contains("references that go in a circle: "), "{}", done.err);
+    assert!(done.err.contains("-glibc-2.40-66 -> ") && done.err.contains(top), "{}", done.err);
 }
 
 #[test]
 fn missing_firmware_is_said_with_the_command_that_makes_it() {
     refused(
         "none",
-        &["rpi4 needs uboot", "u-boot.bin", "hint: make it with `nix build", "--firmware DIR"],
+        &["rpi4 needs uboot", "u-boot.bin", "hint: make it with `nix build", "name it with --firmware"],
         |cache| {
             std::fs::remove_file(narinfo(cache, "-uboot-rpi_4_defconfig-2025.10")).unwrap();
         },
