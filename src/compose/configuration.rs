@@ -21,6 +21,8 @@ pub const MAX_FILES: usize = 20_000;
 const MAX_DEPTH: usize = nar::MAX_DEPTH - 1;
 /// How many symlinks a path may lead over, as in Linux.
 const MAX_SYMLINKS: u32 = 40;
+/// Where a configuration is kept that cannot be in `/etc`.
+const APART: &str = "/nix/var/nixflash/nixos";
 
 /// A configuration cannot be embedded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +87,15 @@ pub enum Access {
     Everyone,
     /// Root alone.
     Root,
+}
+
+/// Where the root of the running system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Root {
+    /// On the card.
+    OnCard,
+    /// In memory: of the card it only has `/nix`.
+    InMemory,
 }
 
 /// A configuration to embed.
@@ -172,7 +183,7 @@ impl Configuration {
     /// Puts it onto a root, and says what was put there.
     pub(super) fn place(
         &self,
-        toplevel: &Toplevel,
+        (toplevel, root): (&Toplevel, Root),
         forest: &Forest,
         files: &mut Files,
         literals: &mut Literals,
@@ -180,7 +191,10 @@ impl Configuration {
         if forest.resolve(&format!("{}/etc/nixos", toplevel.path)).is_some() {
             return Err(Refused::Managed(toplevel.path.to_string()).into());
         }
-        let base = directory(toplevel, forest)?;
+        let base = match root {
+            Root::OnCard => directory(toplevel, forest)?,
+            Root::InMemory => APART,
+        };
         let (directory, mask) = match self.access {
             Access::Everyone => (0o755, 0o755),
             Access::Root => (0o700, 0o700),
@@ -268,7 +282,7 @@ fn directory(toplevel: &Toplevel, forest: &Forest) -> Result<&'static str, Error
     let says = |words: &[u8]| activate.windows(words.len()).any(|window| window == words);
     // The script mounts the overlay again after a switch, with the upper layer if there is one.
     let immutable = says(b"redirect_dir=on") && !says(b"upperdir=/.rw-etc/upper");
-    Ok(if immutable { "/nix/var/nixflash/nixos" } else { "/.rw-etc/upper/nixos" })
+    Ok(if immutable { APART } else { "/.rw-etc/upper/nixos" })
 }
 
 /// The NAR hash of a tree of literals.

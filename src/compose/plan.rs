@@ -6,7 +6,7 @@ use super::boot_files::BootFiles;
 use super::carried;
 use super::channel::Pin;
 use super::check::generations;
-use super::configuration::Placed;
+use super::configuration::{Placed, Root as InRoot};
 use super::contract::{Contract, Loading, Place};
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
@@ -162,7 +162,10 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         Embed::This(configuration) => Some(configuration.clone()),
     };
     let configuration = match embedded {
-        Some(found) => Some(found.place(toplevel, &forest, &mut files, &mut literals)?),
+        Some(found) => {
+            let place = if contract.mounts.has_root_in_memory() { InRoot::InMemory } else { InRoot::OnCard };
+            Some(found.place((toplevel, place), &forest, &mut files, &mut literals)?)
+        }
         None => None,
     };
     warnings.extend(configuration.as_ref().and_then(|placed| placed.doubt(system_revision)));

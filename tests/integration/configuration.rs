@@ -15,10 +15,14 @@ struct Demo {
 }
 
 fn demo(added: &[&str]) -> Option<Demo> {
+    demo_with(added, &[])
+}
+
+fn demo_with(added: &[&str], options: &[&str]) -> Option<Demo> {
     let dir = temp();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/make-demo");
     let root = dir.path().join("root").display().to_string();
-    let mut arguments = vec![script, "--root", &root];
+    let mut arguments = [&[script, "--root", &root][..], options].concat();
     arguments.extend(added.iter().flat_map(|file| ["--add", file]));
     let top = Tool::find("python3")?.passes(&arguments).trim().to_owned();
     Some(Demo { dir, top })
@@ -26,8 +30,12 @@ fn demo(added: &[&str]) -> Option<Demo> {
 
 impl Demo {
     fn command(&self, output: &Path) -> Command {
+        self.command_for("rpi4", output)
+    }
+
+    fn command_for(&self, board: &str, output: &Path) -> Command {
         let mut command = nixflash();
-        command.args(["compose", "rpi4", "--system", &self.top, "--progress", "none", "--store"]);
+        command.args(["compose", board, "--system", &self.top, "--progress", "none", "--store"]);
         command.arg(self.dir.path().join("root")).arg("-o").arg(output);
         command
     }
@@ -282,6 +290,26 @@ fn a_system_with_an_overlay_on_etc_has_it_where_the_overlay_looks() {
         let parent = place.rsplit_once('/').unwrap().0;
         assert_eq!(stat(&image, parent).unwrap(), "0755 0:0");
     }
+}
+
+#[test]
+fn a_system_whose_root_is_in_memory_has_it_below_nix() {
+    let mounts =
+        "tmpfs / tmpfs mode=755\nLABEL=nix /nix ext4 defaults\n/dev/disk/by-label/BOOT /boot vfat defaults\n";
+    let (Some(demo), Some(repository)) = (demo_with(&[], &["--fstab", mounts]), Repository::new()) else {
+        return;
+    };
+    let image = demo.dir.path().join("card.img");
+    let done = run(demo.command_for("uefi-aarch64", &image).args(["--config", repository.path()]));
+    assert_eq!(done.code, 0, "{}", done.err);
+    let out = temp();
+    // What is /nix/var on the machine is /var on its ext4.
+    let Some(()) = extract(&image, "/var/nixflash", out.path()) else { return };
+    let text = std::fs::read_to_string(out.path().join("nixflash/nixos/flake.nix")).unwrap();
+    assert_eq!(text, "{ outputs = _: { }; }\n");
+    let said = std::fs::read(out.path().join("nixflash/manifest.json")).unwrap();
+    let said: Value = serde_json::from_slice(&said).unwrap();
+    assert_eq!(said["configuration"]["path"], "/nix/var/nixflash/nixos");
 }
 
 #[test]
