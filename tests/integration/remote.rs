@@ -247,6 +247,8 @@ fn two_runs_at_once_share_what_they_fetch_and_the_oldest_makes_room() {
     let done = compose(demo, &other.address, &kept, &dir.path().join("c.img"), &limited);
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(usage()["nars"] == 10 && other.nars() == 10, "{}", usage());
+    // How many the two runs asked for depends on how well they met.
+    let before = server.nars();
     let done = compose(demo, &server.address, &kept, &dir.path().join("d.img"), UNSIGNED);
-    assert!(done.code == 0 && server.nars() > 20, "what was driven out is fetched again");
+    assert!(done.code == 0 && server.nars() > before, "what was driven out is fetched again");
 }
