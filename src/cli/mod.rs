@@ -30,6 +30,7 @@ mod transport;
 mod ui;
 mod verify;
 mod write;
+mod written;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Failure;

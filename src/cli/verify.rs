@@ -4,7 +4,7 @@ use super::cards::{self, Shown};
 use super::exit::{Code, Failure};
 use super::sources::{self, Sidecars};
 use super::ui::{self, Voice};
-use super::write::{differences, located};
+use super::written::{differences, located};
 use super::{Outcome, devices, judged, output, targets};
 use crate::device::disk::Disk;
 use crate::device::{Access, Meter, Named, Roots, open_disk, open_to_read, resolve};

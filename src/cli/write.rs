@@ -7,16 +7,14 @@ use super::project::{self, Asked};
 use super::sources::{self, Sidecars};
 use super::targets::{self, Consent, Target};
 use super::ui::{self, Voice};
+use super::written::{Form, Written, conclude, failed, located};
 use super::{Outcome, output};
 use crate::compose::{Plan, RootSize};
 use crate::device::disk::Disk;
-use crate::device::write::{Check, Report, Rewrite, Verification};
-use crate::device::{Differences, Fault, Meter, Roots, Wanted, WriteError, eject};
+use crate::device::write::{Check, Rewrite};
+use crate::device::{Fault, Meter, Roots, Wanted, eject};
 use crate::flash::{self, Card, Outcome as Flashed};
-use crate::format::partition_table::Span;
-use crate::image::{CopyError, Source, SourceError};
-use crate::num::show_bytes;
-use serde_json::{Value, json};
+use crate::image::Source;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,14 +84,10 @@ struct Batch<'a> {
     plan: Option<Plan>,
 }
 
-/// What became of one target.
-struct Result_ {
-    target: PathBuf,
-    outcome: Result<Report, Failure>,
-    /// Where a card differs, in words.
-    places: Vec<String>,
-    differences: Option<Differences>,
-    seconds: u64,
+impl Options {
+    const fn form(&self) -> Form {
+        if self.how.json { Form::Json } else { Form::Words }
+    }
 }
 
 /// Runs the command.
@@ -186,7 +180,7 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
     let batch =
         Batch { name: &opened.name, targets: targets.iter().collect(), source: opened.source, plan: None };
     let results = write(batch, options, &stop, voice)?;
-    conclude(&results, &opened.name, options, voice)
+    conclude(&results, &opened.name, options.form(), voice)
 }
 
 /// Composes a system onto cards: those of the same size get the same bytes.
@@ -236,7 +230,7 @@ fn composed(
         let batch = Batch { name, targets: same, source, plan: Some(plan) };
         results.extend(write(batch, options, &stop, voice)?);
     }
-    conclude(&results, name, options, voice)
+    conclude(&results, name, options.form(), voice)
 }
 
 /// Free space on a root that is composed into a file.
@@ -255,7 +249,7 @@ fn write(
     options: &Options,
     stop: &Arc<AtomicBool>,
     voice: &Voice,
-) -> Result<Vec<Result_>, Failure> {
+) -> Result<Vec<Written>, Failure> {
     let Batch { name, targets, mut source, plan } = batch;
     let opened: Result<Vec<Box<dyn Disk>>, Failure> =
         targets.iter().map(|target| targets::open(target, &options.consent, voice)).collect();
@@ -291,7 +285,7 @@ fn write(
     let seconds = began.elapsed().as_secs();
     let Flashed { image, cards, partitions } = flashed;
     let results = targets.iter().zip(cards).map(|(target, card)| {
-        let mut result = Result_ {
+        let mut result = Written {
             target: target.path().to_path_buf(),
             outcome: Err(Failure::new(Code::Other, String::new())),
             places: Vec::new(),
@@ -326,183 +320,4 @@ fn eject_if_asked(target: &Target, options: &Options) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// How many places that differ are told one by one.
-const TOLD: usize = 10;
-
-/// Where a card differs: offset, partition, and what lies there where that is known.
-pub fn located(found: &Differences, plan: Option<&Plan>, partitions: &[Span]) -> Vec<String> {
-    let mut lines: Vec<String> = found
-        .ranges
-        .iter()
-        .take(TOLD)
-        .map(|bad| {
-            let known = plan.and_then(|plan| plan.locate(bad.offset));
-            let place = match (
-                known,
-                partitions.iter().find(|p| (p.start..p.start.saturating_add(p.len)).contains(&bad.offset)),
-            ) {
-                (Some((number, what)), _) => format!("partition {number}, {what}"),
-                (None, Some(span)) => {
-                    format!("partition {}, byte {} of it", span.number, bad.offset - span.start)
-                }
-                (None, None) => "outside of all partitions".to_owned(),
-            };
-            format!("{} from byte {}: {place}", show_bytes(bad.len), bad.offset)
-        })
-        .collect();
-    if found.count > u64::try_from(TOLD).unwrap_or(u64::MAX) {
-        lines.push(format!("... {} places in all", found.count));
-    }
-    lines
-}
-
-/// A card that was not written, with its code.
-fn failed(error: &WriteError, image: Option<&CopyError>, name: &str) -> Failure {
-    let code = match &error.fault {
-        Fault::Differs(_) => Code::Differs,
-        Fault::TooLong { .. } => Code::TooSmall,
-        Fault::Sector { .. } => Code::Refused,
-        Fault::Interrupted => Code::Interrupted,
-        Fault::Empty => Code::Source,
-        Fault::Source => {
-            let (code, why) = match image {
-                Some(CopyError::Source(SourceError::Io(why))) => (Code::Other, chain(&**why)),
-                Some(CopyError::Source(SourceError::Bad(why))) => (Code::Source, chain(&**why)),
-                _ => (Code::Source, "the source failed".to_owned()),
-            };
-            return Failure::new(code, format!("{name}: {why}; {}: {}", error.target, error.left));
-        }
-        _ => Code::Target,
-    };
-    let fault = chain(&error.fault);
-    Failure::new(code, format!("{}: {fault}; {}", error.target, error.left))
-}
-
-/// An error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    Failure::of(Code::Other, error).message().to_owned()
-}
-
-/// Tells what became of each card; the exit status is that of the worst.
-fn conclude(results: &[Result_], image: &str, options: &Options, voice: &Voice) -> Outcome {
-    let mut worst: Option<(Code, &str)> = None;
-    for result in results {
-        let target = result.target.display();
-        let code = match &result.outcome {
-            Ok(report) => {
-                voice.say(&format!("{target}: {}", told(report, result.seconds)));
-                if report.verification == Verification::Cached {
-                    Some((Code::Unverified, UNVERIFIED))
-                } else {
-                    None
-                }
-            }
-            Err(failure) => {
-                if results.len() > 1 {
-                    voice.always(&format!("error: {}", failure.message()));
-                }
-                result.places.iter().for_each(|place| voice.always(&format!("  {place}")));
-                Some((failure.code(), failure.message()))
-            }
-        };
-        worst = worst.max_by_severity(code);
-    }
-    if options.how.json {
-        let cards: Vec<Value> = results.iter().map(to_json).collect();
-        let value = json!({ "schema": "nixflash-write/1", "image": image, "cards": cards });
-        output::data(&format!("{value:#}\n"))?;
-    }
-    let failures = results.iter().filter(|result| result.outcome.is_err()).count();
-    match worst {
-        None => Ok(()),
-        Some((code, message)) if results.len() == 1 || failures == 0 => Err(Failure::new(code, message)),
-        Some((code, _)) => Err(Failure::new(code, format!("{failures} of {} targets failed", results.len()))),
-    }
-}
-
-const UNVERIFIED: &str = "written, and what was read back is right, but it may come from a cache of this machine: direct I/O is not possible";
-
-/// The graver of two failures: a target that may be trusted wrongly is worse than one that was never written.
-trait Severity<'a> {
-    fn max_by_severity(self, other: Option<(Code, &'a str)>) -> Option<(Code, &'a str)>;
-}
-
-impl<'a> Severity<'a> for Option<(Code, &'a str)> {
-    fn max_by_severity(self, other: Self) -> Self {
-        const ORDER: [Code; 8] = [
-            Code::Interrupted,
-            Code::Differs,
-            Code::Target,
-            Code::Source,
-            Code::TooSmall,
-            Code::Refused,
-            Code::Permission,
-            Code::Other,
-        ];
-        let rank = |failure: &Self| {
-            failure
-                .map_or(usize::MAX, |(code, _)| ORDER.iter().position(|c| *c == code).unwrap_or(ORDER.len()))
-        };
-        if rank(&other) < rank(&self) { other } else { self }
-    }
-}
-
-fn told(report: &Report, seconds: u64) -> String {
-    let verified = match report.verification {
-        Verification::Medium => format!("written and verified, {} read back", show_bytes(report.verified)),
-        Verification::Cached => "written".to_owned(),
-        Verification::Skipped => "written, not verified".to_owned(),
-    };
-    let kept = if report.kept > 0 {
-        format!(", {} were there already", show_bytes(report.kept))
-    } else {
-        String::new()
-    };
-    let grown = report.growth.as_ref().map_or_else(String::new, |growth| {
-        let len = show_bytes(growth.len);
-        match &growth.left {
-            None => format!(", partition {} grown to {len}", growth.number),
-            Some(why) => {
-                format!(", partition {} grown to {len} (its file system is as it was: {why})", growth.number)
-            }
-        }
-    });
-    let moved = if report.backup_moved { ", backup of the partition table moved to its end" } else { "" };
-    format!("{verified}; {} written{kept}{moved}{grown}, in {seconds} s", show_bytes(report.written))
-}
-
-fn to_json(result: &Result_) -> Value {
-    let target = result.target.display().to_string();
-    match &result.outcome {
-        Ok(report) => json!({
-            "target": target,
-            "result": match report.verification {
-                Verification::Medium => "verified",
-                Verification::Cached => "unverified",
-                Verification::Skipped => "written",
-            },
-            "imageBytes": report.image_len,
-            "written": report.written,
-            "kept": report.kept,
-            "verified": report.verified,
-            "backupMoved": report.backup_moved,
-            "grown": report.growth.as_ref().map(|growth| json!({ "partition": growth.number, "len": growth.len, "fileSystemLeft": growth.left })),
-        }),
-        Err(failure) => json!({
-            "target": target,
-            "result": "failed",
-            "code": failure.code().number(),
-            "error": failure.message(),
-            "differences": result.differences.as_ref().map(differences),
-        }),
-    }
-}
-
-/// Differences as JSON.
-pub fn differences(found: &Differences) -> Value {
-    let ranges: Vec<Value> =
-        found.ranges.iter().map(|bad| json!({ "offset": bad.offset, "len": bad.len })).collect();
-    json!({ "count": found.count, "bytes": found.bytes, "unreadable": found.unreadable, "ranges": ranges })
 }

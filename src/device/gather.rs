@@ -4,7 +4,7 @@ use super::Error;
 use super::guard::Facts;
 use super::list::{Device, Listing};
 use super::member::{Member, member};
-use super::open::look;
+use super::regular::look;
 use super::resolve::{Named, is_below_dev, resolve};
 use std::io;
 use std::os::unix::fs::MetadataExt;

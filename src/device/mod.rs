@@ -19,6 +19,7 @@ mod meter;
 mod mounts;
 mod open;
 mod reader;
+mod regular;
 mod resolve;
 mod roots;
 pub mod scan;
@@ -38,11 +39,9 @@ pub use guard::{Answer, Facts, Fixed, LARGE, Mounted, Policy, Proof, Reason, Ref
 pub use list::{Bus, Device, Listing, Partition, Use, list};
 pub use member::{Member, member};
 pub use meter::{Meter, Phase};
-pub use open::{
-    Access, Changed, Existing, Look, OpenDisk, OpenError, OpenFile, look, open_disk, open_file,
-    open_file_in_place, open_to_read,
-};
+pub use open::{Access, Changed, OpenDisk, OpenError, open_disk};
 pub use reader::Reader;
+pub use regular::{Existing, Look, OpenFile, look, open_file, open_file_in_place, open_to_read};
 pub use resolve::{Named, is_below_dev, resolve};
 pub use roots::{DeviceNumber, Roots};
 
