@@ -1,7 +1,8 @@
 //! `nixflash compose`: an image out of a closure.
 
 use super::exit::{Code, Failure};
-use super::inputs::{Inputs, bytes, copy_failed, refused};
+use super::failures::{copy_failed, refused};
+use super::inputs::{Inputs, bytes};
 use super::project::{self, Asked, Project};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
@@ -136,7 +137,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     }
     // cannot fail: it was demanded above unless this is a dry run
     let target = options.output.as_deref().expect("an output was demanded");
-    options.inputs.pin(&plan, voice)?;
+    options.inputs.pinning.pin(&plan, voice)?;
     write(&plan, target, options, voice)?;
     if options.json {
         print(&plan, true)?;

@@ -1,10 +1,11 @@
 //! What is said of NARs on their way while an image is planned and moved.
 
+use super::ui::Voice;
 use crate::num::show_bytes;
 use crate::store::Fetched;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often it is looked what is on its way.
@@ -78,5 +79,32 @@ impl Downloads {
         let (took, path) = self.slowest.as_ref()?;
         let tenths = took.as_millis() / 100;
         Some(format!("slowest to fetch: {path}, {}.{} s", tenths / 10, tenths % 10))
+    }
+}
+
+/// Shows how much has been fetched, until told to stop.
+pub fn watch(fetched: &Arc<Fetched>, voice: &Voice, done: &AtomicBool) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut meter = None;
+    loop {
+        // Before the counts: what was begun before the end is shown, however short it was.
+        let is_done = done.load(Ordering::Relaxed);
+        let (total, bytes) = (fetched.total.load(Ordering::Acquire), fetched.bytes.load(Ordering::Relaxed));
+        if total > 0 {
+            let meter = meter.get_or_insert_with(|| {
+                let paths = fetched.paths.load(Ordering::Relaxed);
+                voice.say(&format!("fetching {paths} store paths, {}", show_bytes(total)));
+                voice.follow(fetched);
+                voice.meter("fetch", total, &stop)
+            });
+            meter.at(bytes);
+        }
+        if is_done {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if let Some(mut meter) = meter {
+        meter.finish(fetched.bytes.load(Ordering::Relaxed));
     }
 }

@@ -1,6 +1,7 @@
 //! How caches over http are used: logins (`--netrc-file`, `netrc-file` of nix.conf, `~/.netrc`), how much is kept.
 
 use super::exit::{Code, Failure};
+use super::nix_conf;
 use crate::net::Netrc;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -47,10 +48,8 @@ impl Fetching {
 
 /// What nix.conf names; Nix's own default where that is there.
 fn of_nix_conf() -> Option<PathBuf> {
-    let text = std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default();
-    let mut lines = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
-    let named = lines.rfind(|(name, _)| name.trim() == "netrc-file");
-    Some(named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), |(_, path)| path.trim().into()))
+    let named = nix_conf::values(&["netrc-file"]).pop();
+    Some(named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), PathBuf::from))
 }
 
 /// `~/.netrc`, where the environment is that of the user who answers for it.

@@ -1,8 +1,8 @@
 //! Store paths as files on this machine.
 
 use super::daemon::Daemon;
-use super::http::Remote;
 use super::knowledge::Knowledge;
+use super::remote::Remote;
 use super::{Error, PathInfo, Store};
 use crate::format::nar::{Framing, MAX_DEPTH};
 use crate::format::store_path::{STORE_DIR, StorePath};

@@ -2,7 +2,7 @@
 
 use super::daemon::Daemon;
 use super::database::Database;
-use super::http::Remote;
+use super::remote::Remote;
 use super::{Error, PathInfo, Store};
 use crate::format::store_path::StorePath;
 use crate::format::{path_info, registration};

@@ -15,14 +15,16 @@ mod flat;
 mod http;
 mod kept;
 mod knowledge;
+mod listings;
 mod payload;
+mod remote;
 mod trust;
 
 pub use closure::{Closure, Member, closure};
 pub use daemon::{Builder, Line, Ssh};
-pub use http::{Fetched, Remote};
 pub use kept::{Usage, prune, usage};
 pub use payload::{FileHeader, Payload};
+pub use remote::{Fetched, Remote};
 pub use trust::{BadKey, Judged, Keys};
 
 use crate::format::store_path::StorePath;

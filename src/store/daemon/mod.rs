@@ -8,8 +8,8 @@ mod connection;
 pub use address::Builder;
 pub use connection::{Error, Line};
 
-use super::http::{Fetched, Remote};
 use super::payload::{self, Verified};
+use super::remote::{Fetched, Remote};
 use super::trust::Keys;
 use super::{PathInfo, Store};
 use crate::format::nar::Delimited;
