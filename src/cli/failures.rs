@@ -4,7 +4,12 @@ use super::exit::{Code, Failure};
 use super::system::System;
 use crate::compose;
 use crate::image::{CopyError, SourceError};
+use crate::net;
 use crate::store;
+
+/// What helps where the certificate of a server does not count.
+pub const DISTRUSTED: &str = "whoever answers there may be somebody else; where a company's own authority vouches for it, name the file \
+     with its certificate in SSL_CERT_FILE, or as ssl-cert-file in nix.conf";
 
 /// The failure that a toplevel is in no store, when nobody has built it either.
 pub fn unbuilt(system: &System, error: &compose::Error) -> Option<Failure> {
@@ -24,6 +29,9 @@ pub fn refused(error: &compose::Error) -> Failure {
         E::Store(store::Error::Untrusted { .. }) => Failure::of(Code::Source, error).hint(
             "name its key with --trusted-key, sign it with `nix store sign`, or trust all that the store has with --no-check-sigs",
         ),
+        E::Store(store::Error::Http { source: net::Error::Certificate(_), .. }) => {
+            Failure::of(Code::Other, error).hint(DISTRUSTED)
+        }
         E::Store(inner) if inner.is_bad_source() => Failure::of(Code::Source, error),
         E::Toplevel { .. } => Failure::of(Code::Source, error),
         E::Firmware(missing) => Failure::of(Code::Source, error)

@@ -20,6 +20,7 @@ mod inputs;
 mod inspect;
 mod judged;
 mod lock;
+mod network;
 mod nix_conf;
 mod output;
 mod password;

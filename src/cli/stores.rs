@@ -3,9 +3,9 @@
 use super::exit::{Code, Failure};
 use super::failures::refused;
 use super::fetching::Fetching;
+use super::network;
 use super::nix_conf;
 use super::ui::Voice;
-use crate::net::Client;
 use crate::store::{self, Keys, Remote, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub fn remote(
     let stop = Arc::new(AtomicBool::new(false));
     let kept = super::kept();
     Ok(Remote {
-        client: Client::new(super::trusts_environment(), &stop).with_logins(fetching.logins()?),
+        client: network::client(&stop, fetching.logins()?),
         most: fetching.most(&kept),
         kept,
         keys: (!no_check_sigs).then_some(keys),

@@ -37,8 +37,8 @@ pub struct Options<'a> {
     pub beside: bool,
     /// Threads that may decode.
     pub threads: u32,
-    /// Whether proxies are taken from the environment.
-    pub proxies: bool,
+    /// Who fetches what is at an address.
+    pub client: Client,
     /// Set to stop waiting for the network.
     pub interrupted: Arc<AtomicBool>,
 }
@@ -131,9 +131,8 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
         "-" => (Box::new(Ahead::new(Box::new(io::stdin()), &options.interrupted)), None),
         _ if is_address(spec) => {
-            let body = Client::new(options.proxies, &options.interrupted)
-                .get(spec)
-                .map_err(|source| Error::Http { name: spec.to_owned(), source })?;
+            let body =
+                options.client.get(spec).map_err(|source| Error::Http { name: spec.to_owned(), source })?;
             let len = body.content_length();
             (Box::new(Ahead::new(Box::new(body), &options.interrupted)), len)
         }

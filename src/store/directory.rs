@@ -54,7 +54,7 @@ impl Directory {
     pub fn of_daemon(place: &Path, remote: &Remote) -> Result<Self, Error> {
         let daemon = Daemon::of_store(place, remote)?;
         let (name, paths) = (daemon.name(), place.join("nix/store"));
-        Ok(Self { name, paths, knowledge: Knowledge::Daemon(daemon) })
+        Ok(Self { name, paths, knowledge: Knowledge::Daemon(Box::new(daemon)) })
     }
 
     /// Opens the paths that a file lists: in `paths`, else beside the file, in the store that the file is in, or in

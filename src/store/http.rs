@@ -75,7 +75,10 @@ impl Http {
         let info = shared.at("nix-cache-info");
         let text = shared.small(&info)?.ok_or_else(|| Error::NoStore {
             place: net::shown(&shared.address),
-            message: "it has no nix-cache-info".to_owned(),
+            message: match shared.remote.client.proxy_of(&info) {
+                Some(proxy) => format!("it has no nix-cache-info, asked through the proxy {proxy}"),
+                None => "it has no nix-cache-info".to_owned(),
+            },
         })?;
         check_store_dir(Path::new(&net::shown(&info)), &text)?;
         Ok(Self { shared: Arc::new(shared) })
@@ -89,6 +92,11 @@ impl Drop for Http {
 }
 
 impl Shared {
+    /// The cache in messages.
+    pub(super) fn name(&self) -> String {
+        net::shown(&self.address)
+    }
+
     pub(super) fn at(&self, name: &str) -> String {
         // What follows a question mark belongs behind the name.
         match self.address.split_once('?') {
@@ -99,6 +107,7 @@ impl Shared {
 
     /// A small text; `None` where the server has none.
     fn small(&self, address: &str) -> Result<Option<String>, Error> {
+        let _question = self.remote.fetched.ask(&self.name());
         let download = match self.remote.client.get(address) {
             Ok(download) => download,
             Err(error) if error.is_absent() => return Ok(None),
@@ -177,8 +186,11 @@ impl Shared {
             return Err(Error::Mismatch { path: address, what: "its StorePath", expected, found });
         }
         self.check_trust(&info)?;
-        let file = self.narinfo_file(path);
-        keep(&file, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&file, source)))?;
+        // What nobody has signed is asked for again: a server that has said something wrong may have been mended.
+        if self.remote.keys.is_some() {
+            let file = self.narinfo_file(path);
+            keep(&file, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&file, source)))?;
+        }
         Ok(Some(info))
     }
 
@@ -244,7 +256,7 @@ pub(super) fn on_threads<T: Sync, R: Send>(
 
 impl Store for Http {
     fn name(&self) -> String {
-        net::shown(&self.shared.address)
+        self.shared.name()
     }
 
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, Error> {

@@ -53,6 +53,7 @@ impl Shared {
     /// The tree of a path by the server's listing. What is wrong with one is no failure: the NAR tells as well.
     fn fetched_listing(&self, info: &NarInfo) -> Option<Node<()>> {
         let address = self.at(&format!("{}.ls", info.path.hash_part()));
+        let _question = self.remote.fetched.ask(&self.name());
         let mut download = self.remote.client.get(&address).ok()?;
         let mut json = Vec::new();
         (&mut download).take(SHORT_LISTING).read_to_end(&mut json).ok()?;

@@ -5,7 +5,7 @@ use crate::remote::signed;
 use nixflash::format::nar::Room;
 use nixflash::format::narinfo::NarInfo;
 use nixflash::format::{listing, nar_hash};
-use nixflash::net::{Client, Netrc, Patience};
+use nixflash::net::{Client, Netrc, Patience, Settings};
 use nixflash::store::{self, Error, Keys, Payload, Remote};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -50,6 +50,8 @@ enum Reply {
     Give(Vec<u8>),
     /// Some headers, the first bytes, and the end of the connection.
     Cut(&'static str, usize),
+    /// Some bytes from one on, and the end of the connection.
+    Part(usize, usize),
     /// Nothing, and the end of the connection.
     Close,
     /// Nothing for a while.
@@ -148,6 +150,18 @@ fn answer(mut out: &TcpStream, ask: &Ask, reply: Reply) -> bool {
                 out.write_all(head.as_bytes()).and_then(|()| out.write_all(&bytes[..at.min(bytes.len())]));
             false
         }
+        (Reply::Part(from, len), Some(bytes)) => {
+            let all = bytes.len();
+            let range = format!("Content-Range: bytes {from}-{}/{all}\r\n", all - 1);
+            let status =
+                if ask.range.is_some() { format!("206 Part\r\n{range}") } else { "200 OK\r\n".to_owned() };
+            let head = format!("HTTP/1.1 {status}ETag: \"one\"\r\nContent-Length: {}\r\n\r\n", all - from);
+            drop(
+                out.write_all(head.as_bytes())
+                    .and_then(|()| out.write_all(&bytes[from..(from + len).min(all)])),
+            );
+            false
+        }
         (Reply::Close, _) => false,
         (Reply::Stall, _) => {
             std::thread::sleep(Duration::from_secs(5));
@@ -165,25 +179,33 @@ fn answer(mut out: &TcpStream, ask: &Ask, reply: Reply) -> bool {
 }
 
 /// Takes a closure as compose does: narinfos, trees, then every byte, judged.
-fn take(demo: &Demo, address: &str, kept: &Path, keys: &Keys) -> Result<u64, Error> {
-    let client = Client::with(false, &Arc::default(), patience());
-    take_with(client, (demo, address, kept, keys))
+fn take(demo: &Demo, address: &str, kept: &Path, keys: Option<&Keys>) -> Result<u64, Error> {
+    take_with(client_with(Settings::default()), (demo, address, kept, keys))
 }
 
-fn patience() -> Patience {
-    Patience {
+/// A client that does not wait for long.
+fn client_with(settings: Settings) -> Client {
+    let patience = Patience {
         connect: Duration::from_secs(10),
         silence: Duration::from_secs(2),
         pause: Duration::from_millis(20),
-    }
+    };
+    Client::new(&Arc::default(), Settings { patience, ..settings })
 }
 
-fn take_with(client: Client, (demo, address, kept, keys): (&Demo, &str, &Path, &Keys)) -> Result<u64, Error> {
+fn with_logins(logins: Netrc) -> Client {
+    client_with(Settings { logins, ..Settings::default() })
+}
+
+fn take_with(
+    client: Client,
+    (demo, address, kept, keys): (&Demo, &str, &Path, Option<&Keys>),
+) -> Result<u64, Error> {
     let remote = Remote {
         client,
         kept: kept.to_owned(),
         most: 1 << 30,
-        keys: Some(keys.clone()),
+        keys: keys.cloned(),
         fetched: Arc::default(),
         ssh: Arc::new(crate::formats::NoSsh),
     };
@@ -329,6 +351,14 @@ fn connections() -> Vec<Case> {
     vec![
         case("closed before the answer", None, move |ask| when(ask.nth == 1, Reply::Close)),
         case("reset in the middle, no validator", None, move |ask| cut(ask, "Content-Length: 90000\r\n", 50)),
+        case("reset sixteen times, resumed each time", None, |ask| match &ask.bytes {
+            Some(bytes)
+                if ask.is_nar() && (ask.range.unwrap_or(0) as usize) + bytes.len() / 16 + 1 < bytes.len() =>
+            {
+                Reply::Part(ask.range.unwrap_or(0) as usize, bytes.len() / 16 + 1)
+            }
+            _ => Reply::Good,
+        }),
         case("reset, resumed with another range", None, move |ask| match ask.nth {
             _ if ask.is_nar() && ask.range.is_some() => {
                 Reply::Say("206 Partial", "Content-Range: bytes 7-9/10\r\n".to_owned(), b"xyz".to_vec())
@@ -373,6 +403,64 @@ fn lies() -> Vec<Case> {
             narinfo(ask, |text| text.replace("StorePath: /nix/store/", "StorePath: /nix/store/0"))
         })
         .also("expected a path in /nix/store"),
+        case("a CRLF at the end of each line but the last", Some("is"), |ask| {
+            narinfo(ask, |text| text.trim_end().replace('\n', "\r\n") + "\n")
+        }),
+        case("an empty narinfo", Some("NarSize is missing"), |ask| narinfo(ask, |_| String::new())),
+        case("a narinfo that is no text", Some("is not text"), |ask| {
+            when(ask.is_narinfo(), Reply::Give(vec![0xff, 0xfe, 0, 1]))
+        }),
+        case("no end of the last line", Some("is not `Key: value`"), |ask| {
+            narinfo(ask, |text| text.trim_end().to_owned())
+        }),
+        case("two sizes", Some("NarSize occurs twice"), |ask| {
+            narinfo(ask, |text| format!("{text}NarSize: 9\n"))
+        }),
+        case("two paths", Some("StorePath occurs twice"), |ask| {
+            narinfo(ask, |text| format!("StorePath: {}\n{text}", field(text, "StorePath: ")))
+        }),
+        case("two hashes", Some("NarHash occurs twice"), |ask| {
+            narinfo(ask, |text| format!("{text}NarHash: {}\n", field(text, "NarHash: ")))
+        }),
+        case("another store", Some("its StoreDir is /gnu/store, expected /nix/store"), |ask| {
+            when(ask.name == "nix-cache-info", Reply::Give(b"StoreDir: /gnu/store\n".to_vec()))
+        }),
+        case("a path of another store", Some("expected a path in /nix/store"), |ask| {
+            narinfo(ask, |text| text.replace("StorePath: /nix/", "StorePath: /gnu/"))
+        }),
+        case("a reference that is no path", Some("References is"), |ask| {
+            narinfo(ask, |text| text.replace("References: ", "References: ../../etc/passwd "))
+        }),
+        case("a hash of another kind", Some("NarHash is"), |ask| {
+            narinfo(ask, |text| text.replace("NarHash: sha256:", "NarHash: md5:"))
+        }),
+        case("no signature", Some("no signature of a trusted key"), |ask| {
+            narinfo(ask, |text| {
+                text.lines()
+                    .filter(|line| !line.starts_with("Sig"))
+                    .fold(String::new(), |all, line| all + line + "\n")
+            })
+        }),
+        case("signatures that are none", Some("no signature of a trusted key"), |ask| {
+            narinfo(ask, |text| {
+                text.replace(
+                    &format!("Sig: {}", field(text, "Sig: ")),
+                    "Sig: \nSig: test-1\nSig: test-1:!\nSig: :AAAA",
+                )
+            })
+        }),
+        case("another key of the same name", Some("no signature of a trusted key"), |ask| {
+            narinfo(ask, |text| crate::remote::sign(text, 8))
+        }),
+        case("another key of another name, and the right one", None, |ask| {
+            narinfo(ask, |text| text.replace("Sig: test-1:", "Sig: evil-1:AAAA\nSig: test-1:"))
+        }),
+        case("a NarSize of nothing", Some("expected a length between 1 and"), |ask| {
+            narinfo(ask, |text| text.replace(&format!("NarSize: {}", field(text, "NarSize: ")), "NarSize: 0"))
+        }),
+        case("a negative NarSize", Some("NarSize is"), |ask| {
+            narinfo(ask, |text| text.replace("NarSize: ", "NarSize: -"))
+        }),
         case("a wrong signature", Some("no signature of a trusted key"), |ask| {
             narinfo(ask, |text| text.replace("Sig: test-1:", "Sig: test-1:AAAA"))
         }),
@@ -415,6 +503,81 @@ fn lies() -> Vec<Case> {
     ]
 }
 
+/// What a narinfo can say where nobody signs.
+fn unsigned_lies() -> Vec<Case> {
+    fn url(ask: &Ask, url: &str) -> Reply {
+        narinfo(ask, |text| text.replace(&format!("URL: {}", field(text, "URL: ")), &format!("URL: {url}")))
+    }
+    let refuses = Some("the URL of its NAR is");
+    vec![
+        case("a URL that leads out", refuses, |ask| url(ask, "nar/../../x")),
+        case("a URL that leads out in other words", refuses, |ask| url(ask, "nar/%2E%2e/x")),
+        case("a URL that leads out at the end", refuses, |ask| url(ask, "nar/..")),
+        case("a URL of this machine", refuses, |ask| url(ask, "file:///etc/passwd")),
+        case("a URL with a line break", Some("the server answers 404"), |ask| url(ask, "nar/a%0d%0aX:y")),
+        case("a URL with a space", refuses, |ask| url(ask, "nar/a b HTTP/1.1")),
+        case("a URL that begins with a slash", None, |ask| {
+            narinfo(ask, |text| text.replace("URL: nar/", "URL: /nar/"))
+        }),
+        case("a NarSize that is too small", Some("NarSize"), |ask| {
+            narinfo(ask, |text| {
+                text.replace(&format!("NarSize: {}", field(text, "NarSize: ")), "NarSize: 96")
+            })
+        }),
+        case("a NarSize of a terabyte", Some("NarSize"), |ask| {
+            narinfo(ask, |text| {
+                text.replace(&format!("NarSize: {}", field(text, "NarSize: ")), "NarSize: 1099511627776")
+            })
+        }),
+        case("a NAR of something else", Some("its NarHash is"), |ask| {
+            narinfo(ask, |text| {
+                text.replace(
+                    &format!("NarHash: {}", field(text, "NarHash: ")),
+                    &format!("NarHash: sha256:{}", "0".repeat(64)),
+                )
+            })
+        }),
+        case("another compression", Some("not recognized"), |ask| {
+            narinfo(ask, |text| text.replace("Compression: zstd", "Compression: xz"))
+        }),
+        case("a compression that nobody knows", Some("the compression of its NAR is rot13"), |ask| {
+            narinfo(ask, |text| text.replace("Compression: zstd", "Compression: rot13"))
+        }),
+        case("references in a circle", Some("references that go in a circle"), |ask| {
+            narinfo(ask, |text| {
+                let base = field(text, "StorePath: /nix/store/").to_owned();
+                let top = base.contains("nixos-system");
+                if top {
+                    text.to_owned()
+                } else {
+                    text.replace(
+                        "References: ",
+                        &format!("References: {} ", TOP.trim().trim_start_matches("/nix/store/")),
+                    )
+                }
+            })
+        }),
+        case("200 KiB of references that are nowhere", Some("is in none of the stores"), |ask| {
+            narinfo(ask, |text| {
+                let many: String = (0..4096).map(|n| format!("{n:032}-made-up-{n} ")).collect();
+                text.replace("References: ", &format!("References: {many}"))
+            })
+        }),
+        case("200 KiB of the same references", None, |ask| {
+            narinfo(ask, |text| {
+                let own = format!("{} ", field(text, "References: "));
+                text.replace("References: ", &format!("References: {}", own.repeat(200 * 1024 / own.len())))
+            })
+        }),
+        case("a deriver of many lines", Some("Deriver is"), |ask| {
+            narinfo(ask, |text| text.replace("References: ", "Deriver: a\rb\nReferences: "))
+        }),
+    ]
+}
+
+/// The toplevel of the demo.
+const TOP: &str = include_str!("../fixtures/demo/toplevel");
+
 trait Also {
     fn also(self, other: &'static str) -> Self;
 }
@@ -430,7 +593,7 @@ impl Also for Case {
 /// Adds a listing of each path that can have one to a cache.
 pub fn add_listings(root: &Path) {
     let remote = Remote {
-        client: Client::new(false, &Arc::default()),
+        client: Client::new(&Arc::default(), Settings::default()),
         kept: root.join("unused"),
         most: 0,
         keys: None,
@@ -454,13 +617,15 @@ fn each_fault_is_got_over_or_told_and_leaves_what_is_kept_right() {
     let dir = temp();
     let (root, keys) = cache(demo, dir.path());
     let plain = dir.path().join("plain");
-    let good = take(demo, &Server::start(&root, Box::new(|_| Reply::Good)).address, &plain, &keys).unwrap();
+    let good =
+        take(demo, &Server::start(&root, Box::new(|_| Reply::Good)).address, &plain, Some(&keys)).unwrap();
     add_listings(&root);
-    let cases: Vec<Case> = statuses().into_iter().chain(connections()).chain(lies()).collect();
+    let signed = statuses().into_iter().chain(connections()).chain(lies()).map(|case| (case, Some(&keys)));
+    let cases: Vec<_> = signed.chain(unsigned_lies().into_iter().map(|case| (case, None))).collect();
     let many = cases.len();
     std::thread::scope(|scope| {
-        for (number, (name, expected, fault)) in cases.into_iter().enumerate() {
-            let (root, keys, kept) = (&root, &keys, dir.path().join(format!("kept-{number}")));
+        for (number, ((name, expected, fault), keys)) in cases.into_iter().enumerate() {
+            let (root, kept) = (&root, dir.path().join(format!("kept-{number}")));
             scope.spawn(move || {
                 let server = Server::start(root, fault);
                 let result = take(demo, &server.address, &kept, keys);
@@ -473,12 +638,17 @@ fn each_fault_is_got_over_or_told_and_leaves_what_is_kept_right() {
                 }
                 check_kept(&kept);
                 server.broken.store(false, Ordering::Relaxed);
-                assert_eq!(take(demo, &server.address, &kept, keys).unwrap(), good, "{name}: afterwards");
+                let after = take(demo, &server.address, &kept, keys);
+                assert_eq!(
+                    after.unwrap_or_else(|error| panic!("{name}: afterwards: {error}")),
+                    good,
+                    "{name}"
+                );
                 check_kept(&kept);
             });
         }
     });
-    assert!(many > 35, "{many} faults");
+    assert!(many > 70, "{many} faults");
 }
 
 #[test]
@@ -499,14 +669,15 @@ fn logins_go_to_their_host_and_nowhere_else() {
         }),
     );
     let netrc = Netrc::parse("machine 127.0.0.1 login me password secret").unwrap();
-    let client = Client::with(false, &Arc::default(), patience()).with_logins(netrc);
-    let take_as =
-        |client, address: &str, kept: &str| take_with(client, (demo, address, &dir.path().join(kept), &keys));
+    let client = with_logins(netrc);
+    let take_as = |client, address: &str, kept: &str| {
+        take_with(client, (demo, address, &dir.path().join(kept), Some(&keys)))
+    };
     take_as(client, &server.address, "kept-1").unwrap();
     let seen = other.logins.lock().unwrap().clone();
     assert!(seen.len() >= 10 && seen.iter().all(|(_, login)| login.is_none()), "{seen:?}");
     // A login in the address is as good, and no message shows it.
-    let plain = || Client::with(false, &Arc::default(), patience());
+    let plain = || client_with(Settings::default());
     let with = |login: &str| server.address.replace("http://", &format!("http://{login}@"));
     take_as(plain(), &with("me:secret"), "kept-2").unwrap();
     for wrong in ["me:wr0ng", "wr0ng"] {
@@ -517,7 +688,7 @@ fn logins_go_to_their_host_and_nowhere_else() {
         );
     }
     let netrc = Netrc::parse("default login me password wr0ng").unwrap();
-    let error = take_as(plain().with_logins(netrc), &server.address, "kept-4").unwrap_err().to_string();
+    let error = take_as(with_logins(netrc), &server.address, "kept-4").unwrap_err().to_string();
     assert!(error.contains("the login that netrc has") && !error.contains("wr0ng"), "{error}");
 }
 
@@ -538,11 +709,11 @@ fn what_is_damaged_on_this_machine_is_fetched_again() {
             }),
         );
         let kept = dir.path().join(format!("kept-{with_hashes}"));
-        let good = take(demo, &server.address, &kept, &keys).unwrap();
+        let good = take(demo, &server.address, &kept, Some(&keys)).unwrap();
         let asked =
             || server.logins.lock().unwrap().iter().filter(|(name, _)| name.starts_with("nar/")).count();
         assert_eq!(asked(), 10);
-        take(demo, &server.address, &kept, &keys).unwrap();
+        take(demo, &server.address, &kept, Some(&keys)).unwrap();
         assert_eq!(asked(), 10, "nothing is fetched twice");
         let nars = std::fs::read_dir(kept.join("nar")).unwrap().map(|entry| entry.unwrap().path());
         let nars: Vec<PathBuf> = nars.filter(|path| path.extension().unwrap() == "zstd").collect();
@@ -558,7 +729,7 @@ fn what_is_damaged_on_this_machine_is_fetched_again() {
         for path in std::fs::read_dir(kept.join("listing")).unwrap().map(|entry| entry.unwrap().path()) {
             std::fs::write(path, "{").unwrap();
         }
-        assert_eq!(take(demo, &server.address, &kept, &keys).unwrap(), good);
+        assert_eq!(take(demo, &server.address, &kept, Some(&keys)).unwrap(), good);
         assert_eq!(asked(), 20, "each once more");
     }
 }
@@ -575,7 +746,7 @@ fn a_server_is_not_asked_again_at_once() {
         }),
     );
     let start = Instant::now();
-    take(demo, &server.address, &dir.path().join("kept"), &keys).unwrap();
+    take(demo, &server.address, &dir.path().join("kept"), Some(&keys)).unwrap();
     assert!(start.elapsed() >= Duration::from_secs(2));
 }
 
@@ -586,7 +757,7 @@ fn a_narinfo_that_is_kept_is_renewed_when_the_server_has_packed_the_nar_anew() {
     let (root, keys) = cache(demo, dir.path());
     let server = Server::start(&root, Box::new(|_| Reply::Good));
     let kept = dir.path().join("kept");
-    let good = take(demo, &server.address, &kept, &keys).unwrap();
+    let good = take(demo, &server.address, &kept, Some(&keys)).unwrap();
     for path in std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()) {
         if path.extension().is_none_or(|extension| extension != "narinfo") {
             continue;
@@ -610,5 +781,5 @@ fn a_narinfo_that_is_kept_is_renewed_when_the_server_has_packed_the_nar_anew() {
         std::fs::write(&path, lines.collect::<String>()).unwrap();
     }
     std::fs::remove_dir_all(kept.join("nar")).unwrap();
-    assert_eq!(take(demo, &server.address, &kept, &keys).unwrap(), good);
+    assert_eq!(take(demo, &server.address, &kept, Some(&keys)).unwrap(), good);
 }
