@@ -2,6 +2,7 @@
 
 use super::exit::{Code, Failure};
 use super::nix_conf;
+use super::project::Project;
 use crate::net::Netrc;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,12 @@ pub struct Fetching {
 }
 
 impl Fetching {
+    /// Takes from a project file what no option says.
+    pub fn adopt(&mut self, project: &mut Project) {
+        self.netrc_file = self.netrc_file.take().or_else(|| project.netrc_file.take());
+        self.cache_size = self.cache_size.or(project.cache_size);
+    }
+
     /// Bytes that may be kept in a directory.
     pub fn most(&self, kept: &Path) -> u64 {
         self.cache_size.unwrap_or_else(|| super::cache_size(kept))

@@ -76,8 +76,8 @@ pub struct Inputs {
     pub boot_size: Option<u64>,
     /// Let the manifest on the card name the stores, without credentials;
     /// the bits then depend on where the system came from
-    #[arg(long)]
-    pub record_stores: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_name = "yes|no", value_parser = switch)]
+    pub record_stores: Option<bool>,
     /// Threads that read, hash and pack or unpack [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
@@ -88,6 +88,15 @@ pub struct Inputs {
 /// Parses a length.
 pub fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| "expected a length such as 512MiB or 8GiB".to_owned())
+}
+
+/// Parses a switch.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("expected yes or no".to_owned()),
+    }
 }
 
 /// Inodes that stay free on the root of an image, for what the first boot makes.
@@ -124,7 +133,11 @@ impl Inputs {
         unless_given(&mut self.trusted_key, &mut project.trusted_keys);
         unless_given(&mut self.firmware, &mut project.firmware);
         self.pinning.adopt(project.channel.take(), &project.directory);
+        unless_given(&mut self.config_txt, &mut project.config_txt);
         self.boot_size = self.boot_size.or(project.boot_size);
+        self.record_stores = self.record_stores.or(project.record_stores);
+        self.fetching.adopt(project);
+        self.provenance.adopt(project);
     }
 
     /// Plans an image, and shows what has to be fetched for it.
@@ -187,13 +200,15 @@ impl Inputs {
         let specs = if self.store.is_empty() { &auto[..] } else { &self.store };
         let stores: Result<Vec<Box<dyn Store>>, _> =
             specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), &remote)).collect();
-        // Without a store of this machine, all can be in what --firmware names.
+        // Without a store of this machine, all can be in what --firmware names, or in the channel.
+        let elsewhere = !self.firmware.is_empty() || self.pinning.has_channel();
         let stores = match stores {
-            Err(_) if self.store.is_empty() && !self.firmware.is_empty() => Vec::new(),
+            Err(_) if self.store.is_empty() && elsewhere => Vec::new(),
             stores => stores.map_err(|error| refused(&error.into()))?,
         };
         let firmware = self.firmware.iter().map(|path| given(path)).collect();
-        let request = BootRequest { board: board.clone(), stores, firmware };
+        let channels = self.pinning.channels(&remote)?;
+        let request = BootRequest { board: board.clone(), stores, firmware, channels };
         let set = compose::boot_set(request).map_err(|error| refused(&error))?;
         Ok((board, set))
     }
@@ -233,7 +248,7 @@ impl Inputs {
             record: Record {
                 profile: own.profile,
                 config_txt: own.config_txt,
-                stores: self.record_stores.then(|| stores::recorded(&specs)),
+                stores: (self.record_stores == Some(true)).then(|| stores::recorded(&specs)),
                 ..record
             },
         })

@@ -20,6 +20,7 @@ mod inputs;
 mod inspect;
 mod judged;
 mod lock;
+mod lock_file;
 mod network;
 mod nix_conf;
 mod output;
@@ -71,6 +72,7 @@ enum Command {
     Diff(diff::Options),
     Boards(boards::Options),
     Firmware(Box<firmware::Options>),
+    Lock(Box<lock::Options>),
     Cache(cache::Options),
 }
 
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options, &voice),
         Command::Boards(options) => boards::run(&options),
         Command::Firmware(options) => firmware::run(&options, &voice),
+        Command::Lock(options) => lock::run(*options, &voice),
         Command::Cache(options) => cache::run(&options),
     };
     match result {

@@ -1,9 +1,9 @@
 //! Firmware out of a channel, and what of it is pinned.
 
 use super::exit::{Code, Failure};
-use super::lock;
+use super::lock_file;
 use super::ui::Voice;
-use crate::compose::{Channels, Plan};
+use crate::compose::{Channels, Pin};
 use crate::store::Remote;
 use crate::store::channel::Channel;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl Pinning {
 
     /// The lock file.
     fn lock_file(&self) -> PathBuf {
-        self.lock.clone().unwrap_or_else(|| self.directory.join(lock::NAME))
+        self.lock.clone().unwrap_or_else(|| self.directory.join(lock_file::NAME))
     }
 
     /// The channel that firmware is taken from, with what is pinned of it.
@@ -51,7 +51,7 @@ impl Pinning {
         if self.update_lock {
             return Ok(Some(Channels { channel, pins: Vec::new() }));
         }
-        let pins = lock::read(&self.lock_file())?;
+        let pins = lock_file::read(&self.lock_file())?;
         if let Some(pin) = pins.iter().find(|pin| pin.channel != channel.address()) {
             let (file, other) = (self.lock_file(), &pin.channel);
             let message = format!("{}: pins what {other} had, not {}", file.display(), channel.address());
@@ -60,18 +60,33 @@ impl Pinning {
         Ok(Some(Channels { channel, pins }))
     }
 
-    /// Pins what a plan took from a channel.
-    pub fn pin(&self, plan: &Plan, voice: &Voice) -> Result<(), Failure> {
-        if plan.pins.is_empty() {
+    /// Forgets what is pinned, so that all is looked up again; gives what was.
+    pub fn renew(&mut self) -> Vec<Pin> {
+        self.update_lock = true;
+        // One that cannot be read is made anew.
+        lock_file::read(&self.lock_file()).unwrap_or_default()
+    }
+
+    /// Whether there is a channel.
+    pub fn has_channel(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Pins what was taken from a channel.
+    pub fn pin(&self, pins: &[Pin], voice: &Voice) -> Result<(), Failure> {
+        if pins.is_empty() {
             return Ok(());
         }
         let file = self.lock_file();
         // Of a lock file that is made anew, only what is of another channel goes.
-        let mut old =
-            if self.update_lock { lock::read(&file).unwrap_or_default() } else { lock::read(&file)? };
-        old.retain(|pin| plan.pins.iter().all(|new| new.channel == pin.channel));
-        match lock::merged(&old, &plan.pins) {
-            Some(pins) => lock::write(&file, &pins, voice),
+        let mut old = if self.update_lock {
+            lock_file::read(&file).unwrap_or_default()
+        } else {
+            lock_file::read(&file)?
+        };
+        old.retain(|pin| pins.iter().all(|new| new.channel == pin.channel));
+        match lock_file::merged(&old, pins) {
+            Some(merged) => lock_file::write(&file, &merged, voice),
             None => Ok(()),
         }
     }
