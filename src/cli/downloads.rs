@@ -2,7 +2,7 @@
 //! silent.
 
 use super::output;
-use super::ui::{Style, Voice};
+use super::ui::{SCHEMA, Style, Voice};
 use crate::image::Progress;
 use crate::num::show_bytes;
 use crate::store::Fetched;
@@ -28,8 +28,8 @@ pub struct News {
     pub text: String,
     /// For programs.
     pub json: Option<Value>,
-    /// Who is silent.
-    silent: Option<String>,
+    /// Who is silent, and for how many seconds.
+    silent: Option<(Vec<String>, u64)>,
     /// What took longest so far.
     pub slowest: Option<String>,
 }
@@ -67,14 +67,13 @@ impl Downloads {
             text = format!("fetched {} of {}, {done} of {paths} paths", show_bytes(bytes), show_bytes(all));
             line = Some(json!({ "bytes": bytes, "total": all, "paths": done, "pathsTotal": paths }));
         }
-        let mut silent = None;
-        if let Some((who, seconds)) = self.silent() {
+        let silent = self.silent();
+        if let Some((who, seconds)) = &silent {
             if let Some(line) = &mut line {
                 line["silent"] = json!({ "stores": who, "seconds": seconds });
             }
-            let said = format!("nothing from {} for {seconds} s", who.join(" and "));
-            text = if text.is_empty() { said.clone() } else { format!("{said}; {text}") };
-            silent = Some(said);
+            let said = said(who, *seconds);
+            text = if text.is_empty() { said } else { format!("{said}; {text}") };
         }
         News { text, json: line, silent, slowest: self.slowest() }
     }
@@ -118,6 +117,23 @@ impl Downloads {
     }
 }
 
+fn said(who: &[String], seconds: u64) -> String {
+    format!("nothing from {} for {seconds} s", who.join(" and "))
+}
+
+/// Says who is silent where lines are wanted; a bar has it as its message.
+fn tell(style: Style, who: &[String], seconds: u64) {
+    match style {
+        Style::Plain => output::error_line(&output::escape(&said(who, seconds))),
+        Style::Json => {
+            let silent = json!({ "stores": who, "seconds": seconds });
+            let line = json!({ "schema": SCHEMA, "phase": "wait", "silent": silent });
+            output::error_line(&line.to_string());
+        }
+        Style::Auto | Style::Bar | Style::None => {}
+    }
+}
+
 /// Looks at downloads as long as it is there, whether or not anything moves.
 pub struct Lookout {
     news: Arc<Mutex<News>>,
@@ -133,14 +149,14 @@ impl Lookout {
         let mut downloads = Downloads::new(fetched);
         let put = move |news| *sink.lock().unwrap_or_else(PoisonError::into_inner) = news;
         let thread = std::thread::spawn(move || {
-            let mut said: Option<Instant> = None;
+            let mut last: Option<Instant> = None;
             while !ended.load(Ordering::Relaxed) {
                 let news = downloads.look();
                 bar.set_message(output::escape(&news.text));
-                let is_due = said.is_none_or(|at| at.elapsed() >= REPEAT);
-                if let Some(silent) = news.silent.as_ref().filter(|_| style == Style::Plain && is_due) {
-                    output::error_line(&output::escape(silent));
-                    said = Some(Instant::now());
+                let is_due = last.is_none_or(|at| at.elapsed() >= REPEAT);
+                if let Some((who, seconds)) = news.silent.as_ref().filter(|_| is_due) {
+                    tell(style, who, *seconds);
+                    last = Some(Instant::now());
                 }
                 put(news);
                 std::thread::park_timeout(LOOK);

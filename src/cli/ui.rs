@@ -114,6 +114,9 @@ impl Voice {
     }
 }
 
+/// What lines for programs are.
+pub const SCHEMA: &str = "nixflash-progress/1";
+
 /// A bar of one phase.
 const ALONE: &str = "{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}";
 /// The same over a line that says what is on its way.
@@ -166,7 +169,7 @@ impl Meter {
 
     fn json(&self, position: u64) {
         let mut line = serde_json::json!({
-            "schema": "nixflash-progress/1",
+            "schema": SCHEMA,
             "phase": self.phase,
             "bytes": position,
             "total": self.total,

@@ -569,8 +569,8 @@ echo $((count + 1)) > COUNT
 PROGRAM "$@" | {
   dd bs=1 count=60000 2>/dev/null
   pid=$PPID
-  while [ "$(cat /proc/$pid/comm)" != sshd ]; do pid=$(cut -d' ' -f4 /proc/$pid/stat); done
-  kill -9 $pid
+  while [ "$pid" -gt 1 ] && [ "$(cat /proc/$pid/comm)" != sshd ]; do pid=$(cut -d' ' -f4 /proc/$pid/stat); done
+  [ "$pid" -le 1 ] || kill -9 $pid
 }
 "#;
 

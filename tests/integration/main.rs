@@ -18,6 +18,8 @@ mod ext4;
 mod ext4_read;
 mod extract;
 mod fat;
+mod fault_table;
+mod faulty;
 mod firmware;
 mod flake;
 mod formats;

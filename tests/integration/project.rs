@@ -440,6 +440,10 @@ fn what_is_pinned_is_renewed_when_somebody_asks_for_it() {
     let out = String::from_utf8_lossy(&done.out).into_owned();
     assert!(done.code == 0 && out.contains(&format!("uboot of rpi4: {path} -> {new}")), "{out} {}", done.err);
     assert!(std::fs::read_to_string(&lock).unwrap().contains(&new));
+    // A card that exists gets the firmware of the channel too, as it is pinned.
+    let channel = world.channel();
+    let done = ask("firmware", &["rpi4", "pi.img", "--channel", &channel, "--dry-run"]);
+    assert!(done.code == 0 && done.err.contains("are those of this firmware"), "{} {}", done.code, done.err);
     // A lock file that cannot be read is made anew; without a channel or a board nothing is pinned.
     std::fs::write(&lock, "version = 7\n").unwrap();
     assert_eq!(ask("lock", &[]).code, 0);

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A server of a directory that keeps connections alive and counts what it was asked for.
 struct Server {
@@ -216,6 +217,40 @@ fn a_server_that_lies_or_lacks_a_path_leaves_nothing() {
     );
     assert_eq!(done.code, 0, "{}", done.err);
     assert_eq!(other.nars(), 1);
+}
+
+/// Longer than a server may be silent without being named.
+const PAUSE: Duration = Duration::from_millis(6500);
+
+#[test]
+fn a_server_that_says_nothing_for_a_while_is_named_whatever_it_was_asked() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let slow_to_begin = Server::start(demo.at("cache-zstd").into(), |name, bytes| {
+        std::thread::sleep(if name == "nix-cache-info" { PAUSE } else { Duration::ZERO });
+        Some(bytes)
+    });
+    let slow_to_send = Server::start(demo.at("cache-zstd").into(), |name, bytes| {
+        std::thread::sleep(if name.contains("nar/") { PAUSE } else { Duration::ZERO });
+        Some(bytes)
+    });
+    std::thread::scope(|scope| {
+        for (at, server) in [&slow_to_begin, &slow_to_send].into_iter().enumerate() {
+            for style in ["plain", "json"] {
+                let (kept, path) =
+                    (dir.path().join(format!("{at}{style}")), dir.path().join(format!("{at}{style}.img")));
+                scope.spawn(move || {
+                    let options = ["--no-check-sigs", "--progress", style];
+                    let done = compose(demo, &server.address, &kept, &path, &options);
+                    let expected = match style {
+                        "plain" => format!("nothing from {} for 5 s", server.address),
+                        _ => format!("\"phase\":\"wait\",\"schema\":\"nixflash-progress/1\",\"silent\":{{\"seconds\":5,\"stores\":[\"{}\"]}}", server.address),
+                    };
+                    assert!(done.code == 0 && done.err.contains(&expected), "{at} {style}: {} {}", done.code, done.err);
+                });
+            }
+        }
+    });
 }
 
 #[test]

@@ -116,6 +116,27 @@ fn nginx_with_a_cache_of_files_gives_the_same_image_with_listings_and_without() 
 }
 
 #[test]
+fn a_password_in_the_address_of_an_image_is_shown_nowhere() {
+    let dir = temp();
+    let card = dir.path().join("card.img");
+    std::fs::File::create(&card).unwrap().set_len(1 << 20).unwrap();
+    std::fs::write(dir.path().join("page"), "<html>no image</html>\n").unwrap();
+    let Some(server) = Nginx::start(dir.path(), dir.path(), "") else { return };
+    for (port, name, expected) in [
+        (9, "page", "connection refused"),
+        (server.port, "gone", "404"),
+        (server.port, "page", "expected a disk image"),
+    ] {
+        let address = format!("http://me:s3cret@127.0.0.1:{port}/{name}");
+        let mut command = nixflash();
+        command.args(["-v", "write", &address]).arg(&card).args(["--yes"]).env("NO_PROXY", "127.0.0.1");
+        let done = run(&mut command);
+        assert!(done.code == 6 && done.err.contains(expected), "{} {}", done.code, done.err);
+        assert!(done.err.contains("127.0.0.1") && !done.err.contains("s3cret"), "{}", done.err);
+    }
+}
+
+#[test]
 fn nginx_that_wants_a_login_gets_that_of_the_netrc() {
     let Some(demo) = demo() else { return };
     let dir = temp();

@@ -299,16 +299,15 @@ mod tests {
     fn greet(says: &[u8], closes: bool) -> Error {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(says).unwrap();
-        let held = if closes { None } else { Some(theirs.try_clone().unwrap()) };
-        let reader = std::thread::spawn(move || {
-            if !closes {
-                drop(io::copy(&mut theirs.take(1 << 10), &mut io::sink()));
-            }
-        });
+        let held = theirs.try_clone().unwrap();
+        // What is written is read, so that nobody waits for that; a thread may come late to close anything.
+        let reader = (!closes)
+            .then(|| std::thread::spawn(move || drop(io::copy(&mut theirs.take(1 << 10), &mut io::sink()))));
+        let held = Some(held).filter(|_| !closes);
         let patience = Duration::from_millis(300);
         let Err(error) = Connection::open(Box::new(ours), patience, patience) else { panic!("greeted") };
         drop(held);
-        reader.join().unwrap();
+        reader.into_iter().for_each(|reader| reader.join().unwrap());
         error
     }
 
