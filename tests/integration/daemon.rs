@@ -463,6 +463,12 @@ impl Sshd {
         format!("ssh-ng://127.0.0.1:{}?ssh-key={}/user&{settings}", self.port, self.dir.display())
     }
 
+    /// Options of ssh that let a user in.
+    pub fn login(&self) -> Vec<String> {
+        let key = self.dir.join("user").display().to_string();
+        vec!["-i".to_owned(), key, "-p".to_owned(), self.port.to_string()]
+    }
+
     /// What ssh must be told of it.
     pub fn options(&self) -> String {
         format!(

@@ -1,6 +1,7 @@
-//! Proxies: one of our own that refuses, and tinyproxy.
+//! Proxies: one of our own that refuses, tinyproxy, and ssh as a SOCKS proxy.
 
 use crate::common::{Demo, Run, Tool, demo, run, sha256, skip, temp};
+use crate::daemon::Sshd;
 use crate::servers::{Nginx, listens};
 use crate::tls::{Authority, Cache, plain};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -327,4 +328,56 @@ fn tinyproxy_passes_a_cache_on_and_is_named_when_it_does_not() {
             }
         }
     }
+}
+
+/// `ssh -D`, which is a SOCKS proxy; it ends when dropped.
+struct Dynamic {
+    child: Child,
+    port: u16,
+}
+
+impl Dynamic {
+    fn start(sshd: &Sshd) -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("ssh");
+        command.args(sshd.options().split(' ')).args(sshd.login()).args([
+            "-N",
+            "-D",
+            &format!("127.0.0.1:{port}"),
+        ]);
+        let child = command.arg("127.0.0.1").stdin(Stdio::null()).spawn().unwrap();
+        let dynamic = Self { child, port };
+        if listens(port) {
+            return Some(dynamic);
+        }
+        skip("ssh -D does not listen");
+        None
+    }
+}
+
+impl Drop for Dynamic {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn ssh_as_a_socks_proxy_leads_to_a_cache() {
+    let Some(demo) = demo() else { return };
+    let Some(site) = Site::start(demo) else { return };
+    let dir = temp();
+    let Some(sshd) = Sshd::start(dir.path()) else { return };
+    let Some(dynamic) = Dynamic::start(&sshd) else { return };
+    let proxy = |kind: &str| format!("{kind}://127.0.0.1:{}", dynamic.port);
+    let cases = [("http", "socks5h"), ("https", "socks5h"), ("https", "socks5"), ("http", "socks4a")];
+    for (scheme, kind) in cases {
+        let done = site.compose(demo, scheme, &[("ALL_PROXY", &proxy(kind))]);
+        assert_eq!(done.code, 0, "{scheme} {kind}: {}", done.err);
+    }
+    let gone = proxy("socks5h");
+    drop(dynamic);
+    let done = site.compose(demo, "https", &[("ALL_PROXY", &gone)]);
+    let expected = format!("the proxy {gone}: connection refused");
+    assert!(done.code == 1 && done.err.contains(&expected), "{} {}", done.code, done.err);
 }
