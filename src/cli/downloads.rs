@@ -152,7 +152,10 @@ impl Lookout {
             let mut last: Option<Instant> = None;
             while !ended.load(Ordering::Relaxed) {
                 let news = downloads.look();
-                bar.set_message(output::escape(&news.text));
+                // An empty message would still be drawn, as an empty line.
+                if !news.text.is_empty() || !bar.message().is_empty() {
+                    bar.set_message(output::escape(&news.text));
+                }
                 let is_due = last.is_none_or(|at| at.elapsed() >= REPEAT);
                 if let Some((who, seconds)) = news.silent.as_ref().filter(|_| is_due) {
                     tell(style, who, *seconds);
