@@ -56,6 +56,11 @@ pub fn read(file: &Path) -> Result<(Board, String), Failure> {
     Ok((board, text))
 }
 
+/// Whether a word is a line of a config.txt, and not a file.
+pub fn is_config_txt_line(word: &str) -> bool {
+    word.contains('=') || word.starts_with(['[', '#']) || word.starts_with("include ")
+}
+
 /// Adds what the user wants in config.txt: lines as they are, and those of files; for all models. Gives what was added.
 pub fn add_config_txt(board: &mut Board, words: &[String]) -> Result<Option<String>, Failure> {
     if words.is_empty() {
@@ -67,8 +72,7 @@ pub fn add_config_txt(board: &mut Board, words: &[String]) -> Result<Option<Stri
     };
     let before = text.len();
     for word in words {
-        let is_line = word.contains('=') || word.starts_with(['[', '#']) || word.starts_with("include ");
-        let added = if Path::new(word).is_file() || !is_line {
+        let added = if Path::new(word).is_file() || !is_config_txt_line(word) {
             std::fs::read_to_string(word)
                 .map_err(|error| Failure::reading(&format!("--config-txt {word}"), &error))?
         } else {

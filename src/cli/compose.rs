@@ -1,7 +1,8 @@
 //! `nixflash compose`: an image out of a closure.
 
 use super::exit::{Code, Failure};
-use super::inputs::{Inputs, bytes, copy_failed, refused};
+use super::failures::{copy_failed, refused};
+use super::inputs::{Inputs, bytes, switch};
 use super::project::{self, Asked, Project};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
@@ -49,11 +50,11 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     free: Option<u64>,
     /// Also write FILE.sha256
-    #[arg(long)]
-    sha256: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_name = "yes|no", value_parser = switch)]
+    sha256: Option<bool>,
     /// Also write FILE.bmap
-    #[arg(long)]
-    bmap: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_name = "yes|no", value_parser = switch)]
+    bmap: Option<bool>,
     /// Replace an image that is there
     #[arg(short, long)]
     force: bool,
@@ -82,6 +83,14 @@ pub enum Format {
 const FREE: u64 = 64 << 20;
 
 impl Options {
+    fn sums(&self) -> bool {
+        self.sha256 == Some(true)
+    }
+
+    fn maps(&self) -> bool {
+        self.bmap == Some(true)
+    }
+
     /// Takes from a project file what no option says.
     fn adopt(&mut self, mut project: Project) {
         if self.board.is_none() && self.inputs.board_file.is_none() {
@@ -95,8 +104,8 @@ impl Options {
             self.level = self.level.or(project.level);
         }
         self.output = self.output.take().or_else(|| project.output.take());
-        self.sha256 |= project.sha256;
-        self.bmap |= project.bmap;
+        self.sha256 = self.sha256.or(project.sha256);
+        self.bmap = self.bmap.or(project.bmap);
         self.inputs.adopt(&mut project);
     }
 }
@@ -136,7 +145,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     }
     // cannot fail: it was demanded above unless this is a dry run
     let target = options.output.as_deref().expect("an output was demanded");
-    options.inputs.pin(&plan, voice)?;
+    options.inputs.pinning.pin(&plan.pins, voice)?;
     write(&plan, target, options, voice)?;
     if options.json {
         print(&plan, true)?;
@@ -165,7 +174,7 @@ fn write(plan: &Plan, target: &Path, options: &Options, voice: &Voice) -> Outcom
     let stop = ui::interrupt_flag()?;
     let job = Job { plan, packing, options, voice, stop, threads: options.inputs.workers() };
     if target == Path::new("-") {
-        if options.sha256 || options.bmap {
+        if options.sums() || options.maps() {
             return Err(Failure::new(
                 Code::Usage,
                 "--sha256 and --bmap need a file: there is no name for them beside -",
@@ -186,7 +195,7 @@ fn write(plan: &Plan, target: &Path, options: &Options, voice: &Voice) -> Outcom
         name.push(suffix);
         PathBuf::from(name)
     };
-    let (sha256, bmap) = (options.sha256.then(|| beside(".sha256")), options.bmap.then(|| beside(".bmap")));
+    let (sha256, bmap) = (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
     let pending = Pending::create(target, overwrite).map_err(|error| unwritable(&error))?;
     // What stands beside is checked before the work, not after.
     for path in [&sha256, &bmap].into_iter().flatten() {
@@ -262,7 +271,7 @@ impl Job<'_> {
         let name = target.display().to_string();
         let base = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let sums = |hash: &str| format!("{hash}  {base}\n");
-        if self.packing == Packing::Raw && !self.options.sha256 && !self.options.bmap {
+        if self.packing == Packing::Raw && !self.options.sums() && !self.options.maps() {
             self.scatter(pending)?;
             return Ok(Beside::default());
         }
@@ -275,14 +284,14 @@ impl Job<'_> {
             let (out, hash) = Hashed::new(handle);
             (self.pack(Box::new(out), &name)?, hash)
         };
-        if self.options.bmap {
+        if self.options.maps() {
             let (sink, map) = beside::Mapped::new(sink);
             self.copy(Box::new(sink))?;
             beside.bmap = Some(beside::bmap(&map));
         } else {
             self.copy(sink)?;
         }
-        beside.sha256 = self.options.sha256.then(|| sums(&beside::hex(&hash)));
+        beside.sha256 = self.options.sums().then(|| sums(&beside::hex(&hash)));
         Ok(beside)
     }
 

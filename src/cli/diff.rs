@@ -2,7 +2,7 @@
 
 use super::exit::{Code, Failure};
 use super::flake::How;
-use super::inputs::Stores;
+use super::stores::Stores;
 use super::ui::Voice;
 use super::verify::open_target;
 use super::{Outcome, devices, inspect, output, system};
@@ -98,7 +98,7 @@ fn of_manifest(path: &Path) -> Result<Option<Facts>, Failure> {
 fn of_system(words: &str, stores: &Stores, voice: &Voice) -> Result<Facts, Failure> {
     let system = system::find(words, Path::new(""), How::Evaluate, voice)?;
     let stores = stores.open(system.store.as_deref(), voice)?;
-    let failed = |error: crate::store::Error| super::inputs::refused(&error.into());
+    let failed = |error: crate::store::Error| super::failures::refused(&error.into());
     let closure = closure(&stores, std::slice::from_ref(&system.path)).map_err(failed)?;
     let paths = closure.paths.into_iter().map(|one| (one.info.path, (one.info.nar_hash, one.info.nar_size)));
     let toplevel = ("toplevel".to_owned(), system.path.to_string());

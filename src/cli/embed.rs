@@ -2,6 +2,8 @@
 
 use super::exit::{Code, Failure};
 use super::git::{Git, Mode, Tracked};
+use super::inputs::switch;
+use super::project::Project;
 use super::ui::Voice;
 use crate::compose::configuration::{Access, Configuration, Entry, MAX_BYTES, Refused, Revision};
 use crate::compose::secrets::{Finding, Scanner};
@@ -25,22 +27,22 @@ pub struct Provenance {
     #[arg(long, conflicts_with = "config")]
     pub no_config: bool,
     /// Let only root read the configuration
-    #[arg(long, requires = "config")]
-    pub config_private: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_name = "yes|no", value_parser = switch)]
+    pub config_private: Option<bool>,
     /// The revision of the configuration, where git does not tell
     #[arg(long, value_name = "REVISION")]
     pub revision: Option<String>,
     /// Refuse a configuration that differs from its commit
-    #[arg(long, requires = "config")]
-    pub require_clean: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_name = "yes|no", value_parser = switch)]
+    pub require_clean: Option<bool>,
     /// Embed this file although it holds a secret
-    #[arg(long, value_name = "PATH[:LINE]", requires = "config")]
+    #[arg(long, value_name = "PATH[:LINE]")]
     pub allow_secret: Vec<String>,
     /// Sign the manifest with this secret key of minisign
     #[arg(long, value_name = "FILE")]
     pub sign_key: Option<PathBuf>,
     /// The file with the password of the key [default: ask]
-    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    #[arg(long, value_name = "FILE")]
     pub sign_password: Option<PathBuf>,
     /// What was read: several cards are planned, the user is told and asked once.
     #[arg(skip)]
@@ -53,6 +55,7 @@ impl Provenance {
         if let Some(record) = self.ready.get() {
             return Ok(record.clone());
         }
+        self.ensure_complete()?;
         let configuration = match &self.config {
             Some(path) => Embed::This(self.configuration(path, voice)?),
             None if self.no_config => Embed::Nothing,
@@ -61,6 +64,41 @@ impl Provenance {
         let signing = self.sign_key.as_deref().map(|key| self.signing(key)).transpose()?;
         let record = Record { configuration, signing, ..Record::default() };
         Ok(self.ready.get_or_init(|| record).clone())
+    }
+
+    /// Takes from a project file what no option says.
+    pub fn adopt(&mut self, project: &mut Project) {
+        if !self.no_config {
+            self.config = self.config.take().or_else(|| project.config.take());
+        }
+        self.config_private = self.config_private.or(project.config_private);
+        self.require_clean = self.require_clean.or(project.require_clean);
+        if self.allow_secret.is_empty() {
+            self.allow_secret.append(&mut project.allow_secrets);
+        }
+        // The password is that of the key.
+        if self.sign_key.is_none() {
+            self.sign_key = project.sign_key.take();
+            self.sign_password = self.sign_password.take().or_else(|| project.sign_password.take());
+        }
+    }
+
+    /// Refuses what says how something is done that is not done.
+    fn ensure_complete(&self) -> Result<(), Failure> {
+        let of_config =
+            self.config_private.is_some() || self.require_clean.is_some() || !self.allow_secret.is_empty();
+        let lacks =
+            |what: &str, which: &str| Err(Failure::new(Code::Usage, format!("{which}: there is no {what}")));
+        if of_config && self.config.is_none() && !self.no_config {
+            return lacks(
+                "--config",
+                "--config-private, --require-clean and --allow-secret say how one is embedded",
+            );
+        }
+        if self.sign_password.is_some() && self.sign_key.is_none() {
+            return lacks("--sign-key", "--sign-password is that of a key");
+        }
+        Ok(())
     }
 
     fn configuration(&self, path: &Path, voice: &Voice) -> Result<Configuration, Failure> {
@@ -79,7 +117,7 @@ impl Provenance {
         let mut configuration = gathered.configuration;
         configuration.ensure_closed().map_err(|error| refused(&error))?;
         configuration.revision = self.revision(git.as_ref(), &name, voice)?;
-        if self.config_private {
+        if self.config_private == Some(true) {
             configuration.access = Access::Root;
         }
         Ok(configuration)
@@ -92,16 +130,17 @@ impl Provenance {
         name: &str,
         voice: &Voice,
     ) -> Result<Option<Revision>, Failure> {
+        let must_be_clean = self.require_clean == Some(true);
         let refuse = |what: String| Failure::new(Code::Other, format!("--require-clean: {what}"));
         let commit = match git {
             Some(git) => git.commit(),
-            None if self.require_clean => return Err(refuse(format!("{name} is in no git repository"))),
+            None if must_be_clean => return Err(refuse(format!("{name} is in no git repository"))),
             None => None,
         };
         let is_dirty = match git {
             Some(git) if git.is_dirty()? => {
                 let top = git.top.display();
-                if self.require_clean {
+                if must_be_clean {
                     return Err(
                         refuse(format!("{top} has changes that are not committed")).hint("commit them")
                     );

@@ -1,6 +1,8 @@
 //! How caches over http are used: logins (`--netrc-file`, `netrc-file` of nix.conf, `~/.netrc`), how much is kept.
 
 use super::exit::{Code, Failure};
+use super::nix_conf;
+use super::project::Project;
 use crate::net::Netrc;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,12 @@ pub struct Fetching {
 }
 
 impl Fetching {
+    /// Takes from a project file what no option says.
+    pub fn adopt(&mut self, project: &mut Project) {
+        self.netrc_file = self.netrc_file.take().or_else(|| project.netrc_file.take());
+        self.cache_size = self.cache_size.or(project.cache_size);
+    }
+
     /// Bytes that may be kept in a directory.
     pub fn most(&self, kept: &Path) -> u64 {
         self.cache_size.unwrap_or_else(|| super::cache_size(kept))
@@ -47,10 +55,8 @@ impl Fetching {
 
 /// What nix.conf names; Nix's own default where that is there.
 fn of_nix_conf() -> Option<PathBuf> {
-    let text = std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default();
-    let mut lines = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
-    let named = lines.rfind(|(name, _)| name.trim() == "netrc-file");
-    Some(named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), |(_, path)| path.trim().into()))
+    let named = nix_conf::values(&["netrc-file"]).pop();
+    Some(named.map_or_else(|| PathBuf::from("/etc/nix/netrc"), PathBuf::from))
 }
 
 /// `~/.netrc`, where the environment is that of the user who answers for it.

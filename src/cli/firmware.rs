@@ -57,6 +57,9 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     for (key, path) in &set.packages {
         voice.detail(&format!("{key}: {path}"));
     }
+    if !options.dry_run {
+        options.inputs.pinning.pin(&set.pins, voice)?;
+    }
     let reads = options.inputs.firmware.clone();
     let wanted = Wanted { need: None, image_sector: Some(512), reads: &reads };
     // A dry run writes nothing, so nobody has to agree to anything.

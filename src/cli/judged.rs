@@ -3,7 +3,7 @@
 use super::exit::{Code, Failure};
 use super::ui::{self, Voice};
 use super::verify::{Options, open_target};
-use super::{Outcome, devices, inputs, inspect, output};
+use super::{Outcome, devices, inspect, output, stores};
 use crate::device::{Named, Reader, resolve};
 use crate::image::{Progress, open};
 use crate::num::show_bytes;
@@ -20,7 +20,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let name = options.device.display().to_string();
     let stop = Arc::new(AtomicBool::new(false));
     ui::interrupt_into(&stop)?;
-    let keys = inputs::keys(&options.trusted_key)?;
+    let keys = stores::keys(&options.trusted_key)?;
     let listing = devices::listing()?;
     let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
     let judge = |disk: &(dyn ReadAt + Sync)| judge(disk, (&keys, options.workers()), &stop, voice);

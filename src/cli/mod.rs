@@ -11,6 +11,7 @@ mod downloads;
 mod embed;
 mod exit;
 mod extract;
+mod failures;
 mod fetching;
 mod firmware;
 mod flake;
@@ -19,11 +20,16 @@ mod inputs;
 mod inspect;
 mod judged;
 mod lock;
+mod lock_file;
+mod network;
+mod nix_conf;
 mod output;
 mod password;
+mod pinning;
 mod project;
 mod reproduce;
 mod sources;
+mod stores;
 mod system;
 mod targets;
 mod transport;
@@ -67,6 +73,7 @@ enum Command {
     Diff(diff::Options),
     Boards(boards::Options),
     Firmware(Box<firmware::Options>),
+    Lock(Box<lock::Options>),
     Cache(cache::Options),
 }
 
@@ -103,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options, &voice),
         Command::Boards(options) => boards::run(&options),
         Command::Firmware(options) => firmware::run(&options, &voice),
+        Command::Lock(options) => lock::run(*options, &voice),
         Command::Cache(options) => cache::run(&options),
     };
     match result {

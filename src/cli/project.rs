@@ -1,5 +1,6 @@
 //! `nixflash.toml`: what is composed of what, so that `nixflash compose` alone does it.
 
+use super::boards;
 use super::compose::Format;
 use super::exit::{Code, Failure};
 use super::ui::Voice;
@@ -36,6 +37,16 @@ struct Written {
     boot_size: Option<Spanned<String>>,
     sha256: Option<bool>,
     bmap: Option<bool>,
+    config: Option<PathBuf>,
+    config_private: Option<Spanned<bool>>,
+    require_clean: Option<Spanned<bool>>,
+    allow_secrets: Option<Spanned<Vec<String>>>,
+    sign_key: Option<PathBuf>,
+    sign_password: Option<Spanned<PathBuf>>,
+    config_txt: Option<Vec<String>>,
+    netrc_file: Option<PathBuf>,
+    cache_size: Option<Spanned<String>>,
+    record_stores: Option<bool>,
 }
 
 /// The same with paths that lead from the working directory, and values that can be used.
@@ -69,9 +80,29 @@ pub struct Project {
     /// Length of the FAT.
     pub boot_size: Option<u64>,
     /// Whether its sum is written too.
-    pub sha256: bool,
+    pub sha256: Option<bool>,
     /// Whether its block map is.
-    pub bmap: bool,
+    pub bmap: Option<bool>,
+    /// The configuration that is embedded.
+    pub config: Option<PathBuf>,
+    /// Whether only root may read it.
+    pub config_private: Option<bool>,
+    /// Whether it must not differ from its commit.
+    pub require_clean: Option<bool>,
+    /// What of it is embedded although it holds a secret.
+    pub allow_secrets: Vec<String>,
+    /// The key that signs the manifest.
+    pub sign_key: Option<PathBuf>,
+    /// The file with its password.
+    pub sign_password: Option<PathBuf>,
+    /// What is added to config.txt: lines, and files.
+    pub config_txt: Vec<String>,
+    /// Logins.
+    pub netrc_file: Option<PathBuf>,
+    /// Bytes that are kept of what is fetched.
+    pub cache_size: Option<u64>,
+    /// Whether the card names the stores.
+    pub record_stores: Option<bool>,
 }
 
 /// How a project file was asked for.
@@ -152,6 +183,7 @@ fn parse(text: &str, directory: PathBuf) -> Result<Project, String> {
             "free: not together with size, whose root fills the image",
         ));
     }
+    ensure_complete(text, &written)?;
     let (board, board_file) = board(text, written.board.as_ref(), &directory)?;
     let local = |path: PathBuf| if path == Path::new("-") { path } else { directory.join(path) };
     Ok(Project {
@@ -168,10 +200,49 @@ fn parse(text: &str, directory: PathBuf) -> Result<Project, String> {
         size,
         free,
         boot_size: bytes("boot_size", &written.boot_size)?,
-        sha256: written.sha256.unwrap_or_default(),
-        bmap: written.bmap.unwrap_or_default(),
+        sha256: written.sha256,
+        bmap: written.bmap,
+        config: written.config.map(|path| directory.join(path)),
+        config_private: written.config_private.map(Spanned::into_inner),
+        require_clean: written.require_clean.map(Spanned::into_inner),
+        allow_secrets: written.allow_secrets.map(Spanned::into_inner).unwrap_or_default(),
+        sign_key: written.sign_key.map(|path| directory.join(path)),
+        sign_password: written.sign_password.map(|path| directory.join(path.into_inner())),
+        config_txt: config_txt(written.config_txt.unwrap_or_default(), &directory),
+        netrc_file: written.netrc_file.map(|path| directory.join(path)),
+        cache_size: bytes("cache_size", &written.cache_size)?,
+        record_stores: written.record_stores,
         directory,
     })
+}
+
+/// Refuses keys that say how something is done that is not done.
+fn ensure_complete(text: &str, written: &Written) -> Result<(), String> {
+    let of_config = [
+        ("config_private", written.config_private.as_ref().map(Spanned::span)),
+        ("require_clean", written.require_clean.as_ref().map(Spanned::span)),
+        ("allow_secrets", written.allow_secrets.as_ref().map(Spanned::span)),
+    ];
+    let of_key = [("sign_password", written.sign_password.as_ref().map(Spanned::span))];
+    let lacking = |key: &str, span: &Option<std::ops::Range<usize>>, what: &str| match span {
+        Some(span) => Err(wrong(text, span.start, &format!("{key}: there is no {what} that it could be of"))),
+        None => Ok(()),
+    };
+    if written.config.is_none() {
+        of_config.iter().try_for_each(|(key, span)| lacking(key, span, "config"))?;
+    }
+    if written.sign_key.is_none() {
+        of_key.iter().try_for_each(|(key, span)| lacking(key, span, "sign_key"))?;
+    }
+    Ok(())
+}
+
+/// Lines of a config.txt stay as they are; files start from the directory.
+fn config_txt(words: Vec<String>, directory: &Path) -> Vec<String> {
+    let word = |word: String| {
+        if boards::is_config_txt_line(&word) { word } else { directory.join(word).display().to_string() }
+    };
+    words.into_iter().map(word).collect()
 }
 
 /// A board, or a profile: whatever is a path or ends as one.
@@ -244,6 +315,14 @@ mod tests {
             output = "pi.img.zst"
             size = "8 GiB"
             sha256 = true
+            config = "."
+            config_private = true
+            require_clean = false
+            allow_secrets = ["a.nix:3"]
+            sign_key = "k.sec"
+            netrc_file = "/abs"
+            config_txt = ["dtparam=audio=on", "more.txt", "[all]"]
+            cache_size = "1GiB"
         "#;
         let project = parse(text, "up/pi".into()).unwrap();
         assert_eq!((project.board, project.board_file), (None, Some("up/pi/./boards/mine.toml".into())));
@@ -262,7 +341,12 @@ mod tests {
         let store_path = PathBuf::from("/nix/store/3q4sz9v0ifqq6r8v5v1l21blqhbsiga3-uboot");
         assert_eq!(project.firmware, [PathBuf::from("up/pi/fw"), store_path]);
         assert_eq!((project.output, project.size), (Some("up/pi/pi.img.zst".into()), Some(8 << 30)));
-        assert!(project.sha256 && !project.bmap);
+        assert_eq!((project.sha256, project.bmap), (Some(true), None));
+        assert_eq!(project.config, Some("up/pi/.".into()));
+        assert_eq!((project.config_private, project.require_clean), (Some(true), Some(false)));
+        assert_eq!((project.sign_key, project.netrc_file), (Some("up/pi/k.sec".into()), Some("/abs".into())));
+        assert_eq!(project.config_txt, ["dtparam=audio=on", "up/pi/more.txt", "[all]"]);
+        assert_eq!((project.cache_size, project.allow_secrets), (Some(1 << 30), vec!["a.nix:3".to_owned()]));
     }
 
     #[test]
@@ -288,6 +372,14 @@ mod tests {
                 "line 1: `stores = \"auto\"`: invalid type: string \"auto\", expected a sequence",
             ),
             ("trusted_keys = [\n\"a:b\"]", "line 2: trusted_keys: \"a:b\" is no public key"),
+            ("\nconfig_private = true", "line 2: config_private: there is no config that it could be of"),
+            ("\n\nallow_secrets = [\"x\"]", "line 3: allow_secrets: there is no config"),
+            ("sign_password = \"x\"", "line 1: sign_password: there is no sign_key"),
+            (
+                "config_private = 1",
+                "line 1: `config_private = 1`: invalid type: integer `1`, expected a boolean",
+            ),
+            ("cache_size = \"much\"", "line 1: cache_size: \"much\": expected a length"),
             ("device = \"/dev/sda\"", "unknown field `device`"),
             ("no_check_sigs = true", "unknown field `no_check_sigs`"),
             ("board = \"rpi4\"\nboard = \"rpi3\"", "line 2: `board = \"rpi3\"`: duplicate key"),

@@ -1,7 +1,9 @@
 //! `nixflash reproduce`: a card composed again from its own manifest, and compared.
 
 use super::exit::{Code, Failure};
-use super::inputs::{Stores, given, refused};
+use super::failures::refused;
+use super::inputs::given;
+use super::stores::Stores;
 use super::ui::{self, Voice};
 use super::verify::open_target;
 use super::{Outcome, devices, inspect, output};

@@ -1,6 +1,9 @@
 //! Images as the command line names them.
 
 use super::exit::{Code, Failure};
+use super::failures::DISTRUSTED;
+use super::network;
+use crate::net::{self, Netrc};
 use crate::source::{self, Error, Opened};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -41,7 +44,7 @@ pub fn open(
         bmap: sidecars.bmap.as_deref(),
         beside: !sidecars.no_sidecars,
         threads: u32::try_from(threads).unwrap_or(u32::MAX),
-        proxies: super::trusts_environment(),
+        client: network::client(stop, Netrc::default()),
         interrupted: Arc::clone(stop),
     };
     source::open(spec, &options).map_err(|error| unreadable(&error))
@@ -56,6 +59,9 @@ fn unreadable(error: &Error) -> Failure {
     match error {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Failure::of(Code::Permission, error)
+        }
+        Error::Http { source: net::Error::Certificate(_), .. } => {
+            Failure::of(Code::Other, error).hint(DISTRUSTED)
         }
         error if error.is_bad_source() => Failure::of(Code::Source, error),
         _ => Failure::of(Code::Other, error),

@@ -1,6 +1,6 @@
 //! Progress and messages on standard error.
 
-use super::downloads::Downloads;
+use super::downloads::Lookout;
 use super::exit::{Code, Failure};
 use super::output;
 use crate::image::Progress;
@@ -88,24 +88,42 @@ impl Voice {
 
     /// Starts showing the progress of one phase over `total` bytes.
     pub fn meter(&self, phase: &'static str, total: u64, stop: &Arc<AtomicBool>) -> Meter {
-        let bar = match self.style {
-            Style::Bar => ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)),
-            _ => ProgressBar::hidden(),
-        };
-        // cannot fail: the template is a constant that a test renders
-        let style = ProgressStyle::with_template(
-            "{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}{msg}",
-        )
-        .expect("the template is valid");
-        bar.set_style(style);
+        let fetched = self.fetched.get();
+        let bar = self.bar(Some(total), if fetched.is_some() { WITH_DOWNLOADS } else { ALONE });
         bar.set_prefix(phase);
         let now = Instant::now();
-        let downloads = self.fetched.get().map(Downloads::new);
+        let lookout = fetched.map(|fetched| Lookout::new(fetched, self.style, bar.clone()));
         let detail = self.verbose && !self.quiet;
         let (style, stop) = (self.style, Arc::clone(stop));
-        Meter { style, bar, phase, total, stop, start: now, last: None, downloads, detail }
+        Meter { style, bar, phase, total, stop, start: now, last: None, lookout, detail }
+    }
+
+    /// Looks at what is asked of stores that are far away, before it is known how much there is to fetch.
+    pub fn lookout(&self, fetched: &Arc<Fetched>) -> Lookout {
+        Lookout::new(fetched, self.style, self.bar(None, SILENT))
+    }
+
+    fn bar(&self, total: Option<u64>, template: &str) -> ProgressBar {
+        let bar = match self.style {
+            Style::Bar => ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10)),
+            _ => ProgressBar::hidden(),
+        };
+        // cannot fail: the templates are constants that a test renders
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        bar
     }
 }
+
+/// What lines for programs are.
+pub const SCHEMA: &str = "nixflash-progress/1";
+
+/// A bar of one phase.
+const ALONE: &str = "{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}";
+/// The same over a line that says what is on its way.
+const WITH_DOWNLOADS: &str =
+    "{prefix:10} {bar:24} {bytes:>11} of {total_bytes} {bytes_per_sec:>13} {eta:>5}\n{wide_msg}";
+/// Only who is silent.
+const SILENT: &str = "{wide_msg}";
 
 /// Shows how far one phase has come.
 pub struct Meter {
@@ -116,7 +134,7 @@ pub struct Meter {
     stop: Arc<AtomicBool>,
     start: Instant,
     last: Option<Instant>,
-    downloads: Option<Downloads>,
+    lookout: Option<Lookout>,
     /// Whether to say what was slow.
     detail: bool,
 }
@@ -127,8 +145,9 @@ impl Meter {
         if self.style == Style::Json {
             self.json(position);
         }
+        let news = self.lookout.as_mut().map(Lookout::end);
         self.bar.finish_and_clear();
-        if let Some(slowest) = self.downloads.as_ref().filter(|_| self.detail).and_then(Downloads::slowest) {
+        if let Some(slowest) = news.filter(|_| self.detail).and_then(|news| news.slowest) {
             output::error_line(&output::escape(&slowest));
         }
     }
@@ -150,13 +169,13 @@ impl Meter {
 
     fn json(&self, position: u64) {
         let mut line = serde_json::json!({
-            "schema": "nixflash-progress/1",
+            "schema": SCHEMA,
             "phase": self.phase,
             "bytes": position,
             "total": self.total,
             "bytesPerSecond": self.rate(position),
         });
-        if let Some(fetched) = self.downloads.as_ref().and_then(Downloads::json) {
+        if let Some(fetched) = self.lookout.as_ref().and_then(|lookout| lookout.news().json) {
             line["fetched"] = fetched;
         }
         output::error_line(&line.to_string());
@@ -167,21 +186,18 @@ impl Meter {
         let rate = self.rate(position).max(1);
         let left = self.total.saturating_sub(position) / rate;
         let (done, total, rate) = (show_bytes(position), show_bytes(self.total), show_bytes(rate));
-        output::error_line(&format!(
-            "{}: {percent} %, {done} of {total}, {rate}/s, {left} s left{}",
-            self.phase,
-            self.downloads.as_ref().map(Downloads::text).unwrap_or_default()
-        ));
+        let news = self.lookout.as_ref().map(|lookout| lookout.news().text).filter(|text| !text.is_empty());
+        let news = news.map(|text| format!("; {text}")).unwrap_or_default();
+        output::error_line(&output::escape(&format!(
+            "{}: {percent} %, {done} of {total}, {rate}/s, {left} s left{news}",
+            self.phase
+        )));
     }
 }
 
 impl Progress for Meter {
     fn at(&mut self, position: u64) -> bool {
         let style = self.style;
-        if let Some(downloads) = self.downloads.as_mut().filter(|downloads| downloads.is_due()) {
-            downloads.look();
-            self.bar.set_message(downloads.text());
-        }
         match style {
             Style::Bar => self.bar.set_position(position),
             Style::Plain if self.due(Duration::from_secs(10)) => self.plain(position),

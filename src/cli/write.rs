@@ -206,7 +206,7 @@ fn composed(
         let root_size = size.map_or(RootSize::Free(FREE), RootSize::Card);
         let plan = options.inputs.plan(board, system, root_size, voice)?;
         if !options.how.dry_run {
-            options.inputs.pin(&plan, voice)?;
+            options.inputs.pinning.pin(&plan.pins, voice)?;
         }
         plans.push((size, plan));
     }

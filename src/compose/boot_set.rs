@@ -1,5 +1,6 @@
 //! What a board's boot FAT holds besides what a system puts there: for cards that exist.
 
+use super::channel::{Channels, Pin};
 use super::firmware::{self, Given, Places};
 use super::forest::Forest;
 use super::{Content, Error};
@@ -20,6 +21,8 @@ pub struct BootRequest {
     pub stores: Vec<Box<dyn Store>>,
     /// Where firmware packages are, asked in this order.
     pub firmware: Vec<Given>,
+    /// The channel that firmware is taken from.
+    pub channels: Option<Channels>,
 }
 
 /// The boot files of a board.
@@ -28,13 +31,15 @@ pub struct BootSet {
     pub files: Vec<(String, Vec<u8>)>,
     /// The packages that they are from: key and path.
     pub packages: Vec<(String, String)>,
+    /// What was taken from the channel.
+    pub pins: Vec<Pin>,
 }
 
 /// Finds the firmware of a board and reads it; every byte is checked against its hash.
 pub fn boot_set(request: BootRequest) -> Result<BootSet, Error> {
-    let BootRequest { board, stores, firmware } = request;
+    let BootRequest { board, stores, firmware, channels } = request;
     let mut forest = Forest::empty(stores);
-    let (places, _) = firmware::find(&board, &firmware, None, &mut forest)?;
+    let (places, pins) = firmware::find(&board, &firmware, channels.as_ref(), &mut forest)?;
     let copies = firmware::files(&board, &places, None, &forest)?;
     let mut wanted: BTreeMap<u32, BTreeMap<u32, Vec<String>>> = BTreeMap::new();
     let mut total = 0u64;
@@ -55,7 +60,7 @@ pub fn boot_set(request: BootRequest) -> Result<BootSet, Error> {
         files.push(("/config.txt".to_owned(), text.as_bytes().to_vec()));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(BootSet { files, packages: packages(&places, &forest) })
+    Ok(BootSet { files, packages: packages(&places, &forest), pins })
 }
 
 fn packages(places: &Places, forest: &Forest) -> Vec<(String, String)> {

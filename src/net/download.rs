@@ -1,6 +1,6 @@
 //! One file on its way: resumed where that is safe, decoded where the server has encoded it.
 
-use super::{Client, Error, TRIES, broken, header, login};
+use super::{Answer, Client, Error, TRIES, broken, header, login};
 use crate::num;
 use crate::stream::decompress::Compression;
 use std::io::{self, BufReader, Read};
@@ -110,23 +110,24 @@ impl Raw {
             self.failures += 1;
             let rest = [("range", format!("bytes={at}-")), ("if-range", validator.clone())];
             match self.client.send(&self.address, &rest) {
-                Ok(answer) if answer.status() == 206 => {
-                    let range = header(answer.headers(), "content-range").unwrap_or_default().to_owned();
-                    if !self.is_rest(&range) || !encodings(answer.headers()).is_ok_and(|e| e.is_empty()) {
+                Ok(Answer { response, .. }) if response.status() == 206 => {
+                    let headers = response.headers();
+                    let range = header(headers, "content-range").unwrap_or_default().to_owned();
+                    if !self.is_rest(&range) || !encodings(headers).is_ok_and(|e| e.is_empty()) {
                         return Err(broken(format!(
                             "asked for the bytes from {at}, the server gives {range:?}"
                         )));
                     }
-                    self.body = reader(answer);
+                    self.body = reader(response);
                     return Ok(());
                 }
-                Ok(answer) if answer.status() == 200 => {
+                Ok(Answer { response, .. }) if response.status() == 200 => {
                     let text =
                         format!("the connection broke at byte {at}, and the file has changed since then");
                     return Err(broken(text));
                 }
-                Ok(answer) => why = format!("the server answers {}", answer.status()),
-                Err(error) => why = error.to_string(),
+                Ok(Answer { response, .. }) => why = format!("the server answers {}", response.status()),
+                Err(failure) => why = failure.error().to_string(),
             }
         }
         let place = login::shown(&self.address);

@@ -26,8 +26,13 @@ impl fmt::Debug for Login {
 impl Login {
     /// The value of an `Authorization` header (RFC 7617).
     pub(super) fn header(&self) -> String {
-        format!("Basic {}", to_base64(format!("{}:{}", self.name, self.password).as_bytes()))
+        basic(&self.name, &self.password)
     }
+}
+
+/// A name and a password as a header has them.
+pub(super) fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", to_base64(format!("{name}:{password}").as_bytes()))
 }
 
 /// A file of logins is wrong.

@@ -7,11 +7,22 @@
 //! asked for https never gets http.
 
 mod address;
+mod authorities;
 mod download;
+mod fault;
+mod forward;
 mod login;
+mod proxy;
 
+pub use authorities::{Authorities, BadAuthorities};
 pub use download::Download;
+pub use fault::Error;
 pub use login::{BadNetrc, Netrc, shown};
+pub use proxy::{BadProxy, Proxies};
+
+use fault::Failure;
+use forward::Forward;
+use proxy::Proxy;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -19,6 +30,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use ureq::http::{HeaderMap, Response};
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector, RustlsConnector, SocksConnector, TcpConnector,
+};
 use ureq::{Agent, Body};
 
 /// How often in a row the rest is asked for in vain.
@@ -51,35 +67,17 @@ impl Default for Patience {
     }
 }
 
-/// A server does not give a file.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It answers with a status that is no success.
-    #[error("the server answers {0}")]
-    Status(ureq::http::StatusCode),
-    /// It wants to know who asks.
-    #[error("the server answers 401 Unauthorized: {0}")]
-    Login(String),
-    /// It leads on and on, or where nobody may follow.
-    #[error("redirected {0}")]
-    Redirect(String),
-    /// It encodes the file in a way that nobody asked for.
-    #[error("the server sends it encoded ({0:?}), expected gzip, br, zstd or nothing")]
-    Encoding(String),
-    /// There is no answer.
-    #[error("{0}")]
-    Request(String),
-    /// The answer breaks off.
-    #[error("{0}")]
-    Broken(io::Error),
-}
-
-impl Error {
-    /// Whether the server says that it has no such file: caches answer 403 as often as 404.
-    #[must_use]
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Status(status) if [403, 404, 410].contains(&status.as_u16()))
-    }
+/// How servers are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How long is waited.
+    pub patience: Patience,
+    /// Who logs in where.
+    pub logins: Netrc,
+    /// Who goes through which proxy.
+    pub proxies: Proxies,
+    /// Who vouches for servers over https.
+    pub authorities: Authorities,
 }
 
 /// Connections to servers, kept alive.
@@ -88,29 +86,27 @@ pub struct Client {
     agent: Agent,
     interrupted: Arc<AtomicBool>,
     netrc: Arc<Netrc>,
+    proxies: Arc<Proxies>,
     pause: Duration,
+    unusable: Option<Arc<str>>,
 }
 
-/// Whether asking again may help.
-enum Failure {
-    Final(Error),
-    Passing(Error, Option<u64>),
+/// What a server answers, and the proxy that it came through.
+struct Answer<'a> {
+    response: Response<Body>,
+    proxy: Option<&'a Proxy>,
 }
 
 impl Client {
-    /// A client that uses the proxies of the environment, or none.
+    /// A client.
     #[must_use]
-    pub fn new(proxies: bool, interrupted: &Arc<AtomicBool>) -> Self {
-        Self::with(proxies, interrupted, Patience::default())
-    }
-
-    /// A client that waits as long as it is told to.
-    #[must_use]
-    pub fn with(proxies: bool, interrupted: &Arc<AtomicBool>, patience: Patience) -> Self {
-        let config = Agent::config_builder();
-        // Without a word, ureq takes them from the environment.
-        let config = if proxies { config } else { config.proxy(None) };
-        let agent = config
+    pub fn new(interrupted: &Arc<AtomicBool>, settings: Settings) -> Self {
+        let Settings { patience, logins, proxies, authorities } = settings;
+        let tls = TlsConfig::builder().root_certs(authorities.roots()).build();
+        let config = Agent::config_builder()
+            // Each request has its own; without a word ureq would look into the environment.
+            .proxy(None)
+            .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
             .accept_encoding("identity")
@@ -120,20 +116,41 @@ impl Client {
             .timeout_per_read(Some(patience.silence))
             .max_idle_connections(2 * CONNECTIONS)
             .max_idle_connections_per_host(CONNECTIONS)
-            .build()
-            .new_agent();
-        Self { agent, interrupted: Arc::clone(interrupted), netrc: Arc::default(), pause: patience.pause }
+            .build();
+        let connector =
+            ().chain(SocksConnector::default())
+                .chain(Forward::new(&config))
+                .chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(RustlsConnector::default());
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Self {
+            agent,
+            interrupted: Arc::clone(interrupted),
+            netrc: Arc::new(logins),
+            proxies: Arc::new(proxies),
+            pause: patience.pause,
+            unusable: None,
+        }
     }
 
-    /// Logs in where `netrc` has a login.
+    /// A client that reaches nothing, and tells why when it is asked to.
     #[must_use]
-    pub fn with_logins(mut self, netrc: Netrc) -> Self {
-        self.netrc = Arc::new(netrc);
-        self
+    pub fn unusable(interrupted: &Arc<AtomicBool>, why: String) -> Self {
+        Self { unusable: Some(why.into()), ..Self::new(interrupted, Settings::default()) }
+    }
+
+    /// The proxy that an address goes through.
+    #[must_use]
+    pub fn proxy_of(&self, address: &str) -> Option<&str> {
+        self.proxies.of(address).map(Proxy::shown)
     }
 
     /// Asks for a file; what may pass is tried again.
     pub fn get(&self, address: &str) -> Result<Download, Error> {
+        if let Some(why) = &self.unusable {
+            return Err(Error::Unusable(why.to_string()));
+        }
         let mut tries = 0;
         loop {
             let (error, asked) = match self.once(address) {
@@ -150,25 +167,18 @@ impl Client {
     }
 
     fn once(&self, address: &str) -> Result<Download, Failure> {
-        let answer = self.send(address, &[]).map_err(|error| match error {
-            Error::Request(_) => Failure::Passing(error, None),
-            other => Failure::Final(other),
-        });
-        let answer = match answer {
-            // Refused or unknown hosts do not become known by waiting.
-            Err(Failure::Passing(error, _)) if is_final(&error) => return Err(Failure::Final(error)),
-            answer => answer?,
-        };
-        let status = answer.status();
+        let Answer { response, proxy } = self.send(address, &[])?;
+        let status = response.status();
         if status == 200 {
-            return Download::new(self, address, answer).map_err(Failure::Final);
+            return Download::new(self, address, response).map_err(Failure::Final);
         }
-        let asked = header(answer.headers(), "retry-after").and_then(|text| text.trim().parse().ok());
-        drain(answer);
-        match status.as_u16() {
-            401 => Err(Failure::Final(self.unauthorized(address))),
-            408 | 429 | 500 | 502..=504 => Err(Failure::Passing(Error::Status(status), asked)),
-            _ => Err(Failure::Final(Error::Status(status))),
+        let asked = header(response.headers(), "retry-after").and_then(|text| text.trim().parse().ok());
+        drain(response);
+        match (status.as_u16(), proxy) {
+            (401, _) => Err(Failure::Final(self.unauthorized(address))),
+            (407, Some(proxy)) => Err(Failure::Final(fault::login_of(proxy))),
+            (408 | 429 | 500 | 502..=504, _) => Err(Failure::Passing(Error::status(status, proxy), asked)),
+            _ => Err(Failure::Final(Error::status(status, proxy))),
         }
     }
 
@@ -183,13 +193,16 @@ impl Client {
     }
 
     /// Asks once and follows redirects.
-    fn send(&self, address: &str, headers: &[(&str, String)]) -> Result<Response<Body>, Error> {
+    fn send(&self, address: &str, headers: &[(&str, String)]) -> Result<Answer<'_>, Failure> {
+        let redirect = |what: String| Failure::Final(Error::Redirect(what));
         let (mut at, given) = login::split(address);
         let first = address::origin(&at);
         let mut seen = BTreeSet::new();
         let mut redirects = 0;
         while seen.insert(at.clone()) && redirects <= REDIRECTS {
-            let mut request = self.agent.get(&at).config().https_only(at.starts_with("https://")).build();
+            let proxy = self.proxies.of(&at);
+            let config = self.agent.get(&at).config().https_only(at.starts_with("https://"));
+            let mut request = config.proxy(proxy.map(|proxy| proxy.inner.clone())).build();
             for (name, value) in headers {
                 request = request.header(*name, value);
             }
@@ -198,23 +211,23 @@ impl Client {
             if let Some(login) = own.or_else(of_host) {
                 request = request.header("authorization", login.header());
             }
-            let answer = request.call().map_err(|error| Error::Request(explain(&error)))?;
-            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
+            let response = request.call().map_err(|error| fault::explain(&error, &at, proxy))?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(Answer { response, proxy });
             }
-            let location = header(answer.headers(), "location").unwrap_or_default().to_owned();
-            drain(answer);
+            let location = header(response.headers(), "location").unwrap_or_default().to_owned();
+            drain(response);
             let next = address::resolve(&at, &location);
             // Nobody but the first server was named by the user: what others say of logins does not count.
             let next = next.map(|next| login::split(&next).0);
-            let next = next.ok_or_else(|| Error::Redirect(format!("to {location:?}")))?;
+            let next = next.ok_or_else(|| redirect(format!("to {location:?}")))?;
             if at.starts_with("https://") && !next.starts_with("https://") {
-                return Err(Error::Redirect(format!("from https to {next}, where everybody can listen")));
+                return Err(redirect(format!("from https to {next}, where everybody can listen")));
             }
             at = next;
             redirects += 1;
         }
-        Err(Error::Redirect(format!("{redirects} times, at last to {at}")))
+        Err(redirect(format!("{redirects} times, at last to {at}")))
     }
 
     /// How long to wait before the next attempt. Many that failed at once do not come back at once: each address has a
@@ -238,24 +251,6 @@ impl Client {
     }
 }
 
-/// What ureq's errors are to people; the marks are those that [`is_final`] knows.
-fn explain(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => REFUSED.to_owned(),
-        ureq::Error::HostNotFound => UNKNOWN.to_owned(),
-        ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => format!("{BAD}: {error}"),
-        other => other.to_string(),
-    }
-}
-
-const REFUSED: &str = "connection refused";
-const UNKNOWN: &str = "host not found";
-const BAD: &str = "the address cannot be used";
-
-fn is_final(error: &Error) -> bool {
-    matches!(error, Error::Request(text) if text == REFUSED || text == UNKNOWN || text.starts_with(BAD))
-}
-
 /// Reads an answer to its end, so that the connection can be used again.
 fn drain(answer: Response<Body>) {
     drop(io::copy(&mut answer.into_body().into_reader().take(64 << 10), &mut io::sink()));
@@ -275,7 +270,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_differ_from_address_to_address() {
-        let client = Client::new(false, &Arc::default());
+        let client = Client::new(&Arc::default(), Settings::default());
         let pause = |address: &str, failures| client.pause(address, failures).as_millis();
         for failures in 0..5 {
             let range = (250 << failures)..=(750 << failures);

@@ -37,8 +37,8 @@ pub struct Options<'a> {
     pub beside: bool,
     /// Threads that may decode.
     pub threads: u32,
-    /// Whether proxies are taken from the environment.
-    pub proxies: bool,
+    /// Who fetches what is at an address.
+    pub client: Client,
     /// Set to stop waiting for the network.
     pub interrupted: Arc<AtomicBool>,
 }
@@ -125,15 +125,16 @@ const MAX_SUMS: u64 = 1 << 20;
 
 /// Opens an image: a file, `-` for standard input, or an address that begins with `http://` or `https://`.
 pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
+    // An address may have a login in it.
+    let name = if is_address(spec) { net::shown(spec) } else { spec.to_owned() };
     let mut checks = Vec::new();
     let file = Path::new(spec);
     let mut raw = None;
     let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
         "-" => (Box::new(Ahead::new(Box::new(io::stdin()), &options.interrupted)), None),
         _ if is_address(spec) => {
-            let body = Client::new(options.proxies, &options.interrupted)
-                .get(spec)
-                .map_err(|source| Error::Http { name: spec.to_owned(), source })?;
+            let body =
+                options.client.get(spec).map_err(|source| Error::Http { name: name.clone(), source })?;
             let len = body.content_length();
             (Box::new(Ahead::new(Box::new(body), &options.interrupted)), len)
         }
@@ -155,9 +156,9 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     let has_sum = sum.is_some();
     let summed = Summed::new(reader, sum);
     let mut packed = BufReader::with_capacity(CHUNK, summed);
-    let start = look(&mut packed).map_err(|source| io_error(spec, source))?;
+    let start = look(&mut packed).map_err(|source| io_error(&name, source))?;
     if let Some(kind) = foreign::kind(&start) {
-        return Err(Error::Foreign { name: spec.to_owned(), kind });
+        return Err(Error::Foreign { name, kind });
     }
     let compression = Compression::sniff(&start);
     let claim = match compression {
@@ -165,7 +166,7 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
         Compression::Zstd => frame_len(&start),
         _ => None,
     };
-    let damaged = |source| Error::Stream { name: spec.to_owned(), kind: compression.name(), source };
+    let damaged = |source| Error::Stream { name: name.clone(), kind: compression.name(), source };
     let stream: Box<dyn Source + Send> = match raw {
         // Without a hash there is no need to read what is known to be zeros.
         Some((file, len)) if compression == Compression::None && !has_sum => Box::new(Sparse::new(file, len)),
@@ -187,7 +188,7 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
         }
         None => Box::new(Trim::new(stream)),
     };
-    Ok(Opened { name: spec.to_owned(), compression, checks, source })
+    Ok(Opened { name, compression, checks, source })
 }
 
 /// Whether a name is one for the network.

@@ -1,8 +1,8 @@
 //! Store paths as files on this machine.
 
 use super::daemon::Daemon;
-use super::http::Remote;
 use super::knowledge::Knowledge;
+use super::remote::Remote;
 use super::{Error, PathInfo, Store};
 use crate::format::nar::{Framing, MAX_DEPTH};
 use crate::format::store_path::{STORE_DIR, StorePath};
@@ -54,7 +54,7 @@ impl Directory {
     pub fn of_daemon(place: &Path, remote: &Remote) -> Result<Self, Error> {
         let daemon = Daemon::of_store(place, remote)?;
         let (name, paths) = (daemon.name(), place.join("nix/store"));
-        Ok(Self { name, paths, knowledge: Knowledge::Daemon(daemon) })
+        Ok(Self { name, paths, knowledge: Knowledge::Daemon(Box::new(daemon)) })
     }
 
     /// Opens the paths that a file lists: in `paths`, else beside the file, in the store that the file is in, or in

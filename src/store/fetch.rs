@@ -4,7 +4,7 @@
 //! itself; who needs one that is on its way waits for it.
 
 use super::http::Shared;
-use super::kept::{keep, remove, touch};
+use super::kept::{is_whole, keep, keep_sum, remove, sum_file, touch};
 use super::{Error, http};
 use crate::format::nar_hash;
 use crate::format::narinfo::NarInfo;
@@ -13,7 +13,6 @@ use crate::net;
 use crate::num::{self, to_base16};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,7 +90,7 @@ fn work(shared: &Shared) {
 
 /// Obtains a NAR that this thread has made busy, and says so.
 fn finish(shared: &Shared, path: &StorePath) -> Result<(), Error> {
-    shared.remote.fetched.begin(path);
+    shared.remote.fetched.begin(path, &shared.name());
     let result = shared.obtain(path);
     shared.remote.fetched.end(path);
     let mut state = shared.orders.lock();
@@ -151,7 +150,7 @@ impl Shared {
     fn obtain(&self, path: &StorePath) -> Result<(), Error> {
         let info = self.needed(path)?;
         let file = self.nar_file(&info);
-        if self.is_whole(&file, &info)? {
+        if is_whole(&file, info.file_hash.as_ref(), info.file_size)? {
             touch(&file);
             return Ok(());
         }
@@ -166,37 +165,30 @@ impl Shared {
         }
     }
 
-    /// Whether a file that is kept has the hash that it had when it was fetched.
-    fn is_whole(&self, file: &Path, info: &NarInfo) -> Result<bool, Error> {
-        let expected = info.file_hash.map(|hash| to_base16(&hash));
-        let Some(expected) = expected.or_else(|| std::fs::read_to_string(sum_file(file)).ok()) else {
-            return Ok(false);
-        };
-        let Ok(mut opened) = File::open(file) else { return Ok(false) };
-        let failed = |source| Error::io(file, source);
-        let len = opened.metadata().map_err(failed)?.len();
-        if info.file_size.is_some_and(|size| size != len) {
-            return Ok(false);
+    /// Where a NAR is: below the cache, or at an address of its own, which is no worse than a redirect to it.
+    fn nar_address(&self, info: &NarInfo) -> Result<String, Error> {
+        let url = info.url.as_str();
+        let is_address = url.starts_with("https://") || url.starts_with("http://");
+        let is_open = self.name().starts_with("https://") && url.starts_with("http://");
+        let plain = url.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/");
+        let leads_out = !is_address && plain.split(['/', '\\', '?']).any(|part| part == "..");
+        let has_scheme = !is_address && url.split('/').next().is_some_and(|first| first.contains(':'));
+        let is_odd = !url.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_open || leads_out || has_scheme || is_odd {
+            let expected = "a file in the cache, or an address that is as safe";
+            return Err(Error::Mismatch {
+                path: info.path.to_string(),
+                what: "the URL of its NAR",
+                expected: expected.to_owned(),
+                found: url.to_owned(),
+            });
         }
-        let mut hash = Sha256::new();
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            match opened.read(&mut chunk) {
-                Ok(0) => return Ok(to_base16(&hash.finalize()) == expected),
-                Ok(read) => hash.update(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A bad block of the disk is as good a reason to fetch it again.
-                Err(_) => return Ok(false),
-            }
-        }
+        Ok(if is_address { url.to_owned() } else { self.at(url.trim_start_matches('/')) })
     }
 
     /// Fetches a NAR from its beginning, a few times if connections break.
     fn fetch(&self, info: &NarInfo, file: &Path) -> Result<(), Error> {
-        let address = match &info.url {
-            url if url.starts_with("https://") || url.starts_with("http://") => url.clone(),
-            url => self.at(url.trim_start_matches('/')),
-        };
+        let address = self.nar_address(info)?;
         let mut attempt = 1;
         loop {
             let mut taken = 0;
@@ -218,7 +210,6 @@ impl Shared {
         let most = longest(info);
         let mut reader = download.take(most + 1);
         let mut hash = Sha256::new();
-        let mut sum = String::new();
         keep(file, |out| {
             let mut chunk = vec![0; CHUNK];
             loop {
@@ -237,24 +228,13 @@ impl Shared {
                 self.remote.fetched.bytes.fetch_add(num::to_u64(read), Ordering::Relaxed);
             }
             let found: [u8; 32] = std::mem::take(&mut hash).finalize().into();
-            sum = to_base16(&found);
             check(info, address, *len, found)?;
             if info.file_hash.is_none() {
-                // Before the NAR: what has no sum is fetched again.
-                keep(&sum_file(file), |out| {
-                    out.write_all(sum.as_bytes()).map_err(|source| Error::io(file, source))
-                })?;
+                keep_sum(file, &to_base16(&found))?;
             }
             Ok(())
         })
     }
-}
-
-/// The file with the hash of a NAR whose narinfo names none.
-fn sum_file(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".sha256");
-    PathBuf::from(name)
 }
 
 /// Whether a newer narinfo may help.

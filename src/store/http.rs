@@ -1,80 +1,25 @@
 //! A binary cache over http: narinfos, listings and NARs are fetched once and kept in a directory of this machine.
 
 use super::cache::{MAX_NARINFO, check_store_dir, open_packed};
-use super::daemon::Ssh;
 use super::fetch::{self, Orders};
 use super::kept::{Kept, keep, remove, touch};
-use super::trust::Keys;
+use super::listings::Listings;
+use super::remote::Remote;
 use super::{Error, PathInfo, Store};
-use crate::format::listing;
-use crate::format::nar::Room;
 use crate::format::narinfo::NarInfo;
 use crate::format::store_path::StorePath;
-use crate::net::{self, Client};
+use crate::net;
 use crate::num::{self, to_base16};
 use crate::tree::Node;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections at a time for what is small and takes a journey.
-const CONNECTIONS: usize = 32;
-/// Listings that are asked for to learn whether a cache has any.
-const PROBES: usize = 4;
-/// A longer listing is read while no other is, so that many do not take much memory at once.
-const SHORT_LISTING: u64 = 1 << 20;
-
-/// How far fetching has come, for whoever shows it.
-#[derive(Debug, Default)]
-pub struct Fetched {
-    /// Bytes to fetch.
-    pub total: AtomicU64,
-    /// Bytes that were fetched.
-    pub bytes: AtomicU64,
-    /// Store paths to fetch.
-    pub paths: AtomicUsize,
-    /// Store paths that are there.
-    pub done: AtomicUsize,
-    /// Store paths on their way.
-    busy: Mutex<BTreeSet<String>>,
-}
-
-impl Fetched {
-    pub(super) fn begin(&self, path: &StorePath) {
-        locked(&self.busy).insert(path.to_string());
-    }
-
-    pub(super) fn end(&self, path: &StorePath) {
-        locked(&self.busy).remove(&path.to_string());
-        self.done.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Store paths on their way now.
-    #[must_use]
-    pub fn busy(&self) -> BTreeSet<String> {
-        locked(&self.busy).clone()
-    }
-}
-
-/// What all stores that are elsewhere share.
-#[derive(Clone)]
-pub struct Remote {
-    /// Connections.
-    pub client: Client,
-    /// The directory of what was fetched.
-    pub kept: PathBuf,
-    /// Bytes that may stay there.
-    pub most: u64,
-    /// Who is believed; nobody has to be when `None`.
-    pub keys: Option<Keys>,
-    /// Counts.
-    pub fetched: Arc<Fetched>,
-    /// Who runs ssh.
-    pub ssh: Arc<dyn Ssh>,
-}
+pub(super) const CONNECTIONS: usize = 32;
 
 /// A cache behind an address.
 pub struct Http {
@@ -91,10 +36,7 @@ pub(super) struct Shared {
     /// Narinfos by path, absent ones too, and whether they were kept.
     known: Mutex<BTreeMap<StorePath, Option<(NarInfo, Origin)>>>,
     pub(super) orders: Orders,
-    /// Trees of listings that nobody has asked for yet.
-    trees: Mutex<BTreeMap<StorePath, Node<()>>>,
-    room: Room,
-    long_listing: Mutex<()>,
+    pub(super) listings: Listings,
 }
 
 /// Where a narinfo is from.
@@ -104,7 +46,7 @@ enum Origin {
     Fetched,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -128,14 +70,15 @@ impl Http {
             server,
             known: Mutex::default(),
             orders: Orders::default(),
-            trees: Mutex::default(),
-            room: Room::default(),
-            long_listing: Mutex::default(),
+            listings: Listings::default(),
         };
         let info = shared.at("nix-cache-info");
         let text = shared.small(&info)?.ok_or_else(|| Error::NoStore {
             place: net::shown(&shared.address),
-            message: "it has no nix-cache-info".to_owned(),
+            message: match shared.remote.client.proxy_of(&info) {
+                Some(proxy) => format!("it has no nix-cache-info, asked through the proxy {proxy}"),
+                None => "it has no nix-cache-info".to_owned(),
+            },
         })?;
         check_store_dir(Path::new(&net::shown(&info)), &text)?;
         Ok(Self { shared: Arc::new(shared) })
@@ -149,6 +92,11 @@ impl Drop for Http {
 }
 
 impl Shared {
+    /// The cache in messages.
+    pub(super) fn name(&self) -> String {
+        net::shown(&self.address)
+    }
+
     pub(super) fn at(&self, name: &str) -> String {
         // What follows a question mark belongs behind the name.
         match self.address.split_once('?') {
@@ -159,6 +107,7 @@ impl Shared {
 
     /// A small text; `None` where the server has none.
     fn small(&self, address: &str) -> Result<Option<String>, Error> {
+        let _question = self.remote.fetched.ask(&self.name());
         let download = match self.remote.client.get(address) {
             Ok(download) => download,
             Err(error) if error.is_absent() => return Ok(None),
@@ -237,66 +186,12 @@ impl Shared {
             return Err(Error::Mismatch { path: address, what: "its StorePath", expected, found });
         }
         self.check_trust(&info)?;
-        let file = self.narinfo_file(path);
-        keep(&file, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&file, source)))?;
+        // What nobody has signed is asked for again: a server that has said something wrong may have been mended.
+        if self.remote.keys.is_some() {
+            let file = self.narinfo_file(path);
+            keep(&file, |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(&file, source)))?;
+        }
         Ok(Some(info))
-    }
-
-    fn listing_file(&self, info: &NarInfo) -> PathBuf {
-        self.kept.file("listing", &format!("{}.ls", to_base16(&info.nar_hash)))
-    }
-
-    /// The tree of a path by a listing that its NAR has confirmed.
-    fn kept_listing(&self, info: &NarInfo) -> Option<Node<()>> {
-        let file = self.listing_file(info);
-        let json = read_bounded(std::fs::File::open(&file).ok()?, listing::longest(info.nar_size)).ok()??;
-        touch(&file);
-        listing::parse(&json, info.nar_size, &self.room).ok()
-    }
-
-    /// The tree of a path by the server's listing. What is wrong with one is no failure: the NAR tells as well.
-    fn fetched_listing(&self, info: &NarInfo) -> Option<Node<()>> {
-        let address = self.at(&format!("{}.ls", info.path.hash_part()));
-        let mut download = self.remote.client.get(&address).ok()?;
-        let mut json = Vec::new();
-        (&mut download).take(SHORT_LISTING).read_to_end(&mut json).ok()?;
-        let _long = (num::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.long_listing));
-        json.append(&mut read_bounded(download, listing::longest(info.nar_size)).ok()??);
-        listing::parse(&json, info.nar_size, &self.room).ok()
-    }
-
-    /// Has the trees of paths whose listings are kept, and gives those for which the server is worth asking: a NAR that
-    /// is here is as quickly looked through.
-    fn unlisted<'a>(&self, infos: &'a [NarInfo]) -> Vec<&'a NarInfo> {
-        let mut rest = Vec::new();
-        for info in infos {
-            match self.kept_listing(info) {
-                Some(tree) => drop(locked(&self.trees).insert(info.path.clone(), tree)),
-                None if self.nar_file(info).exists() => {}
-                None => rest.push(info),
-            }
-        }
-        rest
-    }
-
-    /// Has the trees of paths that the server has listings of.
-    fn list(&self, rest: &[&NarInfo]) {
-        let step = rest.len().div_ceil(PROBES).max(1);
-        let fetch = |info: &&NarInfo| {
-            let tree = self.fetched_listing(info);
-            let found = tree.is_some();
-            if let Some(tree) = tree {
-                locked(&self.trees).insert(info.path.clone(), tree);
-            }
-            Ok(found)
-        };
-        let probes: Vec<&NarInfo> = rest.iter().copied().step_by(step).collect();
-        let any = on_threads(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
-        if any {
-            let others = rest.iter().enumerate().filter(|(at, _)| at % step != 0);
-            let others: Vec<&NarInfo> = others.map(|(_, info)| *info).collect();
-            drop(on_threads(&others, CONNECTIONS, fetch));
-        }
     }
 
     /// Counts what has to be fetched, and makes room for it.
@@ -320,13 +215,6 @@ impl Shared {
     }
 }
 
-/// Reads all of a file; `None` when it is longer than that.
-fn read_bounded(file: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    Ok((num::to_u64(bytes.len()) <= most).then_some(bytes))
-}
-
 fn facts(info: NarInfo) -> PathInfo {
     PathInfo {
         path: info.path,
@@ -340,7 +228,7 @@ fn facts(info: NarInfo) -> PathInfo {
 }
 
 /// Does something for each item on several threads; the first failure, in the order of the items, is the result.
-fn on_threads<T: Sync, R: Send>(
+pub(super) fn on_threads<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
     each: impl Fn(&T) -> Result<R, Error> + Sync,
@@ -368,7 +256,7 @@ fn on_threads<T: Sync, R: Send>(
 
 impl Store for Http {
     fn name(&self) -> String {
-        net::shown(&self.shared.address)
+        self.shared.name()
     }
 
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, Error> {
@@ -397,7 +285,7 @@ impl Store for Http {
     }
 
     fn listing(&self, path: &StorePath) -> Result<Option<Node<()>>, Error> {
-        Ok(locked(&self.shared.trees).remove(path))
+        Ok(self.shared.listings.take(path))
     }
 
     fn is_packed(&self) -> bool {

@@ -4,22 +4,26 @@
 //! KEPT/lock                            held by every run, shared; alone by who sweeps
 //! KEPT/narinfo/SERVER/HASH.narinfo     SERVER: the first 16 digits of the SHA-256 of its address
 //! KEPT/nar/HASH.COMPRESSION            HASH: that of the file, of the NAR where the narinfo names none
-//! KEPT/nar/HASH.COMPRESSION.sha256     its hash, where the narinfo names none
+//! KEPT/nar/HASH.COMPRESSION.sha256     its hash, where its name is that of the NAR
 //! KEPT/listing/NARHASH.ls              trees that their NARs have confirmed
 //! ```
 //! The order of use is that of the times of change, which each use sets: times of access are off on many machines.
 
 use super::Error;
+use crate::num::to_base16;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// How files begin that are not complete.
 const PARTIAL: &str = ".part-";
+/// Bytes read at a time.
+const CHUNK: usize = 64 << 10;
 
 /// The directory, in use.
 #[derive(Debug)]
@@ -69,6 +73,69 @@ pub fn keep(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Error>) -> 
     write(file.as_file_mut())?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+/// The file with the hash of a NAR whose name does not tell it.
+pub fn sum_file(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".sha256");
+    PathBuf::from(name)
+}
+
+/// A file whose hash is taken while it is written.
+pub struct Summed<'a> {
+    file: &'a mut File,
+    hash: Sha256,
+}
+
+impl<'a> Summed<'a> {
+    /// Writes to a file.
+    pub fn new(file: &'a mut File) -> Self {
+        Self { file, hash: Sha256::new() }
+    }
+
+    /// The hash of what was written, in base 16.
+    pub fn sum(self) -> String {
+        to_base16(&self.hash.finalize())
+    }
+}
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Keeps the hash of a file, in base 16, before the file itself: what has no sum is fetched again.
+pub fn keep_sum(file: &Path, sum: &str) -> Result<(), Error> {
+    keep(&sum_file(file), |out| out.write_all(sum.as_bytes()).map_err(|source| Error::io(file, source)))
+}
+
+/// Whether a file has the hash that it had when it was kept: `hash`, or that of its sum; and `len` bytes.
+pub fn is_whole(file: &Path, hash: Option<&[u8; 32]>, len: Option<u64>) -> Result<bool, Error> {
+    let expected = hash.map(|hash| to_base16(hash)).or_else(|| std::fs::read_to_string(sum_file(file)).ok());
+    let (Some(expected), Ok(mut opened)) = (expected, File::open(file)) else { return Ok(false) };
+    let found = opened.metadata().map_err(|source| Error::io(file, source))?.len();
+    if len.is_some_and(|len| len != found) {
+        return Ok(false);
+    }
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match opened.read(&mut chunk) {
+            Ok(0) => return Ok(to_base16(&hash.finalize()) == expected),
+            Ok(read) => hash.update(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A bad block of the disk is as good a reason to fetch it again.
+            Err(_) => return Ok(false),
+        }
+    }
 }
 
 /// Notes that a file was used just now. Where that cannot be noted, it only goes earlier.

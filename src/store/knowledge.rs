@@ -2,7 +2,7 @@
 
 use super::daemon::Daemon;
 use super::database::Database;
-use super::http::Remote;
+use super::remote::Remote;
 use super::{Error, PathInfo, Store};
 use crate::format::store_path::StorePath;
 use crate::format::{path_info, registration};
@@ -20,7 +20,7 @@ pub enum Knowledge {
     /// Nix's database.
     Database(Database),
     /// A daemon, where the database cannot be read.
-    Daemon(Daemon),
+    Daemon(Box<Daemon>),
     /// A registration or the output of `nix path-info --json`.
     Listed(BTreeMap<StorePath, PathInfo>),
 }
@@ -39,7 +39,7 @@ impl Knowledge {
             return Err(first);
         }
         if let Ok(daemon) = Daemon::of_store(place, remote) {
-            return Ok(Some(Self::Daemon(daemon)));
+            return Ok(Some(Self::Daemon(Box::new(daemon))));
         }
         match first {
             Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => Ok(None),

@@ -15,14 +15,16 @@ mod flat;
 mod http;
 mod kept;
 mod knowledge;
+mod listings;
 mod payload;
+mod remote;
 mod trust;
 
 pub use closure::{Closure, Member, closure};
 pub use daemon::{Builder, Line, Ssh};
-pub use http::{Fetched, Remote};
 pub use kept::{Usage, prune, usage};
 pub use payload::{FileHeader, Payload};
+pub use remote::{Fetched, Remote};
 pub use trust::{BadKey, Judged, Keys};
 
 use crate::format::store_path::StorePath;
@@ -324,6 +326,15 @@ fn is_export(file: &Path) -> Result<bool, Error> {
 /// The tree of a path: from its listing, or from its NAR, which then takes some of the room. Neither is believed: hash
 /// and tree are compared when the contents move.
 pub fn index(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Node<()>, Error> {
+    let tree = look(store, info, room);
+    if tree.as_ref().is_err_and(Error::is_bad_source) {
+        // What a store has kept would be as bad the next time. That it cannot be removed matters less than what is wrong.
+        drop(store.refute(&info.path));
+    }
+    tree
+}
+
+fn look(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Node<()>, Error> {
     if let Some(tree) = store.listing(&info.path)? {
         return Ok(tree);
     }

@@ -5,15 +5,15 @@ use nixflash::format::narinfo::NarInfo;
 use nixflash::format::store_path::StorePath;
 use nixflash::format::wire::{put_bytes, put_number};
 use nixflash::num::to_base16;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 const LAST: u64 = 0x616c_7473;
 const ERROR: u64 = 0x6378_7470;
@@ -28,6 +28,8 @@ enum Fault {
     EndlessTalk,
     Refuses,
     ClosesInNar,
+    /// Every third archive breaks off the first time.
+    BreaksNowAndThen,
     OtherContents,
     LongerNar,
     NoNar,
@@ -42,6 +44,10 @@ struct Fake {
     nars: BTreeMap<String, (NarInfo, Vec<u8>)>,
     fault: Fault,
     sent: AtomicU32,
+    /// How often each archive was sent to its end.
+    whole: Mutex<BTreeMap<String, u32>>,
+    /// Archives that have broken off.
+    broken: Mutex<BTreeSet<String>>,
 }
 
 impl Fake {
@@ -53,7 +59,13 @@ impl Fake {
             let nar = std::fs::read(Path::new(cache).join(&info.url)).unwrap();
             (info.path.to_string(), (info, nar))
         };
-        let fake = Arc::new(Self { nars: infos.map(with_nar).collect(), fault, sent: AtomicU32::new(0) });
+        let fake = Arc::new(Self {
+            nars: infos.map(with_nar).collect(),
+            fault,
+            sent: AtomicU32::new(0),
+            whole: Mutex::default(),
+            broken: Mutex::default(),
+        });
         let listener = UnixListener::bind(socket).unwrap();
         let server = Arc::clone(&fake);
         std::thread::spawn(move || {
@@ -84,7 +96,16 @@ impl Fake {
             let answer = match number(stream)? {
                 23 => self.all(),
                 26 => self.info(&string(stream)?),
-                38 => self.nar(&string(stream)?),
+                38 => {
+                    let path = string(stream)?;
+                    let answer = self.nar(&path);
+                    if self.breaks(&path) {
+                        stream.write_all(&answer[..answer.len() / 2])?;
+                        return stream.shutdown(std::net::Shutdown::Both);
+                    }
+                    *self.whole.lock().unwrap().entry(path).or_default() += 1;
+                    answer
+                }
                 other => panic!("operation {other}"),
             };
             stream.write_all(&answer)?;
@@ -100,6 +121,12 @@ impl Fake {
                 return stream.shutdown(std::net::Shutdown::Both);
             }
         }
+    }
+
+    fn breaks(&self, path: &str) -> bool {
+        self.fault == Fault::BreaksNowAndThen
+            && self.nars.keys().position(|name| name == path).unwrap() % 3 == 1
+            && self.broken.lock().unwrap().insert(path.to_owned())
     }
 
     fn all(&self) -> Vec<u8> {
@@ -202,8 +229,10 @@ fn expected(demo: &Demo, store: &str, dir: &Path) -> String {
     hash
 }
 
-fn kept_nars(kept: &Path) -> usize {
-    std::fs::read_dir(kept.join("nixflash/nar")).map_or(0, Iterator::count)
+fn kept_nars(kept: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(kept.join("nixflash/nar")).into_iter().flatten();
+    let files = files.map(|entry| entry.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|e| e == "zstd")).collect()
 }
 
 #[test]
@@ -220,8 +249,58 @@ fn a_daemon_gives_the_same_image_and_each_archive_once() {
         assert_eq!(done.code, 0, "{}", done.err);
         assert_eq!(sha256(&path), expected);
         let sent = fake.sent.load(Ordering::Relaxed);
-        assert_eq!((sent as usize, sent), (kept_nars(&kept), 12), "each archive once, none again");
+        assert_eq!((sent as usize, sent), (kept_nars(&kept).len(), 12), "each archive once, none again");
     }
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_again_and_what_has_come_is_not_asked_for_again() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let expected = expected(demo, &demo.at("root"), dir.path());
+    let (socket, kept, path) = (dir.path().join("s"), dir.path().join("kept"), dir.path().join("a.img"));
+    let fake = Fake::start(&demo.at("cache-none"), &socket, Fault::BreaksNowAndThen);
+    let done = run(&mut compose(demo, &format!("unix://{}", socket.display()), &kept, &path));
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(sha256(&path), expected);
+    let (whole, broken) = (fake.whole.lock().unwrap(), fake.broken.lock().unwrap());
+    assert!(whole.len() == 12 && whole.values().all(|times| *times == 1), "{whole:?}");
+    assert_eq!(broken.len(), 4, "{broken:?}");
+}
+
+#[test]
+fn what_a_daemon_gave_and_was_damaged_since_is_fetched_again() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let expected = expected(demo, &demo.at("root"), dir.path());
+    let (socket, kept, path) = (dir.path().join("s"), dir.path().join("kept"), dir.path().join("a.img"));
+    let fake = Fake::start(&demo.at("cache-none"), &socket, Fault::Nothing);
+    let store = format!("unix://{}", socket.display());
+    let sent = || {
+        let done = run(&mut compose(demo, &store, &kept, &path));
+        assert_eq!(done.code, 0, "{}", done.err);
+        assert_eq!(sha256(&path), expected);
+        fake.sent.swap(0, Ordering::Relaxed)
+    };
+    assert_eq!((sent(), sent()), (12, 0));
+    for (at, file) in kept_nars(&kept).iter().enumerate() {
+        let mut bytes = std::fs::read(file).unwrap();
+        let middle = bytes.len() / 2;
+        match at % 4 {
+            0 => bytes.truncate(middle),
+            1 => bytes[middle] ^= 1,
+            2 => bytes.push(0),
+            _ => {
+                // An older version kept no sums.
+                std::fs::remove_file(format!("{}.sha256", file.display())).unwrap();
+            }
+        }
+        std::fs::write(file, bytes).unwrap();
+    }
+    assert_eq!((sent(), sent()), (12, 0), "each once more");
+    // What is kept of daemons is bounded as all else.
+    let done = run(compose(demo, &store, &kept, &path).args(["--cache-size", "1KiB"]));
+    assert_eq!(done.code, 0, "{}", done.err);
 }
 
 #[test]
@@ -234,7 +313,7 @@ fn a_daemon_that_lies_breaks_or_talks_for_ever_leaves_nothing() {
         (Fault::Version, 6, "the version of the protocol is \"1.10\", expected 1.21"),
         (Fault::EndlessTalk, 6, "bytes of messages and no answer"),
         (Fault::Refuses, 1, "the daemon says: the disk is on fire"),
-        (Fault::ClosesInNar, 1, "while reading the rest of an archive: "),
+        (Fault::ClosesInNar, 1, "broke and could not be made again: while reading the rest of an archive: "),
         (Fault::OtherContents, 6, "its NarHash is sha256:"),
         (Fault::LongerNar, 6, "its NarSize is"),
         (Fault::NoNar, 6, "it is no Nix archive"),
@@ -252,10 +331,11 @@ fn a_daemon_that_lies_breaks_or_talks_for_ever_leaves_nothing() {
         let done = run(&mut compose(demo, &format!("unix://{}", socket.display()), &kept, &path));
         assert!(done.code == code && done.err.contains(message), "{fault:?}: {} {}", done.code, done.err);
         assert!(!path.exists(), "{fault:?}");
-        assert!(kept_nars(&kept) < 12, "{fault:?}");
+        assert!(kept_nars(&kept).len() < 12, "{fault:?}");
         let partial = std::fs::read_dir(kept.join("nixflash/nar")).into_iter().flatten();
         for file in partial.map(|entry| entry.unwrap().path()) {
-            assert!(file.extension().is_some_and(|e| e == "zstd"), "{fault:?} leaves {}", file.display());
+            let is_whole = file.extension().is_some_and(|e| e == "zstd" || e == "sha256");
+            assert!(is_whole, "{fault:?} leaves {}", file.display());
         }
     }
     let done = run(&mut compose(demo, "unix:///nowhere/s", dir.path(), &path));
@@ -268,7 +348,7 @@ fn a_daemon_that_lies_breaks_or_talks_for_ever_leaves_nothing() {
 
 /// Directories with the programs of Nix: this machine's, and a newer one where `NIXFLASH_NEW_NIX` names it.
 #[expect(clippy::disallowed_methods, reason = "tests look at the environment")]
-fn nixes() -> Vec<PathBuf> {
+pub fn nixes() -> Vec<PathBuf> {
     let mut nixes = Vec::new();
     if Tool::find("nix-daemon").is_some() {
         nixes.push(PathBuf::from("/usr/bin"));
@@ -281,7 +361,8 @@ fn nixes() -> Vec<PathBuf> {
     nixes
 }
 
-fn nix(directory: &Path, program: &str) -> Command {
+/// A program of a Nix that has no users to build as.
+pub fn nix(directory: &Path, program: &str) -> Command {
     let mut command = Command::new(directory.join(program));
     for name in ["NIX_REMOTE", "NIX_STORE_DIR"] {
         command.env_remove(name);
@@ -297,9 +378,24 @@ fn passes(command: &mut Command) -> Vec<u8> {
 }
 
 /// A store of its own with the demo closure, which a Nix may write to.
-fn copied(demo: &Demo, to: &Path) -> String {
+pub fn copied(demo: &Demo, to: &Path) -> String {
     passes(Command::new("cp").args(["-a", &demo.at("root")]).arg(to));
     to.display().to_string()
+}
+
+/// Runs a daemon of a store for whoever connects to a socket.
+pub fn listen(directory: &Path, root: &str, socket: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let (directory, root) = (directory.to_owned(), root.to_owned());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let (input, output) = (OwnedFd::from(stream.try_clone().unwrap()), OwnedFd::from(stream));
+            let mut daemon = nix(&directory, "nix-daemon");
+            daemon.args(["--stdio", "--store", &root]).stdin(input).stdout(output);
+            std::thread::spawn(move || drop(daemon.status()));
+        }
+    });
 }
 
 #[test]
@@ -311,17 +407,7 @@ fn real_daemons_give_the_same_image() {
     for (at, nix_directory) in nixes().into_iter().enumerate() {
         let root = copied(demo, &dir.path().join(format!("root{at}")));
         let socket = dir.path().join(format!("s{at}"));
-        let listener = UnixListener::bind(&socket).unwrap();
-        let program = nix_directory.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let stream = stream.unwrap();
-                let (input, output) = (OwnedFd::from(stream.try_clone().unwrap()), OwnedFd::from(stream));
-                let mut daemon = nix(&program, "nix-daemon");
-                daemon.args(["--stdio", "--store", &root]).stdin(input).stdout(output);
-                std::thread::spawn(move || drop(daemon.status()));
-            }
-        });
+        listen(&nix_directory, &root, &socket);
         let store = format!("unix://{}", socket.display());
         let done = run(&mut compose(demo, &store, &dir.path().join(format!("kept{at}")), &path));
         assert_eq!(done.code, 0, "{}: {}", nix_directory.display(), done.err);
@@ -334,7 +420,7 @@ fn real_daemons_give_the_same_image() {
 }
 
 /// A real sshd on loopback; it ends with the value.
-struct Sshd {
+pub struct Sshd {
     child: Child,
     port: u16,
     dir: PathBuf,
@@ -342,7 +428,7 @@ struct Sshd {
 
 impl Sshd {
     /// Starts one with keys of its own in `dir`; `None`, having said so, where there is none.
-    fn start(dir: &Path) -> Option<Self> {
+    pub fn start(dir: &Path) -> Option<Self> {
         let (keygen, _sshd, _ssh) = (Tool::find("ssh-keygen")?, Tool::find("sshd")?, Tool::find("ssh")?);
         for key in ["host", "user"] {
             keygen.passes(&["-q", "-t", "ed25519", "-N", "", "-f", dir.join(key).to_str().unwrap()]);
@@ -372,11 +458,19 @@ impl Sshd {
         panic!("sshd does not listen: {}", std::fs::read_to_string(dir.join("log")).unwrap());
     }
 
-    fn address(&self, settings: &str) -> String {
+    /// A builder behind it.
+    pub fn address(&self, settings: &str) -> String {
         format!("ssh-ng://127.0.0.1:{}?ssh-key={}/user&{settings}", self.port, self.dir.display())
     }
 
-    fn options(&self) -> String {
+    /// Options of ssh that let a user in.
+    pub fn login(&self) -> Vec<String> {
+        let key = self.dir.join("user").display().to_string();
+        vec!["-i".to_owned(), key, "-p".to_owned(), self.port.to_string()]
+    }
+
+    /// What ssh must be told of it.
+    pub fn options(&self) -> String {
         format!(
             "-F /dev/null -o UserKnownHostsFile={}/known -o StrictHostKeyChecking=accept-new -o IdentitiesOnly=yes",
             self.dir.display()
@@ -471,4 +565,40 @@ fn a_builder_behind_a_real_sshd_gives_what_a_trusted_key_has_signed() {
         .env("NIX_SSHOPTS", "-F /dev/null"));
     assert!(done.code == 1 && done.err.contains("ssh could not connect"), "{}", done.err);
     assert!(!path.exists());
+}
+
+/// A `nix-daemon` that has sshd killed in the middle of what it says: twice, then it is left alone.
+const KILLED: &str = r#"#!/bin/sh
+count=$(cat COUNT 2>/dev/null || echo 0)
+echo $((count + 1)) > COUNT
+[ "$count" -lt 2 ] || exec PROGRAM "$@"
+PROGRAM "$@" | {
+  dd bs=1 count=60000 2>/dev/null
+  pid=$PPID
+  while [ "$pid" -gt 1 ] && [ "$(cat /proc/$pid/comm)" != sshd ]; do pid=$(cut -d' ' -f4 /proc/$pid/stat); done
+  [ "$pid" -le 1 ] || kill -9 $pid
+}
+"#;
+
+#[test]
+fn an_ssh_that_is_killed_in_the_middle_is_run_again() {
+    let (Some(demo), nixes) = (demo(), nixes()) else { return };
+    let dir = temp();
+    let Some(sshd) = Sshd::start(dir.path()) else { return };
+    let path = dir.path().join("a.img");
+    for (at, nix_directory) in nixes.iter().enumerate() {
+        let root = copied(demo, &dir.path().join(format!("root{at}")));
+        let (script, count) = (dir.path().join(format!("killed{at}")), dir.path().join(format!("count{at}")));
+        let program = nix_directory.join("nix-daemon").display().to_string();
+        let text = KILLED.replace("PROGRAM", &program).replace("COUNT", &count.display().to_string());
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let settings = format!("remote-store={root}&remote-program={}&trusted=true", script.display());
+        let mut command =
+            compose(demo, &sshd.address(&settings), &dir.path().join(format!("kept{at}")), &path);
+        let done = run(command.env("NIX_SSHOPTS", sshd.options()));
+        assert_eq!(done.code, 0, "{}", done.err);
+        assert_eq!(sha256(&path), expected(demo, &root, dir.path()));
+        assert_eq!(std::fs::read_to_string(&count).unwrap().trim(), "3", "connections: {}", done.err);
+    }
 }

@@ -44,7 +44,8 @@ fn record(path: &str, nar: &[u8], references: &[String]) -> Vec<u8> {
     out
 }
 
-fn records(demo: &Demo) -> Vec<Vec<u8>> {
+/// The demo closure as records of an export.
+pub fn records(demo: &Demo) -> Vec<Vec<u8>> {
     let texts = |info: &NarInfo| info.references.iter().map(ToString::to_string).collect::<Vec<_>>();
     sorted(&demo.at("cache-none"))
         .iter()
@@ -52,7 +53,8 @@ fn records(demo: &Demo) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn stream(records: &[Vec<u8>]) -> Vec<u8> {
+/// An export of records.
+pub fn stream(records: &[Vec<u8>]) -> Vec<u8> {
     [records.concat(), vec![0; 8]].concat()
 }
 

@@ -235,7 +235,7 @@ mod reader {
 /// Nothing is fetched here.
 fn remote() -> nixflash::store::Remote {
     nixflash::store::Remote {
-        client: nixflash::net::Client::new(false, &std::sync::Arc::default()),
+        client: nixflash::net::Client::new(&std::sync::Arc::default(), nixflash::net::Settings::default()),
         kept: std::env::temp_dir(),
         most: 1 << 30,
         keys: None,

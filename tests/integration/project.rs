@@ -346,6 +346,117 @@ fn a_project_file_says_what_is_composed_and_options_say_it_louder() {
 }
 
 #[test]
+fn a_project_file_names_the_configuration_and_each_key_has_an_option_that_overrides_it() {
+    let Some(world) = World::new() else { return };
+    std::fs::create_dir(world.at("work/nixos")).unwrap();
+    std::fs::write(world.at("work/nixos/configuration.nix"), "{ }\n").unwrap();
+    std::fs::write(world.at("work/nixos/wifi.nix"), "{ psk = \"correct horse battery\"; }\n").unwrap();
+    std::fs::write(world.at("work/more.txt"), "dtparam=i2c_arm=on\n").unwrap();
+    let text = project(&world).replace("pi.img.zst", "pi.img")
+        + "config = \"nixos\"\nconfig_private = true\nallow_secrets = [\"wifi.nix\"]\n\
+           config_txt = [\"dtparam=audio=on\", \"more.txt\"]\ncache_size = \"1GiB\"\nrecord_stores = true\n";
+    std::fs::write(world.at("work/nixflash.toml"), &text).unwrap();
+    let compose = |arguments: &[&str]| {
+        let mut command = world.nixflash();
+        command.args(["compose", "--no-check-sigs", "--force", "--project", "work"]).args(arguments);
+        run(command.current_dir(world.dir.path()))
+    };
+    let manifest = || {
+        let done = run(world.nixflash().args(["inspect", "--json", "pi.img"]));
+        assert_eq!(done.code, 0, "{}", done.err);
+        let report: serde_json::Value = serde_json::from_slice(&done.out).unwrap();
+        report["provenance"].clone()
+    };
+    let done = compose(&[]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("wifi.nix:1") && done.err.contains("embedded as you allowed"), "{}", done.err);
+    let found = manifest();
+    assert!(found["sources"].is_array() || found.to_string().contains(&world.server.address), "{found}");
+    assert!(found.to_string().contains("dtparam=i2c_arm=on"), "{found}");
+    let extracted = world.at("extracted");
+    let done = run(world.nixflash().args(["inspect", "pi.img", "--extract-config"]).arg(&extracted));
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(std::fs::read_to_string(extracted.join("configuration.nix")).unwrap(), "{ }\n");
+    assert!(world.at("work/pi.img.sha256").exists());
+
+    // Every key is overridden by its option.
+    let done = compose(&["--allow-secret", "other.nix"]);
+    assert!(done.code == 1 && done.err.contains("secret: wifi.nix:1"), "{} {}", done.code, done.err);
+    std::fs::remove_file(world.at("work/pi.img.sha256")).unwrap();
+    let done =
+        compose(&["--no-config", "--record-stores=no", "--sha256=no", "--config-txt", "dtparam=spi=on"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let found = manifest().to_string();
+    assert!(!found.contains(&world.server.address) && !found.contains("i2c_arm"), "{found}");
+    assert!(found.contains("dtparam=spi=on") && !world.at("work/pi.img.sha256").exists(), "{found}");
+    let done =
+        compose(&["--config", "work/nixos/configuration.nix", "--config-private=no", "--cache-size", "2GiB"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let done = compose(&["--require-clean"]);
+    assert!(done.code == 1 && done.err.contains("is in no git repository"), "{} {}", done.code, done.err);
+    for (option, expected) in
+        [("--config-private", "there is no --config"), ("--sign-password=x", "there is no --sign-key")]
+    {
+        let done = world.compose(&["--no-project", option]);
+        assert!(done.code == 2 && done.err.contains(expected), "{option}: {} {}", done.code, done.err);
+    }
+}
+
+#[test]
+fn what_is_pinned_is_renewed_when_somebody_asks_for_it() {
+    let Some(world) = World::new() else { return };
+    let lock = world.at("work/nixflash.lock");
+    let text = format!(
+        "board = \"rpi4\"\nsystem = {:?}\nstores = [\"file://../closure\"]\nchannel = {:?}\noutput = \"pi.img\"\nboot_size = \"32MiB\"\n",
+        world.demo.top,
+        world.channel(),
+    );
+    std::fs::write(world.at("work/nixflash.toml"), text).unwrap();
+    let ask = |command: &str, arguments: &[&str]| {
+        run(world.nixflash().args([command, "--no-check-sigs"]).args(arguments))
+    };
+    let done = ask("lock", &["--dry-run"]);
+    assert!(done.code == 0 && !lock.exists(), "{}", done.err);
+    let done = ask("lock", &[]);
+    let out = String::from_utf8_lossy(&done.out).into_owned();
+    assert!(done.code == 0 && done.err.contains("nixflash.lock: pinned"), "{}", done.err);
+    assert!(out.contains("firmware of rpi4: /nix/store/") && out.contains("armstub of rpi4: none"), "{out}");
+    let pinned = std::fs::read_to_string(&lock).unwrap();
+    // The image has just that, and the lock file stays as it is.
+    assert_eq!(ask("compose", &[]).code, 0);
+    assert_eq!(std::fs::read_to_string(&lock).unwrap(), pinned);
+    let done = ask("lock", &[]);
+    let out = String::from_utf8_lossy(&done.out).into_owned();
+    assert!(done.code == 0 && out.matches(", as before").count() == 3, "{out} {}", done.err);
+    // The channel moves on: only who asks for it gets the newer one.
+    let old = world.listed();
+    let path = old.lines().find(|line| line.contains("-uboot-rpi_4")).unwrap().to_owned();
+    world.copy("-uboot-rpi_4", '7', "uboot-rpi_4_defconfig-2099.01");
+    world.list(&world.listed().replace(&format!("{path}\n"), ""));
+    assert_eq!(ask("compose", &["--force"]).code, 0);
+    assert_eq!(std::fs::read_to_string(&lock).unwrap(), pinned);
+    let new = format!("/nix/store/{}-uboot-rpi_4_defconfig-2099.01", "7".repeat(32));
+    let done = ask("lock", &[]);
+    let out = String::from_utf8_lossy(&done.out).into_owned();
+    assert!(done.code == 0 && out.contains(&format!("uboot of rpi4: {path} -> {new}")), "{out} {}", done.err);
+    assert!(std::fs::read_to_string(&lock).unwrap().contains(&new));
+    // A card that exists gets the firmware of the channel too, as it is pinned.
+    let channel = world.channel();
+    let done = ask("firmware", &["rpi4", "pi.img", "--channel", &channel, "--dry-run"]);
+    assert!(done.code == 0 && done.err.contains("are those of this firmware"), "{} {}", done.code, done.err);
+    // A lock file that cannot be read is made anew; without a channel or a board nothing is pinned.
+    std::fs::write(&lock, "version = 7\n").unwrap();
+    assert_eq!(ask("lock", &[]).code, 0);
+    std::fs::remove_file(world.at("work/nixflash.toml")).unwrap();
+    for (arguments, expected) in
+        [(&[][..], "no board"), (&["rpi4"], "no channel: only what is taken from one is pinned")]
+    {
+        let done = ask("lock", arguments);
+        assert!(done.code == 2 && done.err.contains(expected), "{} {}", done.code, done.err);
+    }
+}
+
+#[test]
 fn a_card_is_written_from_a_project_that_was_named_and_never_from_one_that_lies_about() {
     let Some(world) = World::new() else { return };
     std::fs::write(world.at("work/nixflash.toml"), project(&world)).unwrap();

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A server of a directory that keeps connections alive and counts what it was asked for.
 struct Server {
@@ -96,7 +97,6 @@ fn a_cache_over_http_gives_the_same_image_and_what_was_fetched_is_kept() {
 pub fn signed(demo: &Demo, to: &Path) -> String {
     let from = PathBuf::from(demo.at("cache-zstd"));
     std::fs::create_dir_all(to.join("nar")).unwrap();
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
     for entry in std::fs::read_dir(&from).unwrap().chain(std::fs::read_dir(from.join("nar")).unwrap()) {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -109,19 +109,24 @@ pub fn signed(demo: &Demo, to: &Path) -> String {
             std::fs::copy(&path, &target).unwrap();
             continue;
         };
-        let info = NarInfo::parse(&text).unwrap();
-        let references: Vec<String> = info.references.iter().map(ToString::to_string).collect();
-        let fingerprint = format!(
-            "1;{};sha256:{};{};{}",
-            info.path,
-            to_base32(&info.nar_hash),
-            info.nar_size,
-            references.join(",")
-        );
-        let signature = to_base64(pair.sign(fingerprint.as_bytes()).as_ref());
-        std::fs::write(target, format!("{text}Sig: test-1:{signature}\n")).unwrap();
+        std::fs::write(target, sign(&text, 9)).unwrap();
     }
-    format!("test-1:{}", to_base64(pair.public_key().as_ref()))
+    format!("test-1:{}", to_base64(key(9).public_key().as_ref()))
+}
+
+fn key(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+}
+
+/// A narinfo with a signature by the name of `test-1`, and no other.
+pub fn sign(text: &str, seed: u8) -> String {
+    let info = NarInfo::parse(text).unwrap();
+    let references: Vec<String> = info.references.iter().map(ToString::to_string).collect();
+    let (hash, references) = (to_base32(&info.nar_hash), references.join(","));
+    let fingerprint = format!("1;{};sha256:{hash};{};{references}", info.path, info.nar_size);
+    let signature = to_base64(key(seed).sign(fingerprint.as_bytes()).as_ref());
+    let rest = text.lines().filter(|line| !line.starts_with("Sig: ")).map(|line| format!("{line}\n"));
+    rest.chain([format!("Sig: test-1:{signature}\n")]).collect()
 }
 
 #[test]
@@ -214,6 +219,40 @@ fn a_server_that_lies_or_lacks_a_path_leaves_nothing() {
     assert_eq!(other.nars(), 1);
 }
 
+/// Longer than a server may be silent without being named.
+const PAUSE: Duration = Duration::from_millis(6500);
+
+#[test]
+fn a_server_that_says_nothing_for_a_while_is_named_whatever_it_was_asked() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let slow_to_begin = Server::start(demo.at("cache-zstd").into(), |name, bytes| {
+        std::thread::sleep(if name == "nix-cache-info" { PAUSE } else { Duration::ZERO });
+        Some(bytes)
+    });
+    let slow_to_send = Server::start(demo.at("cache-zstd").into(), |name, bytes| {
+        std::thread::sleep(if name.contains("nar/") { PAUSE } else { Duration::ZERO });
+        Some(bytes)
+    });
+    std::thread::scope(|scope| {
+        for (at, server) in [&slow_to_begin, &slow_to_send].into_iter().enumerate() {
+            for style in ["plain", "json"] {
+                let (kept, path) =
+                    (dir.path().join(format!("{at}{style}")), dir.path().join(format!("{at}{style}.img")));
+                scope.spawn(move || {
+                    let options = ["--no-check-sigs", "--progress", style];
+                    let done = compose(demo, &server.address, &kept, &path, &options);
+                    let expected = match style {
+                        "plain" => format!("nothing from {} for 5 s", server.address),
+                        _ => format!("\"phase\":\"wait\",\"schema\":\"nixflash-progress/1\",\"silent\":{{\"seconds\":5,\"stores\":[\"{}\"]}}", server.address),
+                    };
+                    assert!(done.code == 0 && done.err.contains(&expected), "{at} {style}: {} {}", done.code, done.err);
+                });
+            }
+        }
+    });
+}
+
 #[test]
 fn two_runs_at_once_share_what_they_fetch_and_the_oldest_makes_room() {
     let Some(demo) = demo() else { return };
@@ -237,8 +276,8 @@ fn two_runs_at_once_share_what_they_fetch_and_the_oldest_makes_room() {
         serde_json::from_slice::<serde_json::Value>(&done.out).unwrap()
     };
     let both = usage();
-    // One path has a name that is no Unicode, so that it has no listing.
-    assert!(both["nars"] == 10 && both["narinfos"] == 10 && both["listings"] == 9, "{both}");
+    // One path has a name that is no Unicode, so that it has no listing. What nobody has signed is not kept.
+    assert!(both["nars"] == 10 && both["narinfos"] == 0 && both["listings"] == 9, "{both}");
     let left = std::fs::read_dir(kept.join("nixflash/nar")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with('.')), "nothing is half there");
     // Another closure that fills the limit drives the first one out, and not itself.

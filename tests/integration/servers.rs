@@ -4,28 +4,36 @@ use crate::common::{Demo, Run, Tool, demo, nixflash, run, sha256, skip, temp};
 use crate::remote::signed;
 use crate::remote_faults::add_listings;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
 /// A server that ends when dropped.
-struct Nginx {
+pub struct Nginx {
     child: Child,
-    address: String,
+    /// Where it listens.
+    pub port: u16,
+    dir: PathBuf,
 }
 
 impl Nginx {
-    /// Serves `root`; `inside` goes into the configuration of its location.
+    /// Serves `root` over http; `inside` goes into the configuration of its location.
     fn start(dir: &Path, root: &Path, inside: &str) -> Option<Self> {
+        Self::serve(dir, "", &format!("location / {{ root {}; {inside} }}", root.display()))
+    }
+
+    /// Runs a server; `kind` follows the port that it listens on.
+    pub fn serve(dir: &Path, kind: &str, server: &str) -> Option<Self> {
         Tool::find("nginx")?;
+        std::fs::create_dir_all(dir).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (at, root) = (dir.display(), root.display());
+        let at = dir.display();
         let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
         let configuration = format!(
             "{user} daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{ }}\n\
              http {{ access_log {at}/access.log; client_body_temp_path {at}/a; proxy_temp_path {at}/b;\n\
              fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
-             server {{ listen 127.0.0.1:{port}; location / {{ root {root}; {inside} }} }} }}\n"
+             server {{ listen 127.0.0.1:{port} {kind}; {server} }} }}\n"
         );
         std::fs::write(dir.join("nginx.conf"), configuration).unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -34,16 +42,33 @@ impl Nginx {
         command.arg("-c").arg(dir.join("nginx.conf")).arg("-p").arg(dir);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let child = command.spawn().unwrap();
-        let server = Self { child, address: format!("http://127.0.0.1:{port}") };
-        for _ in 0..300 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(server);
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        let server = Self { child, port, dir: dir.to_owned() };
+        if listens(port) {
+            return Some(server);
         }
         skip(&format!("nginx does not start: {}", std::fs::read_to_string(dir.join("error.log")).unwrap()));
         None
     }
+
+    fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What it has logged of requests.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("access.log")).unwrap()
+    }
+}
+
+/// Waits until somebody listens on a port of this machine.
+pub fn listens(port: u16) -> bool {
+    (0..300).any(|_| {
+        let found = TcpStream::connect(("127.0.0.1", port)).is_ok();
+        if !found {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        found
+    })
 }
 
 impl Drop for Nginx {
@@ -76,18 +101,39 @@ fn nginx_with_a_cache_of_files_gives_the_same_image_with_listings_and_without() 
         }
         let kept = dir.path().join(format!("kept-{listings}"));
         for _ in 0..2 {
-            let done = compose(demo, (&server.address, &kept, &path), &["--trusted-key", &key]);
+            let done = compose(demo, (&server.address(), &kept, &path), &["--trusted-key", &key]);
             assert_eq!(done.code, 0, "{}", done.err);
             assert_eq!(sha256(&path), sha256(&expected), "listings: {listings}");
         }
     }
-    let log = std::fs::read_to_string(dir.path().join("access.log")).unwrap();
+    let log = server.log();
     let asked = |end: &str, status: &str| {
         log.lines().filter(|line| line.contains(&format!("{end} HTTP/1.1\" {status} "))).count()
     };
     assert_eq!(asked(".narinfo", "200"), 20, "each narinfo once for each of two directories");
     assert_eq!((asked(".ls", "404") > 0, asked(".ls", "200")), (true, 9), "{log}");
     assert_eq!(log.lines().filter(|line| line.contains("GET /nar/")).count(), 20, "{log}");
+}
+
+#[test]
+fn a_password_in_the_address_of_an_image_is_shown_nowhere() {
+    let dir = temp();
+    let card = dir.path().join("card.img");
+    std::fs::File::create(&card).unwrap().set_len(1 << 20).unwrap();
+    std::fs::write(dir.path().join("page"), "<html>no image</html>\n").unwrap();
+    let Some(server) = Nginx::start(dir.path(), dir.path(), "") else { return };
+    for (port, name, expected) in [
+        (9, "page", "connection refused"),
+        (server.port, "gone", "404"),
+        (server.port, "page", "expected a disk image"),
+    ] {
+        let address = format!("http://me:s3cret@127.0.0.1:{port}/{name}");
+        let mut command = nixflash();
+        command.args(["-v", "write", &address]).arg(&card).args(["--yes"]).env("NO_PROXY", "127.0.0.1");
+        let done = run(&mut command);
+        assert!(done.code == 6 && done.err.contains(expected), "{} {}", done.code, done.err);
+        assert!(done.err.contains("127.0.0.1") && !done.err.contains("s3cret"), "{}", done.err);
+    }
 }
 
 #[test]
@@ -99,8 +145,9 @@ fn nginx_that_wants_a_login_gets_that_of_the_netrc() {
     std::fs::write(dir.path().join("users"), "me:{PLAIN}secret\n").unwrap();
     let inside = format!("auth_basic x; auth_basic_user_file {}/users;", dir.path().display());
     let Some(server) = Nginx::start(dir.path(), &cache, &inside) else { return };
+    let address = server.address();
     let (kept, path, netrc) = (dir.path().join("kept"), dir.path().join("a.img"), dir.path().join("netrc"));
-    let place = (server.address.as_str(), kept.as_path(), path.as_path());
+    let place = (address.as_str(), kept.as_path(), path.as_path());
     let key = ["--trusted-key", &key];
     let done = compose(demo, place, &key);
     assert!(

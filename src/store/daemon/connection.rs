@@ -53,9 +53,23 @@ pub enum Error {
     /// It says why not.
     #[error("the daemon says: {0}")]
     Refused(String),
+    /// The way to it breaks again and again.
+    #[error("the connection broke and could not be made again: {0}")]
+    Lost(Box<Error>),
     /// It only talks.
     #[error("more than {MAX_TALK} bytes of messages and no answer")]
     Endless,
+}
+
+impl Error {
+    /// Whether the way is at fault, so that another connection may do.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Write(_) | Self::Silent { .. } => true,
+            Self::Wire(error) => error.is_broken_stream(),
+            Self::Refused(_) | Self::Endless | Self::Lost(_) => false,
+        }
+    }
 }
 
 /// A daemon that was greeted.
@@ -142,8 +156,8 @@ impl Connection {
     }
 
     /// An error of a reader that `nars` gave.
-    pub fn read_failed(source: io::Error, patience: Duration) -> Error {
-        said(wire::Error::Read { what: "the rest of an archive", source }, patience)
+    pub fn read_failed(source: io::Error) -> Error {
+        said(wire::Error::Read { what: "the rest of an archive", source }, super::line::PATIENCE)
     }
 }
 

@@ -4,12 +4,15 @@
 
 mod address;
 mod connection;
+mod line;
 
 pub use address::Builder;
 pub use connection::{Error, Line};
 
-use super::http::{Fetched, Remote};
+use super::http::locked;
+use super::kept::{Kept, Summed, is_whole, keep, keep_sum, remove, sum_file, touch};
 use super::payload::{self, Verified};
+use super::remote::Remote;
 use super::trust::Keys;
 use super::{PathInfo, Store};
 use crate::format::nar::Delimited;
@@ -18,21 +21,16 @@ use crate::num::{self, to_base16};
 use crate::stream::decompress::Compression;
 use crate::tree::Node;
 use connection::Connection;
-use std::collections::BTreeMap;
+use line::{Fault, Lasting, Way};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Where the daemon of a machine listens, below the root of its store.
 const SOCKET: &str = "nix/var/nix/daemon-socket/socket";
-/// How long a daemon may say nothing.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How long it may take until ssh has let us in: somebody may have to find a token first.
-const ADMISSION: Duration = Duration::from_secs(600);
 /// Compression of what is kept: faster than any network.
 const LEVEL: i32 = 1;
 /// Bytes written at a time.
@@ -44,44 +42,31 @@ pub trait Ssh: Send + Sync {
     fn run(&self, builder: &Builder) -> io::Result<Box<dyn Line>>;
 }
 
-/// How a daemon is reached.
-enum Way {
-    Socket(PathBuf),
-    Ssh(Box<Builder>, Arc<dyn Ssh>),
-}
-
-impl Way {
-    fn connect(&self) -> Result<Connection, Error> {
-        match self {
-            Self::Socket(path) => {
-                let line = UnixStream::connect(path).map_err(Error::Connect)?;
-                Connection::open(Box::new(line), PATIENCE, PATIENCE)
-            }
-            Self::Ssh(builder, ssh) => {
-                let line = ssh.run(builder).map_err(Error::Connect)?;
-                Connection::open(line, ADMISSION, PATIENCE)
-            }
-        }
-    }
-}
-
 /// A store behind a daemon.
 pub struct Daemon {
     name: String,
-    way: Way,
-    /// The connection, when it is there and nobody uses it.
-    connection: Mutex<Option<Connection>>,
+    line: Lasting,
     known: Mutex<BTreeMap<StorePath, Option<PathInfo>>>,
     /// Who is believed; nobody has to be when `None`.
     keys: Option<Keys>,
-    nars: PathBuf,
-    fetched: Arc<Fetched>,
+    remote: Remote,
+    /// The directory of what was fetched, once anything has to be.
+    kept: OnceLock<Kept>,
+    /// Files in it that are whole.
+    whole: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Daemon {
     fn new(name: String, way: Way, keys: Option<Keys>, remote: &Remote) -> Self {
-        let (nars, fetched) = (remote.kept.join("nar"), Arc::clone(&remote.fetched));
-        Self { name, way, connection: Mutex::default(), known: Mutex::default(), keys, nars, fetched }
+        Self {
+            name,
+            line: Lasting::new(way),
+            known: Mutex::default(),
+            keys,
+            remote: remote.clone(),
+            kept: OnceLock::new(),
+            whole: Mutex::default(),
+        }
     }
 
     /// The daemon of a socket. One on this machine is believed.
@@ -105,27 +90,12 @@ impl Daemon {
         Ok(Self::new(name, Way::Ssh(Box::new(builder), Arc::clone(&remote.ssh)), keys, remote))
     }
 
-    fn failed(&self, source: Error) -> super::Error {
-        super::Error::Daemon { store: self.name.clone(), source }
-    }
-
-    /// Uses the connection, which is closed when anything fails: it may be anywhere in an answer.
-    fn ask<T>(
-        &self,
-        question: impl FnOnce(&mut Connection) -> Result<T, super::Error>,
-    ) -> Result<T, super::Error> {
-        let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut connection = match held.take() {
-            Some(connection) => connection,
-            None => self.way.connect().map_err(|error| self.failed(error))?,
-        };
-        let answer = question(&mut connection)?;
-        *held = Some(connection);
-        Ok(answer)
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeMap<StorePath, Option<PathInfo>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ask<T>(&self, question: impl FnMut(&mut Connection) -> Result<T, Fault>) -> Result<T, super::Error> {
+        let _question = self.remote.fetched.ask(&self.name);
+        self.line.ask(question).map_err(|fault| match fault {
+            Fault::Daemon(source) => super::Error::Daemon { store: self.name.clone(), source },
+            Fault::Store(error) => error,
+        })
     }
 
     fn check(&self, info: &PathInfo) -> Result<(), super::Error> {
@@ -139,54 +109,116 @@ impl Daemon {
         }
     }
 
-    /// The file that a NAR is kept in.
-    fn kept(&self, info: &PathInfo) -> PathBuf {
-        self.nars.join(format!("{}.zstd", to_base16(&info.nar_hash)))
+    /// The directory of what was fetched.
+    fn kept(&self) -> Result<&Kept, super::Error> {
+        if let Some(kept) = self.kept.get() {
+            return Ok(kept);
+        }
+        let kept = Kept::open(&self.remote.kept, self.remote.most)?;
+        Ok(self.kept.get_or_init(|| kept))
     }
 
-    /// Fetches NARs that are not there, over one connection.
+    /// The file that a NAR is kept in.
+    fn file(&self, info: &PathInfo) -> Result<PathBuf, super::Error> {
+        Ok(self.kept()?.file("nar", &format!("{}.zstd", to_base16(&info.nar_hash))))
+    }
+
+    /// Whether a file is there and is what was written; it is read once in a run.
+    fn is_whole(&self, file: &Path) -> Result<bool, super::Error> {
+        if locked(&self.whole).contains(file) {
+            // Another run may have pruned it.
+            return Ok(file.is_file());
+        }
+        let is_whole = is_whole(file, None, None)?;
+        if is_whole {
+            touch(file);
+            locked(&self.whole).insert(file.to_owned());
+        }
+        Ok(is_whole)
+    }
+
+    /// Fetches NARs that are not there, over one connection; what has come is not asked for again when that breaks.
     fn fetch(&self, infos: &[PathInfo]) -> Result<(), super::Error> {
-        let missing: Vec<&PathInfo> = infos.iter().filter(|info| !self.kept(info).is_file()).collect();
+        let (mut missing, mut in_use) = (Vec::new(), BTreeSet::new());
+        for info in infos {
+            let file = self.file(info)?;
+            if !self.is_whole(&file)? {
+                missing.push(info);
+            }
+            in_use.extend([sum_file(&file), file]);
+        }
         if missing.is_empty() {
             return Ok(());
         }
-        std::fs::create_dir_all(&self.nars).map_err(|source| super::Error::io(&self.nars, source))?;
-        self.fetched.total.fetch_add(missing.iter().map(|info| info.nar_size).sum(), Ordering::Relaxed);
-        self.fetched.paths.fetch_add(missing.len(), Ordering::Relaxed);
-        let paths: Vec<&StorePath> = missing.iter().map(|info| &info.path).collect();
+        let bytes = missing.iter().map(|info| info.nar_size).fold(0, u64::saturating_add);
+        self.kept()?.make_room(bytes, &in_use)?;
+        let fetched = &self.remote.fetched;
+        fetched.paths.fetch_add(missing.len(), Ordering::Relaxed);
+        // Last: who sees it sees the number of paths.
+        fetched.total.fetch_add(bytes, Ordering::Release);
+        let mut rest = &missing[..];
         self.ask(|connection| {
-            let kept = connection.nars(&paths, |at, nar| self.keep(nar, missing[at]).map_err(Fault::Store));
-            kept.map_err(|fault| match fault {
-                Fault::Daemon(error) => self.failed(error),
-                Fault::Store(error) => error,
+            let paths: Vec<&StorePath> = rest.iter().map(|info| &info.path).collect();
+            connection.nars(&paths, |_, nar| {
+                let Some((info, others)) = rest.split_first() else { return Ok(()) };
+                self.receive(nar, info)?;
+                self.line.arrived();
+                rest = others;
+                Ok(())
             })
         })
     }
 
-    /// Keeps a NAR that is what it should be.
-    fn keep(&self, nar: Delimited<impl BufRead>, info: &PathInfo) -> Result<(), super::Error> {
-        let path = self.kept(info);
-        let unwritten = |source| super::Error::io(&path, source);
-        let mut file = tempfile::NamedTempFile::new_in(&self.nars).map_err(unwritten)?;
-        let out = io::BufWriter::with_capacity(CHUNK, file.as_file_mut());
-        let mut packed = zstd::Encoder::new(out, LEVEL).map_err(unwritten)?;
-        packed.include_checksum(true).map_err(unwritten)?;
-        let mut nar = Verified::new(nar, info);
-        loop {
-            let chunk =
-                nar.fill_buf().map_err(|source| self.failed(Connection::read_failed(source, PATIENCE)))?;
-            let len = chunk.len();
-            if len == 0 {
-                break;
-            }
-            packed.write_all(chunk).map_err(unwritten)?;
-            nar.consume(len);
-            self.fetched.bytes.fetch_add(num::to_u64(len), Ordering::Relaxed);
+    /// Keeps a NAR that is what it should be, and counts it.
+    fn receive(&self, nar: Delimited<impl BufRead>, info: &PathInfo) -> Result<(), Fault> {
+        let fetched = &self.remote.fetched;
+        fetched.begin(&info.path, &self.name);
+        let mut taken = 0;
+        let result = self.keep(nar, info, &mut taken);
+        match &result {
+            Ok(()) => fetched.end(&info.path),
+            // It comes again from its beginning.
+            Err(_) => drop(fetched.bytes.fetch_sub(taken, Ordering::Relaxed)),
         }
-        payload::verify(nar, info)?;
-        packed.finish().and_then(|mut out| out.flush()).map_err(unwritten)?;
-        file.persist(&path).map_err(|error| unwritten(error.error))?;
-        Ok(())
+        result
+    }
+
+    fn keep(&self, nar: Delimited<impl BufRead>, info: &PathInfo, taken: &mut u64) -> Result<(), Fault> {
+        let path = self.file(info)?;
+        let unwritten = |source| super::Error::io(&path, source);
+        let mut broken = None;
+        let kept = keep(&path, |file| {
+            let out = io::BufWriter::with_capacity(CHUNK, Summed::new(file));
+            let mut packed = zstd::Encoder::new(out, LEVEL).map_err(unwritten)?;
+            packed.include_checksum(true).map_err(unwritten)?;
+            let mut nar = Verified::new(nar, info);
+            loop {
+                let chunk = nar.fill_buf().map_err(|source| {
+                    broken = Some(Connection::read_failed(source));
+                    unwritten(io::ErrorKind::UnexpectedEof.into())
+                })?;
+                let len = chunk.len();
+                if len == 0 {
+                    break;
+                }
+                packed.write_all(chunk).map_err(unwritten)?;
+                nar.consume(len);
+                *taken += num::to_u64(len);
+                self.remote.fetched.bytes.fetch_add(num::to_u64(len), Ordering::Relaxed);
+            }
+            payload::verify(nar, info)?;
+            let out = packed.finish().map_err(unwritten)?;
+            let summed = out.into_inner().map_err(|error| unwritten(error.into_error()))?;
+            keep_sum(&path, &summed.sum())
+        });
+        match (broken, kept) {
+            (Some(error), _) => Err(error.into()),
+            (None, kept) => {
+                kept?;
+                locked(&self.whole).insert(path);
+                Ok(())
+            }
+        }
     }
 
     fn info(&self, path: &StorePath) -> Result<PathInfo, super::Error> {
@@ -196,18 +228,6 @@ impl Daemon {
             referrer: String::new(),
         };
         self.path_info(path)?.ok_or_else(missing)
-    }
-}
-
-/// Why fetching stopped.
-enum Fault {
-    Daemon(Error),
-    Store(super::Error),
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Daemon(error)
     }
 }
 
@@ -222,18 +242,17 @@ impl Store for Daemon {
 
     fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, super::Error> {
         let unknown: Vec<StorePath> = {
-            let known = self.known();
+            let known = locked(&self.known);
             paths.iter().filter(|path| !known.contains_key(path)).cloned().collect()
         };
         if !unknown.is_empty() {
-            let infos =
-                self.ask(|connection| connection.path_infos(&unknown).map_err(|error| self.failed(error)))?;
+            let infos = self.ask(|connection| Ok(connection.path_infos(&unknown)?))?;
             for info in infos.iter().flatten() {
                 self.check(info)?;
             }
-            self.known().extend(unknown.into_iter().zip(infos));
+            locked(&self.known).extend(unknown.into_iter().zip(infos));
         }
-        let known = self.known();
+        let known = locked(&self.known);
         Ok(paths.iter().map(|path| known.get(path).cloned().flatten()).collect())
     }
 
@@ -244,7 +263,7 @@ impl Store for Daemon {
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, super::Error> {
         let info = self.info(path)?;
         self.fetch(std::slice::from_ref(&info))?;
-        let kept = self.kept(&info);
+        let kept = self.file(&info)?;
         let failed = |source| super::Error::io(&kept, source);
         let file = BufReader::with_capacity(CHUNK, File::open(&kept).map_err(failed)?);
         Compression::Zstd.open(Box::new(file)).map_err(failed)
@@ -259,7 +278,13 @@ impl Store for Daemon {
     }
 
     fn names(&self) -> Result<Vec<StorePath>, super::Error> {
-        self.ask(|connection| connection.paths().map_err(|error| self.failed(error)))
+        self.ask(|connection| Ok(connection.paths()?))
+    }
+
+    fn refute(&self, path: &StorePath) -> Result<(), super::Error> {
+        let file = self.file(&self.info(path)?)?;
+        locked(&self.whole).remove(&file);
+        remove(&sum_file(&file)).and_then(|()| remove(&file))
     }
 }
 
@@ -267,21 +292,22 @@ impl Store for Daemon {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     /// Connects to a daemon that says these bytes and is silent then.
     fn greet(says: &[u8], closes: bool) -> Error {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(says).unwrap();
-        let held = if closes { None } else { Some(theirs.try_clone().unwrap()) };
-        let reader = std::thread::spawn(move || {
-            if !closes {
-                drop(io::copy(&mut theirs.take(1 << 10), &mut io::sink()));
-            }
-        });
+        let held = theirs.try_clone().unwrap();
+        // What is written is read, so that nobody waits for that; a thread may come late to close anything.
+        let reader = (!closes)
+            .then(|| std::thread::spawn(move || drop(io::copy(&mut theirs.take(1 << 10), &mut io::sink()))));
+        let held = Some(held).filter(|_| !closes);
         let patience = Duration::from_millis(300);
         let Err(error) = Connection::open(Box::new(ours), patience, patience) else { panic!("greeted") };
         drop(held);
-        reader.join().unwrap();
+        reader.into_iter().for_each(|reader| reader.join().unwrap());
         error
     }
 
