@@ -10,9 +10,7 @@ use super::project::{self, Asked, Project};
 use super::system::{self, System};
 use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{
-    self, BootRequest, BootSet, Channels, Check, Given, Plan, Record, Report, Request, RootSize,
-};
+use crate::compose::{self, Channels, Check, Given, Plan, Record, Report, Request, RootSize};
 use crate::format::store_path::StorePath;
 use crate::image::{CopyError, Progress, SourceError};
 use crate::net::Client;
@@ -232,31 +230,6 @@ impl Inputs {
         self.generation.iter().map(|path| Ok(self.system(path, Path::new(""), voice)?.path)).collect()
     }
 
-    /// The boot files of a board, for a card that exists.
-    pub fn boot_set(&self, board: Option<&str>, voice: &Voice) -> Result<(Board, BootSet), Failure> {
-        if self.boot_size.is_some() {
-            return Err(Failure::new(
-                Code::Usage,
-                "--boot-size: the FAT of a card that exists stays as long as it is",
-            ));
-        }
-        let (board, _) = self.board(board)?;
-        let remote = self.remote(voice)?;
-        let auto = ["auto".to_owned()];
-        let specs = if self.store.is_empty() { &auto[..] } else { &self.store };
-        let stores: Result<Vec<Box<dyn Store>>, _> =
-            specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), &remote)).collect();
-        // Without a store of this machine, all can be in what --firmware names.
-        let stores = match stores {
-            Err(_) if self.store.is_empty() && !self.firmware.is_empty() => Vec::new(),
-            stores => stores.map_err(|error| refused(&error.into()))?,
-        };
-        let firmware = self.firmware.iter().map(|path| given(path)).collect();
-        let request = BootRequest { board: board.clone(), stores, firmware };
-        let set = compose::boot_set(request).map_err(|error| refused(&error))?;
-        Ok((board, set))
-    }
-
     /// How caches over http are used.
     fn remote(&self, voice: &Voice) -> Result<Remote, Failure> {
         remote((&self.store, &self.trusted_key), self.no_check_sigs, &self.fetching, voice)
@@ -378,6 +351,11 @@ pub struct Stores {
 }
 
 impl Stores {
+    /// Whether none is named.
+    pub fn is_empty(&self) -> bool {
+        self.store.is_empty()
+    }
+
     /// Opens them; `other` is the one to take when none is named.
     pub fn open(&self, other: Option<&str>, voice: &Voice) -> Result<Vec<Box<dyn Store>>, Failure> {
         let remote = remote((&self.store, &self.trusted_key), self.no_check_sigs, &self.fetching, voice)?;

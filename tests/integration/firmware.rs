@@ -124,7 +124,7 @@ fn release(closure: &Closure) -> Vec<(String, Vec<u8>)> {
 }
 
 fn wanted(board: &Board, files: Vec<(String, Vec<u8>)>, config: Config) -> Wanted<'_> {
-    Wanted { board, files, config, epoch: 1 << 30 }
+    Wanted { board, files, packages: serde_json::Map::new(), config, epoch: 1 << 30 }
 }
 
 /// Where the table says that the first partition is.
@@ -326,6 +326,32 @@ fn what_the_owner_of_a_card_changed_stays() {
 }
 
 #[test]
+fn device_trees_that_the_new_firmware_does_not_bring_stay() {
+    let Some(closure) = Closure::make(&[]) else { return };
+    if !has_judges() {
+        return;
+    }
+    let (len, start) = card(&closure);
+    let (dir, board) = (temp(), find("rpi4").unwrap());
+    let old = judged(&start, dir.path());
+    let disk = Card::new(len, start);
+    let without: Vec<_> = release(&closure)
+        .into_iter()
+        .filter(|(path, _)| !path.contains("dtb") || path.contains("overlays"))
+        .collect();
+    let plan = update::plan(&disk, wanted(&board, without, Config::Keep)).unwrap();
+    plan.apply(&disk, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let new = judged(&disk.bytes(), dir.path());
+    assert!(
+        old.contains_key("/bcm2711-rpi-4-b.dtb")
+            && new["/bcm2711-rpi-4-b.dtb"] == old["/bcm2711-rpi-4-b.dtb"]
+    );
+    assert!(!new.contains_key("/start4x.elf"), "what a rule that is at work no longer brings goes");
+    let record: serde_json::Value = serde_json::from_slice(&new["/nixflash-firmware.json"]).unwrap();
+    assert!(!record["removed"].to_string().contains("dtb\""), "{}", record["removed"]);
+}
+
+#[test]
 fn without_room_for_both_nothing_is_written_and_the_sizes_are_named() {
     let Some(closure) = Closure::make(&[]) else { return };
     let (len, start) = card(&closure);
@@ -343,6 +369,51 @@ fn without_room_for_both_nothing_is_written_and_the_sizes_are_named() {
     let error = stopped.apply(&disk, &AtomicBool::new(true), &mut |_| {}).unwrap_err().to_string();
     assert_eq!(error, "interrupted; the card boots its old files");
     assert!(disk.calls().is_empty());
+}
+
+/// Every file that the update brought is in the record with its length and digest, and what it took away by name.
+fn ensure_complete(record: &serde_json::Value, files: &Files) {
+    use sha2::{Digest, Sha256};
+    assert_eq!(record["schema"], "nixflash-firmware/1");
+    let listed: BTreeMap<String, (u64, String)> = record["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| {
+            let word = |key: &str| file[key].as_str().unwrap().to_owned();
+            (word("path"), (file["size"].as_u64().unwrap(), word("sha256")))
+        })
+        .collect();
+    let found: BTreeMap<String, (u64, String)> = files
+        .iter()
+        .filter(|(path, _)| !path.starts_with("/nixflash"))
+        .map(|(path, bytes)| {
+            let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            (path.clone(), (bytes.len() as u64, digest))
+        })
+        .collect();
+    assert_eq!(listed, found);
+    let removed = record["removed"].as_array().unwrap();
+    assert!(
+        removed.contains(&"/start4x.elf".into()) && !removed.contains(&"/start4.elf".into()),
+        "{removed:?}"
+    );
+}
+
+#[test]
+fn the_command_has_no_option_that_does_nothing() {
+    let done = run(nixflash().args(["firmware", "--help"]));
+    let help = String::from_utf8(done.out).unwrap();
+    for option in ["--firmware", "--store", "--trusted-key", "--config-txt", "--board", "--yes", "--dry-run"]
+    {
+        assert!(help.contains(option), "{option}: {help}");
+    }
+    for option in
+        ["--generation", "--id-seed", "--channel", "--lock", "--project", "--boot-size", "--threads"]
+    {
+        assert!(!help.contains(&format!("{option} ")), "{option}: {help}");
+    }
+    assert_eq!(run(nixflash().args(["firmware", "rpi4", "x.img", "--boot-size", "1GiB"])).code, 2);
 }
 
 #[test]
@@ -386,7 +457,14 @@ fn the_command_updates_an_image_and_says_what_it_did() {
     );
     let after = std::fs::read(&image).unwrap();
     assert!(after[..SECTOR] == before[..SECTOR] && after[FAT.0 + FAT.1..] == before[FAT.0 + FAT.1..]);
-    assert!(judged(&after, dir.path())["/start4.elf"] == noise(1, 700_001));
+    let files = judged(&after, dir.path());
+    assert!(files["/start4.elf"] == noise(1, 700_001));
+    let record: serde_json::Value = serde_json::from_slice(&files["/nixflash-firmware.json"]).unwrap();
+    ensure_complete(&record, &files);
+    assert_eq!(record["firmware"], value["packages"]);
+    let uboot = &record["firmware"]["uboot"];
+    assert!(uboot["path"].as_str().unwrap().contains("-uboot-rpi_4_") && uboot["directory"] == "", "{uboot}");
+    assert!(record["firmware"]["firmware"]["narHash"].as_str().unwrap().starts_with("sha256:"), "{record}");
     let done = firmware(&["--yes"]);
     assert!(done.code == 0 && done.err.contains("its boot files are those of this firmware"), "{}", done.err);
     assert!(std::fs::read(&image).unwrap() == after, "nothing is written when nothing changes");
