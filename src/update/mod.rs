@@ -136,6 +136,8 @@ pub enum Left {
     Old,
     /// The new files, from where they were written for the time being.
     New,
+    /// The one or the other: the sector that decides was being written.
+    Either,
 }
 
 impl std::fmt::Display for Left {
@@ -144,6 +146,9 @@ impl std::fmt::Display for Left {
             Self::Old => "the card boots its old files",
             Self::New => {
                 "the card boots the new files; run the same command again to put them at their place"
+            }
+            Self::Either => {
+                "the card boots its old files or the new ones, all of one kind; run the same command again"
             }
         })
     }

@@ -758,7 +758,7 @@ fn the_firmware_of_a_raspberry_pi_finds_kernels_of_each_generation() {
     let profile = profile.replace("loader = \"extlinux\"", "loader = \"raspberry-pi\"");
     let spec = json!({
         "install": "=/nix/store/00000000000000000000000000000000-nixos-generations-builder.sh -g 4 -f /boot/firmware -c",
-        "dtbs": ["broadcom/bcm2711-rpi-4-b.dtb", "overlays/README", "overlays/dwc2.dtbo"],
+        "dtbs": ["bcm2711-rpi-4-b.dtb", "broadcom/bcm2711-rpi-4-b.dtb", "overlays/README", "overlays/dwc2.dtbo"],
         "specialisations": { "x": {} },
         "older": [{ "version": "1" }],
     });
@@ -788,6 +788,14 @@ fn the_firmware_of_a_raspberry_pi_finds_kernels_of_each_generation() {
             );
         }
     }
+    // Of two device trees of one name the builder leaves the one of the subdirectory.
+    let Some(files) = files_of(Path::new(fat)) else { return };
+    let (root, kernel) = (system.dir.path().join("root/nix/store"), "-linux-6.12.58");
+    let mut stores = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+    let kernel = stores.find(|path| path.to_str().unwrap().ends_with(kernel)).unwrap();
+    let expected = sha256(&kernel.join("dtbs/broadcom/bcm2711-rpi-4-b.dtb"));
+    assert_ne!(expected, sha256(&kernel.join("dtbs/bcm2711-rpi-4-b.dtb")));
+    assert_eq!(sha256(&files.path().join("nixos/default/bcm2711-rpi-4-b.dtb")), expected);
     let line = |generation: &str| mtype.passes(&["-i", fat, &format!("::/nixos/{generation}/cmdline.txt")]);
     let params = "console=ttyS0,115200n8 root=fstab loglevel=4";
     assert_eq!(line("default"), format!("{params} init={}/init\n", system.top));

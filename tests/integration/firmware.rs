@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 const SECTOR: usize = 512;
 /// The FAT of the cards here begins at 8 MiB and has 16.
@@ -24,15 +24,23 @@ enum Call {
     Sync,
 }
 
-/// A disk of which only the start is kept, and that remembers what is done to it.
+/// A disk of which only the start is kept, and that remembers what is done to it; it may go away after some calls.
 struct Card {
     len: u64,
     state: Mutex<(Vec<u8>, Vec<Call>)>,
+    calls_left: AtomicU32,
 }
 
 impl Card {
     fn new(len: u64, start: Vec<u8>) -> Self {
-        Self { len, state: Mutex::new((start, Vec::new())) }
+        Self { len, state: Mutex::new((start, Vec::new())), calls_left: AtomicU32::new(u32::MAX) }
+    }
+
+    /// Counts a call; the last one that may be, and all after it, find no card.
+    fn ensure_there(&self) -> io::Result<()> {
+        let left =
+            self.calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| io::Error::from_raw_os_error(ENODEV))
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -54,6 +62,7 @@ impl Disk for Card {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.ensure_there()?;
         let (state, from) = (self.state.lock().unwrap(), offset as usize);
         for (at, byte) in (from..).zip(&mut *buf) {
             *byte = state.0.get(at).copied().unwrap_or(0);
@@ -62,6 +71,7 @@ impl Disk for Card {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.ensure_there()?;
         assert!(offset.is_multiple_of(SECTOR as u64) && bytes.len().is_multiple_of(SECTOR), "whole sectors");
         let (mut state, from) = (self.state.lock().unwrap(), offset as usize);
         assert!(from + bytes.len() <= FAT.0 + FAT.1, "nothing behind the FAT is written");
@@ -71,6 +81,7 @@ impl Disk for Card {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.ensure_there()?;
         self.state.lock().unwrap().1.push(Call::Sync);
         Ok(())
     }
@@ -79,6 +90,9 @@ impl Disk for Card {
         true
     }
 }
+
+/// `No such device`, which a disk that was pulled answers.
+const ENODEV: i32 = 19;
 
 /// A composed card for the Pi 4.
 fn card(closure: &Closure) -> (u64, Vec<u8>) {
@@ -238,6 +252,37 @@ fn a_card_that_is_pulled_anywhere_boots_all_old_files_or_all_new_ones() {
         }
     }
     assert!(cuts > 60 && was_new, "{cuts}");
+}
+
+#[test]
+fn whatever_fails_is_told_with_what_the_card_boots() {
+    let Some(closure) = Closure::make(&[]) else { return };
+    let (len, start) = card(&closure);
+    let board = find("rpi4").unwrap();
+    let run = |calls: u32| {
+        let disk = Card::new(len, start.clone());
+        let plan = update::plan(&disk, wanted(&board, release(&closure), Config::Keep)).unwrap();
+        disk.calls_left.store(calls, Ordering::Relaxed);
+        let done = plan.apply(&disk, &AtomicBool::new(false), &mut |_| {});
+        (done.map_err(|error| error.to_string()), disk.calls_left.load(Ordering::Relaxed), disk.bytes())
+    };
+    let (done, left, _) = run(u32::MAX);
+    let (calls, mut kinds) = (u32::MAX - left, BTreeMap::new());
+    assert!(done.is_ok() && calls > 50, "{calls}");
+    for cut in (0..calls).step_by(3) {
+        let (done, _, bytes) = run(cut);
+        let (text, moved) = (done.unwrap_err(), partition(&bytes) != FAT);
+        let kind = match &text {
+            text if text.contains("the card boots its old files or the new ones") => "either",
+            text if text.ends_with("the card boots its old files") && !moved => "old",
+            // Back at its first place or still on the second volume: the new files.
+            text if text.contains("the card boots the new files; run the same command again") => "new",
+            text => panic!("call {cut} of {calls}, moved {moved}: {text}"),
+        };
+        assert!(text.starts_with("cannot "), "call {cut}: {text}");
+        *kinds.entry(kind).or_insert(0) += 1;
+    }
+    assert!(kinds["old"] > 5 && kinds["new"] > 5, "{kinds:?}");
 }
 
 #[test]
