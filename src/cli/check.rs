@@ -56,6 +56,9 @@ fn text(report: &Report) -> String {
         if let Some(origin) = &finding.origin {
             lines.push(format!("         {origin}"));
         }
+        if let Some(against) = &finding.against {
+            lines.push(format!("         against {against}"));
+        }
     }
     lines.join("\n") + "\n"
 }

@@ -1,10 +1,15 @@
 //! `nixflash firmware`: the boot files of a card that exists, replaced so that it boots at every moment.
 
 use super::exit::{Code, Failure};
-use super::inputs::Inputs;
+use super::failures;
+use super::inputs;
+use super::pinning::Pinning;
+use super::stores::Stores;
 use super::targets::{self, Consent, Target};
 use super::ui::{self, Voice};
-use super::{Outcome, output};
+use super::{Outcome, boards, output};
+use crate::board::{self, Board};
+use crate::compose::{self, BootRequest, BootSet};
 use crate::device::disk::Disk;
 use crate::device::{Access, Roots, Wanted, open_disk, open_file_in_place, open_to_read};
 use crate::num::show_bytes;
@@ -30,7 +35,7 @@ pub struct Options {
     #[arg(long)]
     replace_config_txt: bool,
     #[command(flatten, next_help_heading = "Firmware")]
-    inputs: Inputs,
+    source: Source,
     #[command(flatten, next_help_heading = "Consent")]
     consent: Consent,
     /// Print what would change, and write nothing
@@ -41,10 +46,54 @@ pub struct Options {
     json: bool,
 }
 
+/// Where boot files come from.
+#[derive(clap::Args)]
+struct Source {
+    /// A board profile of your own instead of a board
+    #[arg(id = "board_file", long = "board", value_name = "FILE.toml")]
+    board_file: Option<PathBuf>,
+    /// Firmware: a directory (a package, or the root of a store), or a store
+    /// path, which the stores have
+    #[arg(long, value_name = "PATH")]
+    firmware: Vec<PathBuf>,
+    /// Add a line, or the lines of a file, to the board's config.txt
+    #[arg(long, value_name = "FILE|LINE")]
+    config_txt: Vec<String>,
+    #[command(flatten)]
+    pinning: Pinning,
+    #[command(flatten)]
+    stores: Stores,
+}
+
+impl Source {
+    /// The board, and what its packages bring.
+    fn boot_set(&self, name: Option<&str>, voice: &Voice) -> Result<(Board, BootSet), Failure> {
+        let mut board = match &self.board_file {
+            Some(file) => boards::read(file)?.0,
+            None => {
+                board::find(name.unwrap_or_default()).map_err(|error| Failure::of(Code::Usage, &error))?
+            }
+        };
+        boards::add_config_txt(&mut board, &self.config_txt)?;
+        let remote = self.stores.remote(voice)?;
+        // Without a store of this machine, all can be in what --firmware names, or in the channel.
+        let elsewhere = !self.firmware.is_empty() || self.pinning.has_channel();
+        let stores = match self.stores.open_with(None, &remote) {
+            Err(_) if self.stores.is_empty() && elsewhere => Vec::new(),
+            stores => stores?,
+        };
+        let firmware = self.firmware.iter().map(|path| inputs::given(path)).collect();
+        let channels = self.pinning.channels(&remote)?;
+        let request = BootRequest { board: board.clone(), stores, firmware, channels };
+        let set = compose::boot_set(request).map_err(|error| failures::refused(&error))?;
+        Ok((board, set))
+    }
+}
+
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
     // With a profile of one's own there is no word for the board, so the first is the device.
-    let (board, device) = match (&options.inputs.board_file, &options.board, &options.device) {
+    let (board, device) = match (&options.source.board_file, &options.board, &options.device) {
         (Some(_), Some(_), Some(_)) => {
             return Err(Failure::new(Code::Usage, "with --board, only the DEVICE is named"));
         }
@@ -53,14 +102,14 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     };
     let device = device
         .ok_or_else(|| Failure::new(Code::Usage, "no DEVICE was given").hint("see `nixflash devices`"))?;
-    let (board, set) = options.inputs.boot_set(board, voice)?;
-    for (key, path) in &set.packages {
-        voice.detail(&format!("{key}: {path}"));
+    let (board, set) = options.source.boot_set(board, voice)?;
+    for (key, package) in &set.packages {
+        voice.detail(&format!("{key}: {}", told(package)));
     }
     if !options.dry_run {
-        options.inputs.pinning.pin(&set.pins, voice)?;
+        options.source.pinning.pin(&set.pins, voice)?;
     }
-    let reads = options.inputs.firmware.clone();
+    let reads = options.source.firmware.clone();
     let wanted = Wanted { need: None, image_sector: Some(512), reads: &reads };
     // A dry run writes nothing, so nobody has to agree to anything.
     let nothing = Consent { yes: true, allow_fixed: true, identity: None, unmount: false };
@@ -70,7 +119,9 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let target = targets.pop().expect("one path was given");
     let disk = open(&target, options, voice)?;
     let config = if options.replace_config_txt { Config::Replace } else { Config::Keep };
-    let wanted = update::Wanted { board: &board, files: set.files, config, epoch: super::inputs::epoch()? };
+    let BootSet { files, packages, pins: _ } = set;
+    let epoch = inputs::epoch()?;
+    let wanted = update::Wanted { board: &board, files, packages: packages.clone(), config, epoch };
     let plan = update::plan(&*disk, wanted).map_err(|error| failed(&device, &error))?;
     tell(&plan, voice);
     if !options.json && options.dry_run {
@@ -92,7 +143,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
             "schema": "nixflash-firmware-update/1",
             "target": device,
             "board": board.name,
-            "packages": set.packages.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "packages": packages,
             "changes": plan.changes(),
             "configTxt": plan.config(),
             "result": match (&report, options.dry_run, plan.is_done()) {
@@ -105,6 +156,11 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
         output::data(&format!("{value:#}\n"))?;
     }
     conclude(&device, &plan, report, voice)
+}
+
+/// A package by its store path, or by its hash where it is in no store.
+fn told(package: &serde_json::Value) -> &str {
+    package["path"].as_str().or_else(|| package["narHash"].as_str()).unwrap_or_default()
 }
 
 fn open(target: &Target, options: &Options, voice: &Voice) -> Result<Box<dyn Disk>, Failure> {

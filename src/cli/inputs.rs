@@ -13,7 +13,7 @@ use super::stores;
 use super::system::{self, System};
 use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{self, BootRequest, BootSet, Check, Given, Plan, Record, Report, Request, RootSize};
+use crate::compose::{self, Check, Given, Plan, Record, Report, Request, RootSize};
 use crate::format::store_path::StorePath;
 use crate::num::parse_bytes;
 use crate::store::{self, Remote, Store};
@@ -184,33 +184,6 @@ impl Inputs {
     /// The systems that were there before.
     fn older(&self, voice: &Voice) -> Result<Vec<StorePath>, Failure> {
         self.generation.iter().map(|path| Ok(self.system(path, Path::new(""), voice)?.path)).collect()
-    }
-
-    /// The boot files of a board, for a card that exists.
-    pub fn boot_set(&self, board: Option<&str>, voice: &Voice) -> Result<(Board, BootSet), Failure> {
-        if self.boot_size.is_some() {
-            return Err(Failure::new(
-                Code::Usage,
-                "--boot-size: the FAT of a card that exists stays as long as it is",
-            ));
-        }
-        let (board, _) = self.board(board)?;
-        let remote = self.remote(voice)?;
-        let auto = ["auto".to_owned()];
-        let specs = if self.store.is_empty() { &auto[..] } else { &self.store };
-        let stores: Result<Vec<Box<dyn Store>>, _> =
-            specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), &remote)).collect();
-        // Without a store of this machine, all can be in what --firmware names, or in the channel.
-        let elsewhere = !self.firmware.is_empty() || self.pinning.has_channel();
-        let stores = match stores {
-            Err(_) if self.store.is_empty() && elsewhere => Vec::new(),
-            stores => stores.map_err(|error| refused(&error.into()))?,
-        };
-        let firmware = self.firmware.iter().map(|path| given(path)).collect();
-        let channels = self.pinning.channels(&remote)?;
-        let request = BootRequest { board: board.clone(), stores, firmware, channels };
-        let set = compose::boot_set(request).map_err(|error| refused(&error))?;
-        Ok((board, set))
     }
 
     /// How stores that are far away are used.

@@ -34,14 +34,28 @@ pub struct Stores {
 }
 
 impl Stores {
+    /// Whether none is named.
+    pub fn is_empty(&self) -> bool {
+        self.store.is_empty()
+    }
+
     /// Opens them; `other` is the one to take when none is named.
     pub fn open(&self, other: Option<&str>, voice: &Voice) -> Result<Vec<Box<dyn Store>>, Failure> {
-        let remote = remote((&self.store, &self.trusted_key), self.no_check_sigs, &self.fetching, voice)?;
+        self.open_with(other, &self.remote(voice)?)
+    }
+
+    /// How those that are far away are used.
+    pub fn remote(&self, voice: &Voice) -> Result<Remote, Failure> {
+        remote((&self.store, &self.trusted_key), self.no_check_sigs, &self.fetching, voice)
+    }
+
+    /// Opens them, used so.
+    pub fn open_with(&self, other: Option<&str>, remote: &Remote) -> Result<Vec<Box<dyn Store>>, Failure> {
         let mut specs = self.store.clone();
         if specs.is_empty() {
             specs.push(other.unwrap_or("auto").to_owned());
         }
-        let stores = specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), &remote));
+        let stores = specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), remote));
         stores.collect::<Result<_, _>>().map_err(|error| refused(&error.into()))
     }
 }

@@ -1,13 +1,13 @@
 //! What a board's boot FAT holds besides what a system puts there: for cards that exist.
 
 use super::channel::{Channels, Pin};
-use super::firmware::{self, Given, Places};
+use super::firmware::{self, Given};
 use super::forest::Forest;
-use super::{Content, Error};
+use super::{Content, Error, provenance};
 use crate::board::Board;
-use crate::num;
 use crate::store::Store;
 use crate::tree::Kind;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The most bytes that all boot files together may have: they are kept in memory.
@@ -29,8 +29,8 @@ pub struct BootRequest {
 pub struct BootSet {
     /// Their absolute paths on the FAT, and their contents.
     pub files: Vec<(String, Vec<u8>)>,
-    /// The packages that they are from: key and path.
-    pub packages: Vec<(String, String)>,
+    /// The packages that they are from, as a manifest has them.
+    pub packages: Map<String, Value>,
     /// What was taken from the channel.
     pub pins: Vec<Pin>,
 }
@@ -40,7 +40,10 @@ pub fn boot_set(request: BootRequest) -> Result<BootSet, Error> {
     let BootRequest { board, stores, firmware, channels } = request;
     let mut forest = Forest::empty(stores);
     let (places, pins) = firmware::find(&board, &firmware, channels.as_ref(), &mut forest)?;
-    let copies = firmware::files(&board, &places, None, &forest)?;
+    // Device trees that the package has not came from the system, and stay on the card.
+    let mut lenient = board.clone();
+    lenient.files.iter_mut().for_each(|rule| rule.required &= rule.or_device_trees.is_empty());
+    let copies = firmware::files(&lenient, &places, None, &forest)?;
     let mut wanted: BTreeMap<u32, BTreeMap<u32, Vec<String>>> = BTreeMap::new();
     let mut total = 0u64;
     for (path, node) in copies {
@@ -60,12 +63,7 @@ pub fn boot_set(request: BootRequest) -> Result<BootSet, Error> {
         files.push(("/config.txt".to_owned(), text.as_bytes().to_vec()));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(BootSet { files, packages: packages(&places, &forest), pins })
-}
-
-fn packages(places: &Places, forest: &Forest) -> Vec<(String, String)> {
-    let path = |source: u32| forest.sources[num::to_usize(u64::from(source))].info.path.to_string();
-    places.iter().map(|(key, place)| (key.clone(), path(place.source))).collect()
+    Ok(BootSet { files, packages: provenance::firmware(&places, &forest), pins })
 }
 
 /// Reads files of one source, in the order in which it has them.

@@ -51,11 +51,12 @@ impl Ids {
         let root_number =
             u32::try_from(board.partitions.len()).map_err(|_| "too many partitions".to_owned())?;
         let boot = board.boot_fat();
+        let (root_label, boot_label) = labels(board, demands);
         let mut ids = Self {
             shown: Identifiers {
                 disk: String::new(),
                 partitions: Vec::new(),
-                root_label: demands.root.label.clone().unwrap_or_else(|| board.root().label.clone()),
+                root_label,
                 root_uuid: String::new(),
                 boot_label: None,
                 boot_volume_id: None,
@@ -63,14 +64,13 @@ impl Ids {
             disk_id: board.disk_id.unwrap_or_else(|| identity.id32("disk id")),
             disk_guid: identity.uuid("disk GUID"),
             part_guids: (1..=root_number).map(|n| identity.uuid(&format!("partition {n}"))).collect(),
-            part_names: board.partitions.iter().map(|partition| partition.name.clone()).collect(),
+            part_names: names(board, demands),
             root_uuid: identity.uuid("root file system"),
             hash_seed: identity.uuid("root hash seed"),
             volume_id: identity.id32("boot volume id"),
-            boot_label: String::new(),
+            boot_label,
         };
         if let Some((number, partition)) = boot {
-            ids.boot_label = demands.boot.label.clone().unwrap_or_else(|| partition.label.clone());
             ids.volume_id = match &demands.boot.uuid {
                 Some(uuid) => contract::volume_id(uuid).ok_or_else(|| unmet("UUID", uuid))?,
                 None => partition.volume_id.unwrap_or(ids.volume_id),
@@ -145,6 +145,44 @@ impl Ids {
         })
     }
 }
+
+/// The labels of the root and of the FAT: what is demanded, or the profile's. Where the demand for one is what the profile
+/// has for the other, that one steps aside, so that `by-label` means one partition.
+fn labels(board: &Board, demands: &Contract) -> (String, String) {
+    let fat = board.boot_fat().map(|(_, partition)| partition.label.clone()).unwrap_or_default();
+    apart((&demands.root.label, &board.root().label, "NIXOS_ROOT"), (&demands.boot.label, &fat, "NIXOS_BOOT"))
+}
+
+/// The names of partitions in a GPT, in the same way; those of the root and of the FAT are taken over afterwards.
+fn names(board: &Board, demands: &Contract) -> Vec<String> {
+    let mut names: Vec<String> = board.partitions.iter().map(|partition| partition.name.clone()).collect();
+    let (Some((number, fat)), TableKind::Gpt) = (board.boot_fat(), board.table) else { return names };
+    let (root, boot) = apart(
+        (&demands.root.partlabel, &board.root().name, "nixos-root"),
+        (&demands.boot.partlabel, &fat.name, "nixos-boot"),
+    );
+    names[num::to_usize(u64::from(number)) - 1] = boot;
+    if let Some(last) = names.last_mut() {
+        *last = root;
+    }
+    names
+}
+
+/// What is demanded of two, what they have without a word, and what else they may have: never the same.
+fn apart(one: Choice<'_>, two: Choice<'_>) -> (String, String) {
+    let usual = |(demand, usual, _): Choice<'_>| demand.clone().unwrap_or_else(|| usual.clone());
+    let (first, second) = (usual(one), usual(two));
+    match (one, two) {
+        _ if first != second => (first, second),
+        ((None, _, other), _) => (other.to_owned(), second),
+        (_, (None, _, other)) => (first, other.to_owned()),
+        // The contract has refused it.
+        _ => (first, second),
+    }
+}
+
+/// What is demanded, what a profile has, and what takes its place.
+type Choice<'a> = (&'a Option<String>, &'a String, &'a str);
 
 /// The contract refuses these before, with the line that they stand in.
 fn unmet(what: &str, value: &str) -> String {

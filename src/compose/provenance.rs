@@ -185,7 +185,8 @@ fn totals(closure: &[Packed]) -> Value {
     })
 }
 
-fn firmware(places: &Places, forest: &Forest) -> Map<String, Value> {
+/// The packages that boot files are from.
+pub fn firmware(places: &Places, forest: &Forest) -> Map<String, Value> {
     let entry = |source: u32, directory: &str| {
         let info = &forest.sources[num::to_usize(u64::from(source))].info;
         let mut entry = json!({ "narHash": nar_hash::show(&info.nar_hash), "directory": directory });

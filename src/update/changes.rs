@@ -3,7 +3,7 @@
 use super::place::HOME;
 use super::volume::{Current, Entry, fold};
 use super::{Config, Content, Error, Tree, Wanted};
-use crate::board::{Board, matches};
+use crate::board::{Board, FileRule, matches};
 use crate::format::fat::volume::Error as VolumeError;
 use crate::num;
 use crate::tree::{Attrs, Directory, Kind, Node};
@@ -86,10 +86,21 @@ struct File {
 
 /// Compares what a card has with what is wanted.
 pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Error> {
-    let Wanted { board, mut files, config, epoch } = wanted;
+    let Wanted { board, mut files, packages, config, epoch } = wanted;
     let recorded = recorded(current)?;
     let config = decide_config(current, &mut files, config, &recorded)?;
-    files.push((RECORD.to_owned(), record(board, &files)));
+    let rules = at_work(board, &files);
+    let gone = gone(current, &rules, &files, &recorded)?;
+    let record = serde_json::json!({
+        "schema": "nixflash-firmware/1",
+        "nixflash": env!("CARGO_PKG_VERSION"),
+        "board": board.name,
+        "profileSha256": num::to_base16(&board.digest),
+        "firmware": packages,
+        "files": listed(&files),
+        "removed": gone,
+    });
+    files.push((RECORD.to_owned(), format!("{record:#}\n").into_bytes()));
     let mut all: BTreeMap<String, File> = BTreeMap::new();
     let (mut list, mut kept, mut new) = (Vec::new(), Vec::new(), Vec::new());
     let wanted: BTreeMap<String, usize> =
@@ -105,7 +116,7 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
         };
         let change = match same {
             true => ChangeKind::Same,
-            false if is_of_firmware(board, entry, &recorded) => ChangeKind::Removed,
+            false if is_of_firmware(&rules, entry, &recorded) => ChangeKind::Removed,
             false => ChangeKind::Kept,
         };
         list.push(Change { path: entry.path.clone(), change, len });
@@ -158,51 +169,79 @@ fn recorded(current: &Current<'_>) -> Result<BTreeMap<String, String>, Error> {
     Ok(BTreeMap::new())
 }
 
-/// What nixflash puts on the FAT, for the next update to know.
-fn record(board: &Board, files: &[(String, Vec<u8>)]) -> Vec<u8> {
+/// What nixflash puts on the FAT, for the next update and for whoever verifies the card.
+fn listed(files: &[(String, Vec<u8>)]) -> Vec<serde_json::Value> {
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    let files: Vec<_> = files
-        .into_iter()
-        .map(|(path, bytes)| {
-            let sha256 = num::to_base16(&Sha256::digest(bytes));
-            serde_json::json!({ "path": path, "size": bytes.len(), "sha256": sha256 })
-        })
-        .collect();
-    let value = serde_json::json!({
-        "schema": "nixflash-firmware/1",
-        "nixflash": env!("CARGO_PKG_VERSION"),
-        "board": board.name,
-        "profileSha256": num::to_base16(&board.digest),
-        "files": files,
-    });
-    format!("{value:#}\n").into_bytes()
+    let entry = |(path, bytes): &(String, Vec<u8>)| {
+        let sha256 = num::to_base16(&Sha256::digest(bytes));
+        serde_json::json!({ "path": path, "size": bytes.len(), "sha256": sha256 })
+    };
+    files.into_iter().map(entry).collect()
+}
+
+/// What nixflash once put on the FAT and this update, or one before it, takes away: the manifest still lists it.
+fn gone(
+    current: &Current<'_>,
+    rules: &[&FileRule],
+    files: &[(String, Vec<u8>)],
+    recorded: &BTreeMap<String, String>,
+) -> Result<Vec<String>, Error> {
+    let is_wanted = |folded: &str| files.iter().any(|(path, _)| fold(path) == folded);
+    let goes = |entry: &&Entry| entry.len.is_some() && is_of_firmware(rules, entry, recorded);
+    let mut gone: BTreeMap<String, String> = BTreeMap::new();
+    for path in before(current)? {
+        gone.insert(fold(&path), path);
+    }
+    for entry in current.entries.values().filter(goes) {
+        gone.insert(fold(&entry.path), entry.path.clone());
+    }
+    gone.retain(|folded, _| !is_wanted(folded));
+    Ok(gone.into_values().collect())
+}
+
+/// What updates before this one have taken away.
+fn before(current: &Current<'_>) -> Result<Vec<String>, Error> {
+    let Some(bytes) = current.small(RECORD)? else { return Ok(Vec::new()) };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let paths = value["removed"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(paths.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect())
 }
 
 /// Whether a file was part of the firmware: by the record, else by a pattern of the profile that is more than a star.
-fn is_of_firmware(board: &Board, entry: &Entry, recorded: &BTreeMap<String, String>) -> bool {
+fn is_of_firmware(rules: &[&FileRule], entry: &Entry, recorded: &BTreeMap<String, String>) -> bool {
     let folded = fold(&entry.path);
     if [fold(RECORD), fold(COMPOSED), fold(CONFIG)].contains(&folded) {
         return false;
     }
     if !recorded.is_empty() {
         // What the boot loader of the system put there is its own: only what a rule could have put.
-        return recorded.contains_key(&folded) && could_put(board, &folded, |_| true);
+        return recorded.contains_key(&folded) && could_put(rules, &folded, |_| true);
     }
-    could_put(board, &folded, |base| base != "*")
+    could_put(rules, &folded, |base| base != "*")
 }
 
-fn could_put(board: &Board, folded: &str, counts: impl Fn(&str) -> bool) -> bool {
-    board.files.iter().any(|rule| {
-        if !rule.to.ends_with('/') {
-            return fold(&rule.to) == folded;
-        }
-        let Some(base) = folded.strip_prefix(&fold(&rule.to)) else { return false };
-        rule.from.iter().any(|pattern| {
-            let last = pattern.rsplit('/').next().unwrap_or(pattern);
-            counts(last) && matches(fold(last).as_bytes(), base.as_bytes())
-        })
+/// Whether one of the rules could have put a file there.
+fn could_put(rules: &[&FileRule], folded: &str, counts: impl Fn(&str) -> bool) -> bool {
+    rules.iter().any(|rule| puts(rule, folded, &counts))
+}
+
+fn puts(rule: &FileRule, folded: &str, counts: &impl Fn(&str) -> bool) -> bool {
+    if !rule.to.ends_with('/') {
+        return fold(&rule.to) == folded;
+    }
+    let Some(base) = folded.strip_prefix(&fold(&rule.to)) else { return false };
+    rule.from.iter().any(|pattern| {
+        let last = pattern.rsplit('/').next().unwrap_or(pattern);
+        counts(last) && matches(fold(last).as_bytes(), base.as_bytes())
     })
+}
+
+/// The rules that bring something this time. What any other one put there stays: device trees that came from the system,
+/// a package that is optional and was not found.
+fn at_work<'a>(board: &'a Board, files: &[(String, Vec<u8>)]) -> Vec<&'a FileRule> {
+    let brings = |rule: &&FileRule| files.iter().any(|(path, _)| puts(rule, &fold(path), &|_| true));
+    board.files.iter().filter(brings).collect()
 }
 
 /// Decides about config.txt, and takes the board's out of the files where that on the card stays.

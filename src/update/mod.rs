@@ -49,6 +49,8 @@ pub struct Wanted<'a> {
     pub board: &'a Board,
     /// Their absolute paths on the FAT, and their contents.
     pub files: Vec<(String, Vec<u8>)>,
+    /// The packages that they are from, as a manifest has them.
+    pub packages: serde_json::Map<String, serde_json::Value>,
     /// What becomes of a changed config.txt.
     pub config: Config,
     /// The time that new files carry, seconds since 1970.
@@ -134,6 +136,8 @@ pub enum Left {
     Old,
     /// The new files, from where they were written for the time being.
     New,
+    /// The one or the other: the sector that decides was being written.
+    Either,
 }
 
 impl std::fmt::Display for Left {
@@ -142,6 +146,9 @@ impl std::fmt::Display for Left {
             Self::Old => "the card boots its old files",
             Self::New => {
                 "the card boots the new files; run the same command again to put them at their place"
+            }
+            Self::Either => {
+                "the card boots its old files or the new ones, all of one kind; run the same command again"
             }
         })
     }

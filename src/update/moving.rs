@@ -7,6 +7,7 @@ use crate::device::Reader;
 use crate::device::buffer::Buffer;
 use crate::device::disk::{ALIGN, Disk, is_set, read_exact, write_all};
 use crate::extent::{Extent, Fill, Layout};
+use crate::format::fat::volume::Error as VolumeError;
 use crate::format::partition_table::Span;
 use crate::num;
 use std::io::{self, Read};
@@ -75,10 +76,27 @@ impl Run<'_> {
         move |source| Error::Io { what, source, left }
     }
 
+    /// What a volume that can no longer be read means for the card.
+    fn reading(&self, error: VolumeError) -> Error {
+        match error {
+            VolumeError::Io { source, .. } | VolumeError::Reader { source, .. } => {
+                self.io("cannot read the card")(source)
+            }
+            error => Error::Volume(error),
+        }
+    }
+
+    fn told(&self, error: Error) -> Error {
+        match error {
+            Error::Volume(error) => self.reading(error),
+            error => error,
+        }
+    }
+
     /// Writes a volume out of the one the card boots, flushes, and reads it back.
     fn volume(&mut self, placed: &Placed, from: Span, what: &'static str) -> Result<(), Error> {
         let reader = Reader::new(self.disk);
-        let current = volume::open(&reader, from)?;
+        let current = volume::open(&reader, from).map_err(|error| self.reading(error))?;
         let mut buffer = Buffer::new(PIECE);
         for (index, extent) in placed.fat.extents().iter().enumerate() {
             if is_set(self.stop) {
@@ -106,7 +124,9 @@ impl Run<'_> {
                 placed.fat.encode(index, &mut encoded);
                 Box::new(&encoded[..])
             }
-            Fill::Content { content, .. } => contents(self.plan, content, current)?,
+            Fill::Content { content, .. } => {
+                contents(self.plan, content, current).map_err(|error| self.told(error))?
+            }
         };
         let mut done = 0;
         while done < len {
@@ -127,16 +147,18 @@ impl Run<'_> {
         let differs = |what: String| Error::Differs { what, left: self.left };
         // A reader of its own: the other one remembers what was there before.
         let reader = Reader::new(self.disk);
-        let written =
-            volume::open(&reader, placed.span).map_err(|error| differs(format!("{what} ({error})")))?;
+        let written = volume::open(&reader, placed.span).map_err(|error| match self.reading(error) {
+            Error::Volume(error) => differs(format!("{what} ({error})")),
+            error => error,
+        })?;
         for (path, bytes) in &self.plan.changes.new {
-            if !written.holds(path, bytes)? {
+            if !written.holds(path, bytes).map_err(|error| self.told(error))? {
                 return Err(differs(path.clone()));
             }
         }
         for path in &self.plan.changes.kept {
-            let mut before = current.fat.open_file(&path[1..])?;
-            if !written.compare(path, &mut before)? {
+            let mut before = current.fat.open_file(&path[1..]).map_err(|error| self.reading(error))?;
+            if !written.compare(path, &mut before).map_err(|error| self.reading(error))? {
                 return Err(differs(path.clone()));
             }
         }
@@ -151,6 +173,10 @@ impl Run<'_> {
         let sector = self.plan.sector_for(span);
         let mut page = Buffer::new(ALIGN);
         read_exact(self.disk, &mut page, 0).map_err(self.io("cannot read the partition table"))?;
+        // From here on nobody knows which sector the card has, until it was read back.
+        if self.left == Left::Old {
+            self.left = Left::Either;
+        }
         // The rest of the page is written as it is: some files take whole pages only.
         page[..SECTOR].copy_from_slice(&sector);
         write_all(self.disk, &page, 0).map_err(self.io("cannot write the partition table"))?;

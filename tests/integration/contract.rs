@@ -43,12 +43,15 @@ impl System {
         let report: Value = serde_json::from_slice(&done.out).unwrap_or_else(|e| panic!("{e}: {}", done.err));
         assert_eq!(report["schema"], "nixflash-check/1");
         let text = |finding: &Value| {
-            let origin = &finding["origin"];
-            let line = origin["line"].as_u64().map(|line| format!(" line {line}")).unwrap_or_default();
-            let words = origin["text"].as_str().map(|text| format!(": {text}")).unwrap_or_default();
-            let file = origin["file"].as_str().unwrap_or_default();
-            let message = finding["message"].as_str().unwrap();
-            (finding["verdict"].as_str().unwrap().to_owned(), format!("{message} ({file}{line}{words})"))
+            let place = |origin: &Value| {
+                let line = origin["line"].as_u64().map(|line| format!(" line {line}")).unwrap_or_default();
+                let words = origin["text"].as_str().map(|text| format!(": {text}")).unwrap_or_default();
+                format!("{}{line}{words}", origin["file"].as_str().unwrap_or_default())
+            };
+            let against = finding.get("against").map(|origin| format!(" against {}", place(origin)));
+            let (message, origin) = (finding["message"].as_str().unwrap(), place(&finding["origin"]));
+            let text = format!("{message} ({origin}){}", against.unwrap_or_default());
+            (finding["verdict"].as_str().unwrap().to_owned(), text)
         };
         (done.code, report["findings"].as_array().unwrap().iter().map(text).collect())
     }
@@ -150,6 +153,41 @@ fn impossible() -> Vec<(Value, &'static str, &'static str)> {
             json!({ "fstab": ROOT, "params": ["root=LABEL=other"] }),
             "rpi4",
             "the label NIXOS_SD and the label other of one partition (kernel-params: root=LABEL=other)",
+        ),
+        (
+            json!({ "fstab": "PARTUUID=cafe1234-02 / ext4 a\nPARTUUID=2178694e-01 /boot/firmware vfat a\n" }),
+            "rpi4",
+            "it demands the PARTUUIDs cafe1234-02 and 2178694e-01, and a card with an MBR has one disk id for all (etc/fstab line 2: PARTUUID=2178694e-01 /boot/firmware vfat) against etc/fstab line 1: PARTUUID=cafe1234-02 / ext4",
+        ),
+        (
+            json!({ "fstab": "PARTUUID=cafe1234-02 / ext4 a\n", "params": ["root=PARTUUID=2178694e-02"] }),
+            "rpi4",
+            "it demands the PARTUUID cafe1234-02 and the PARTUUID 2178694e-02 of one partition (kernel-params: root=PARTUUID=2178694e-02) against etc/fstab line 1: PARTUUID=cafe1234-02 / ext4",
+        ),
+        (
+            json!({ "fstab": "LABEL=ONE / ext4 a\nLABEL=ONE /boot vfat a\n" }),
+            "uefi-aarch64",
+            "it demands the label ONE of two partitions, the ext4 and the FAT (etc/fstab line 2: LABEL=ONE /boot vfat) against etc/fstab line 1: LABEL=ONE / ext4",
+        ),
+        (
+            json!({ "fstab": format!("{ROOT}UUID=AAAA-0001 /boot vfat a\nUUID=AAAA-0002 /efi vfat a\n") }),
+            "uefi-aarch64",
+            "it demands the UUID AAAA-0001 and the UUID AAAA-0002 of one partition (etc/fstab line 3: UUID=AAAA-0002 /efi vfat) against etc/fstab line 2: UUID=AAAA-0001 /boot vfat",
+        ),
+        (
+            json!({ "fstab": "tmpfs / tmpfs a\nLABEL=x /nix ext4 a\n", "initrd_fstab": "LABEL=x / ext4 a\n" }),
+            "uefi-aarch64",
+            "/ is on the ext4 by one line and in memory by another (initrd-fstab in its initrd line 1: LABEL=x / ext4) against etc/fstab line 1: tmpfs / tmpfs",
+        ),
+        (
+            fstab(&format!("{ROOT}UUID=+BCD-1234 /boot vfat a\n")),
+            "uefi-aarch64",
+            "it demands the UUID \"+BCD-1234\": a FAT has one like ABCD-1234",
+        ),
+        (
+            fstab("UUID=44444444444444448888888888888888 / ext4 a\n"),
+            "rpi4",
+            "it demands the UUID \"44444444444444448888888888888888\": an ext4 cannot have it",
         ),
         (
             json!({ "params": ["root=gpt-auto"] }),
@@ -266,6 +304,21 @@ fn what_may_go_wrong_is_a_warning() {
             "/dev/mmcblk0p2 depends on the order in which disks are found",
         ),
         (
+            json!({ "fstab": "/dev/mmcblk0p2 / ext4 a\n", "params": ["root=/dev/sda2"] }),
+            "rpi4",
+            "two lines name two disks, and this is one card: one of them will not be found (kernel-params: root=/dev/sda2) against etc/fstab line 1: /dev/mmcblk0p2 / ext4",
+        ),
+        (
+            json!({ "fstab": format!("{ROOT}LABEL=a-long-label /boot/firmware vfat nofail\n") }),
+            "rpi4",
+            "it demands the label \"a-long-label\": a FAT cannot have it (etc/fstab line 2",
+        ),
+        (
+            json!({ "fstab": format!("{ROOT}LABEL=MAY /boot/firmware vfat nofail\nLABEL=MUST /boot vfat a\n") }),
+            "rpi4",
+            "it demands the label MUST and the label MAY of one partition (etc/fstab line 2: LABEL=MAY /boot/firmware vfat) against etc/fstab line 3: LABEL=MUST /boot vfat",
+        ),
+        (
             json!({ "fstab": format!("{ROOT}LABEL=data /srv ext4 defaults\n") }),
             "rpi4",
             "/srv is not on this card: without another disk that has it the boot stops (etc/fstab line 2",
@@ -307,7 +360,7 @@ fn what_is_harmless_is_not_warned_of() {
     );
     for spec in [
         json!({ "fstab": quiet }),
-        json!({ "modules": ["ext4"], "builtin": ["mmc/core/mmc_block", "mmc/host/sdhci-iproc"] }),
+        json!({ "modules": ["ext4"], "builtin": ["mmc/core/mmc_block", "mmc/host/sdhci-iproc", "regulator/gpio-regulator"] }),
         json!({ "pack": "xz", "early": true }),
         json!({ "pack": "gzip" }),
         json!({ "pack": "none", "early": true }),
@@ -512,6 +565,37 @@ fn identifiers_that_are_demanded_are_on_the_card() {
 }
 
 #[test]
+fn what_nobody_demands_steps_aside_for_what_is_demanded_of_another_partition() {
+    for (fstab, board, root, boot) in [
+        ("LABEL=FIRMWARE / ext4 a\n", "rpi4", "FIRMWARE", "NIXOS_BOOT"),
+        (
+            "UUID=44444444-4444-4444-8888-888888888888 / ext4 a\nLABEL=NIXOS_SD /boot/firmware vfat nofail\n",
+            "rpi4",
+            "NIXOS_ROOT",
+            "NIXOS_SD",
+        ),
+        ("PARTLABEL=ESP / ext4 a\n", "uefi-aarch64", "ESP", "nixos-boot"),
+        ("PARTLABEL=r / ext4 a\nPARTLABEL=nixos /boot vfat a\n", "uefi-aarch64", "r", "nixos"),
+    ] {
+        let Some(system) = System::new(&json!({ "fstab": fstab })) else { return };
+        let image = system.image(board, &[]);
+        let (Some(sfdisk), Some(blkid)) = (Tool::find("sfdisk"), Tool::find("blkid")) else { return };
+        let found = if fstab.contains("PARTLABEL") {
+            let table: Value =
+                serde_json::from_str(&sfdisk.passes(&["-J", image.to_str().unwrap()])).unwrap();
+            [1, 0].map(|at| table["partitiontable"]["partitions"][at]["name"].as_str().unwrap().to_owned())
+        } else {
+            let label = |at| {
+                let part = part(&image, at).unwrap();
+                blkid.passes(&["-p", "-o", "value", "-s", "LABEL", part.to_str().unwrap()]).trim().to_owned()
+            };
+            [label(1), label(0)]
+        };
+        assert_eq!(found, [root, boot], "{fstab}");
+    }
+}
+
+#[test]
 fn another_seed_gives_other_identifiers_and_the_clash_of_labels_is_said() {
     let Some(system) = System::new(&json!({})) else { return };
     let plan = |seed: &[&str]| {
@@ -563,7 +647,7 @@ fn builder(constants: &str) -> String {
 fn systemd_boot_gets_what_the_builder_in_the_closure_would_write() {
     let fstab = "LABEL=nixos / ext4 a\n/dev/disk/by-label/ESP /boot vfat defaults 0 2\n";
     let old = "TIMEOUT = \"menu-force\"\nEDITOR = \"0\" == \"1\"\nCONSOLE_MODE = \"max\"\nCONFIGURATION_LIMIT = int(\"2\")";
-    let new = "TIMEOUT = \"3\"\nEDITOR = \"1\" == \"1\"\nCONSOLE_MODE = \"keep\"\nBOOT_COUNTING_TRIES = \"3\"\nBOOT_COUNTING = \"True\" == \"True\"\n# contents_hash";
+    let new = "TIMEOUT = \"3\"\nEDITOR = \"1\" == \"1\"\nCONSOLE_MODE = \"keep\"\nBOOT_COUNTING_TRIES = \"3\"\nBOOT_COUNTING = \"True\" == \"True\"\n# STORE_DIR devicetree contents_hash";
     for (constants, conf) in [
         (old, "timeout menu-force\ndefault nixos-generation-3.conf\neditor 0\nconsole-mode max\n"),
         (new, "timeout 3\npreferred nixos-"),
@@ -622,13 +706,59 @@ fn systemd_boot_gets_what_the_builder_in_the_closure_would_write() {
     }
 }
 
+/// A FAT copied into a directory by mtools.
+fn files_of(fat: &Path) -> Option<tempfile::TempDir> {
+    let (mcopy, dir) = (Tool::find("mcopy")?, temp());
+    let to = dir.path().to_str().unwrap();
+    mcopy.passes(&["-s", "-n", "-Q", "-i", fat.to_str().unwrap(), "::/*", to]);
+    Some(dir)
+}
+
+#[test]
+fn the_systemd_boot_builder_run_on_the_composed_card_changes_no_file() {
+    let fstab = "LABEL=nixos / ext4 a\n/dev/disk/by-label/ESP /boot vfat defaults 0 2\n";
+    for (form, constants) in [
+        ("directory", ""),
+        ("store", "STORE_DIR = \"/nix/store\"\n# devicetree"),
+        ("contents", "STORE_DIR = \"/nix/store\"\n# devicetree contents_hash"),
+    ] {
+        let spec = json!({
+            "fstab": fstab,
+            "install": "@systemd-boot@/bin/systemd-boot \"$@\"",
+            "scripts": { "systemd-boot": builder(&format!("TIMEOUT = \"5\"\n{constants}")) },
+            "device_tree": "broadcom/bcm2711-rpi-4-b.dtb",
+            "specialisations": { "x": { "params": ["quiet"] }, "a": {} },
+            "older": [{ "version": "1" }, { "version": "2" }],
+        });
+        let Some(system) = System::new(&spec) else { return };
+        let image = system.image("uefi-aarch64", &[]);
+        let (Some(root), Some(python)) = (dumped(&image), Tool::find("python3")) else { return };
+        let Some(esp) = part(&image, 0).and_then(|fat| files_of(&fat)) else { return };
+        let before = snapshot(esp.path());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/systemd-boot-builder");
+        let (root, at) = (root.path().to_str().unwrap(), esp.path().to_str().unwrap());
+        python.passes(&[script, form, root, at, &system.top]);
+        let after = snapshot(esp.path());
+        let changed: Vec<_> = before.iter().filter(|(name, what)| after.get(*name) != Some(what)).collect();
+        assert!(
+            changed.is_empty() && after.len() == before.len(),
+            "{form}: {changed:#?} {:#?}",
+            after.keys()
+        );
+        let entries = after.keys().filter(|name| name.starts_with("loader/entries/")).count();
+        assert_eq!(entries, 9, "{form}: three generations, each with two specialisations");
+        let has_tree = after.keys().any(|name| name.ends_with("bcm2711-rpi-4-b.dtb.efi"));
+        assert_eq!(has_tree, form != "directory", "{form}: {:#?}", after.keys());
+    }
+}
+
 #[test]
 fn the_firmware_of_a_raspberry_pi_finds_kernels_of_each_generation() {
     let profile = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/boards/rpi4.toml")).unwrap();
     let profile = profile.replace("loader = \"extlinux\"", "loader = \"raspberry-pi\"");
     let spec = json!({
         "install": "=/nix/store/00000000000000000000000000000000-nixos-generations-builder.sh -g 4 -f /boot/firmware -c",
-        "dtbs": ["broadcom/bcm2711-rpi-4-b.dtb", "overlays/README", "overlays/dwc2.dtbo"],
+        "dtbs": ["bcm2711-rpi-4-b.dtb", "broadcom/bcm2711-rpi-4-b.dtb", "overlays/README", "overlays/dwc2.dtbo"],
         "specialisations": { "x": {} },
         "older": [{ "version": "1" }],
     });
@@ -658,6 +788,14 @@ fn the_firmware_of_a_raspberry_pi_finds_kernels_of_each_generation() {
             );
         }
     }
+    // Of two device trees of one name the builder leaves the one of the subdirectory.
+    let Some(files) = files_of(Path::new(fat)) else { return };
+    let (root, kernel) = (system.dir.path().join("root/nix/store"), "-linux-6.12.58");
+    let mut stores = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+    let kernel = stores.find(|path| path.to_str().unwrap().ends_with(kernel)).unwrap();
+    let expected = sha256(&kernel.join("dtbs/broadcom/bcm2711-rpi-4-b.dtb"));
+    assert_ne!(expected, sha256(&kernel.join("dtbs/bcm2711-rpi-4-b.dtb")));
+    assert_eq!(sha256(&files.path().join("nixos/default/bcm2711-rpi-4-b.dtb")), expected);
     let line = |generation: &str| mtype.passes(&["-i", fat, &format!("::/nixos/{generation}/cmdline.txt")]);
     let params = "console=ttyS0,115200n8 root=fstab loglevel=4";
     assert_eq!(line("default"), format!("{params} init={}/init\n", system.top));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 const SECTOR: usize = 512;
 /// The FAT of the cards here begins at 8 MiB and has 16.
@@ -24,15 +24,23 @@ enum Call {
     Sync,
 }
 
-/// A disk of which only the start is kept, and that remembers what is done to it.
+/// A disk of which only the start is kept, and that remembers what is done to it; it may go away after some calls.
 struct Card {
     len: u64,
     state: Mutex<(Vec<u8>, Vec<Call>)>,
+    calls_left: AtomicU32,
 }
 
 impl Card {
     fn new(len: u64, start: Vec<u8>) -> Self {
-        Self { len, state: Mutex::new((start, Vec::new())) }
+        Self { len, state: Mutex::new((start, Vec::new())), calls_left: AtomicU32::new(u32::MAX) }
+    }
+
+    /// Counts a call; the last one that may be, and all after it, find no card.
+    fn ensure_there(&self) -> io::Result<()> {
+        let left =
+            self.calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| io::Error::from_raw_os_error(ENODEV))
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -54,6 +62,7 @@ impl Disk for Card {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.ensure_there()?;
         let (state, from) = (self.state.lock().unwrap(), offset as usize);
         for (at, byte) in (from..).zip(&mut *buf) {
             *byte = state.0.get(at).copied().unwrap_or(0);
@@ -62,6 +71,7 @@ impl Disk for Card {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.ensure_there()?;
         assert!(offset.is_multiple_of(SECTOR as u64) && bytes.len().is_multiple_of(SECTOR), "whole sectors");
         let (mut state, from) = (self.state.lock().unwrap(), offset as usize);
         assert!(from + bytes.len() <= FAT.0 + FAT.1, "nothing behind the FAT is written");
@@ -71,6 +81,7 @@ impl Disk for Card {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.ensure_there()?;
         self.state.lock().unwrap().1.push(Call::Sync);
         Ok(())
     }
@@ -79,6 +90,9 @@ impl Disk for Card {
         true
     }
 }
+
+/// `No such device`, which a disk that was pulled answers.
+const ENODEV: i32 = 19;
 
 /// A composed card for the Pi 4.
 fn card(closure: &Closure) -> (u64, Vec<u8>) {
@@ -124,7 +138,7 @@ fn release(closure: &Closure) -> Vec<(String, Vec<u8>)> {
 }
 
 fn wanted(board: &Board, files: Vec<(String, Vec<u8>)>, config: Config) -> Wanted<'_> {
-    Wanted { board, files, config, epoch: 1 << 30 }
+    Wanted { board, files, packages: serde_json::Map::new(), config, epoch: 1 << 30 }
 }
 
 /// Where the table says that the first partition is.
@@ -241,6 +255,37 @@ fn a_card_that_is_pulled_anywhere_boots_all_old_files_or_all_new_ones() {
 }
 
 #[test]
+fn whatever_fails_is_told_with_what_the_card_boots() {
+    let Some(closure) = Closure::make(&[]) else { return };
+    let (len, start) = card(&closure);
+    let board = find("rpi4").unwrap();
+    let run = |calls: u32| {
+        let disk = Card::new(len, start.clone());
+        let plan = update::plan(&disk, wanted(&board, release(&closure), Config::Keep)).unwrap();
+        disk.calls_left.store(calls, Ordering::Relaxed);
+        let done = plan.apply(&disk, &AtomicBool::new(false), &mut |_| {});
+        (done.map_err(|error| error.to_string()), disk.calls_left.load(Ordering::Relaxed), disk.bytes())
+    };
+    let (done, left, _) = run(u32::MAX);
+    let (calls, mut kinds) = (u32::MAX - left, BTreeMap::new());
+    assert!(done.is_ok() && calls > 50, "{calls}");
+    for cut in (0..calls).step_by(3) {
+        let (done, _, bytes) = run(cut);
+        let (text, moved) = (done.unwrap_err(), partition(&bytes) != FAT);
+        let kind = match &text {
+            text if text.contains("the card boots its old files or the new ones") => "either",
+            text if text.ends_with("the card boots its old files") && !moved => "old",
+            // Back at its first place or still on the second volume: the new files.
+            text if text.contains("the card boots the new files; run the same command again") => "new",
+            text => panic!("call {cut} of {calls}, moved {moved}: {text}"),
+        };
+        assert!(text.starts_with("cannot "), "call {cut}: {text}");
+        *kinds.entry(kind).or_insert(0) += 1;
+    }
+    assert!(kinds["old"] > 5 && kinds["new"] > 5, "{kinds:?}");
+}
+
+#[test]
 fn an_update_that_was_cut_short_is_finished_by_the_next_run() {
     let Some(closure) = Closure::make(&[]) else { return };
     if !has_judges() {
@@ -326,6 +371,32 @@ fn what_the_owner_of_a_card_changed_stays() {
 }
 
 #[test]
+fn device_trees_that_the_new_firmware_does_not_bring_stay() {
+    let Some(closure) = Closure::make(&[]) else { return };
+    if !has_judges() {
+        return;
+    }
+    let (len, start) = card(&closure);
+    let (dir, board) = (temp(), find("rpi4").unwrap());
+    let old = judged(&start, dir.path());
+    let disk = Card::new(len, start);
+    let without: Vec<_> = release(&closure)
+        .into_iter()
+        .filter(|(path, _)| !path.contains("dtb") || path.contains("overlays"))
+        .collect();
+    let plan = update::plan(&disk, wanted(&board, without, Config::Keep)).unwrap();
+    plan.apply(&disk, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let new = judged(&disk.bytes(), dir.path());
+    assert!(
+        old.contains_key("/bcm2711-rpi-4-b.dtb")
+            && new["/bcm2711-rpi-4-b.dtb"] == old["/bcm2711-rpi-4-b.dtb"]
+    );
+    assert!(!new.contains_key("/start4x.elf"), "what a rule that is at work no longer brings goes");
+    let record: serde_json::Value = serde_json::from_slice(&new["/nixflash-firmware.json"]).unwrap();
+    assert!(!record["removed"].to_string().contains("dtb\""), "{}", record["removed"]);
+}
+
+#[test]
 fn without_room_for_both_nothing_is_written_and_the_sizes_are_named() {
     let Some(closure) = Closure::make(&[]) else { return };
     let (len, start) = card(&closure);
@@ -343,6 +414,51 @@ fn without_room_for_both_nothing_is_written_and_the_sizes_are_named() {
     let error = stopped.apply(&disk, &AtomicBool::new(true), &mut |_| {}).unwrap_err().to_string();
     assert_eq!(error, "interrupted; the card boots its old files");
     assert!(disk.calls().is_empty());
+}
+
+/// Every file that the update brought is in the record with its length and digest, and what it took away by name.
+fn ensure_complete(record: &serde_json::Value, files: &Files) {
+    use sha2::{Digest, Sha256};
+    assert_eq!(record["schema"], "nixflash-firmware/1");
+    let listed: BTreeMap<String, (u64, String)> = record["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| {
+            let word = |key: &str| file[key].as_str().unwrap().to_owned();
+            (word("path"), (file["size"].as_u64().unwrap(), word("sha256")))
+        })
+        .collect();
+    let found: BTreeMap<String, (u64, String)> = files
+        .iter()
+        .filter(|(path, _)| !path.starts_with("/nixflash"))
+        .map(|(path, bytes)| {
+            let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            (path.clone(), (bytes.len() as u64, digest))
+        })
+        .collect();
+    assert_eq!(listed, found);
+    let removed = record["removed"].as_array().unwrap();
+    assert!(
+        removed.contains(&"/start4x.elf".into()) && !removed.contains(&"/start4.elf".into()),
+        "{removed:?}"
+    );
+}
+
+#[test]
+fn the_command_has_no_option_that_does_nothing() {
+    let done = run(nixflash().args(["firmware", "--help"]));
+    let help = String::from_utf8(done.out).unwrap();
+    for option in ["--firmware", "--store", "--trusted-key", "--config-txt", "--board", "--yes", "--dry-run"]
+    {
+        assert!(help.contains(option), "{option}: {help}");
+    }
+    for option in
+        ["--generation", "--id-seed", "--channel", "--lock", "--project", "--boot-size", "--threads"]
+    {
+        assert!(!help.contains(&format!("{option} ")), "{option}: {help}");
+    }
+    assert_eq!(run(nixflash().args(["firmware", "rpi4", "x.img", "--boot-size", "1GiB"])).code, 2);
 }
 
 #[test]
@@ -386,7 +502,14 @@ fn the_command_updates_an_image_and_says_what_it_did() {
     );
     let after = std::fs::read(&image).unwrap();
     assert!(after[..SECTOR] == before[..SECTOR] && after[FAT.0 + FAT.1..] == before[FAT.0 + FAT.1..]);
-    assert!(judged(&after, dir.path())["/start4.elf"] == noise(1, 700_001));
+    let files = judged(&after, dir.path());
+    assert!(files["/start4.elf"] == noise(1, 700_001));
+    let record: serde_json::Value = serde_json::from_slice(&files["/nixflash-firmware.json"]).unwrap();
+    ensure_complete(&record, &files);
+    assert_eq!(record["firmware"], value["packages"]);
+    let uboot = &record["firmware"]["uboot"];
+    assert!(uboot["path"].as_str().unwrap().contains("-uboot-rpi_4_") && uboot["directory"] == "", "{uboot}");
+    assert!(record["firmware"]["firmware"]["narHash"].as_str().unwrap().starts_with("sha256:"), "{record}");
     let done = firmware(&["--yes"]);
     assert!(done.code == 0 && done.err.contains("its boot files are those of this firmware"), "{}", done.err);
     assert!(std::fs::read(&image).unwrap() == after, "nothing is written when nothing changes");

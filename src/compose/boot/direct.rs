@@ -65,7 +65,8 @@ impl Builder<'_> {
         }
         let dtbs = format!("{}/dtbs", system.path);
         for (from, to, suffix) in
-            [("", "", ".dtb"), ("/broadcom", "", ".dtb"), ("/overlays", "/overlays", "")]
+            // Of two device trees with one name the builder leaves the one of the subdirectory.
+            [("/broadcom", "", ".dtb"), ("", "", ".dtb"), ("/overlays", "/overlays", "")]
         {
             let Some(found) = self.forest.resolve(&format!("{dtbs}{from}")) else { continue };
             self.files_of(found.node, &format!("{directory}{to}"), suffix)?;

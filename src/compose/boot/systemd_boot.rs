@@ -6,10 +6,10 @@
 use crate::compose::Error;
 use crate::compose::files::{Files, Literals};
 use crate::compose::forest::Forest;
-use crate::compose::installer::SystemdBoot;
+use crate::compose::installer::{Naming, SystemdBoot};
 use crate::compose::toplevel::Toplevel;
 use crate::format::store_path::StorePath;
-use crate::format::systemd_boot::{Entry, Extra, Form, LoaderConf};
+use crate::format::systemd_boot::{Entry, Extra, LoaderConf};
 use crate::num;
 
 /// Adds the boot loader, kernels, initrds, entries and `loader.conf`.
@@ -69,8 +69,7 @@ impl Builder<'_> {
         let boot = &system.boot;
         let linux = self.copy(system, &boot.kernel)?;
         let initrd = boot.initrd.as_ref().map(|path| self.copy(system, path)).transpose()?;
-        // Only builders that name entries by their contents know of device trees.
-        let device_tree = system.device_tree.as_ref().filter(|_| self.installer.form == Form::Hash);
+        let device_tree = system.device_tree.as_ref().filter(|_| self.installer.device_trees);
         let device_tree = device_tree.map(|path| self.copy(system, path)).transpose()?;
         let entry = Entry {
             distribution: self.installer.distribution.clone(),
@@ -101,7 +100,7 @@ impl Builder<'_> {
     /// Copies a file of the store beside the other kernels, once, and gives its path on the partition.
     fn copy(&mut self, system: &Toplevel, path: &str) -> Result<String, Error> {
         let found = self.forest.resolve(path).ok_or_else(|| missing(system, path))?;
-        let name = name(&found.path, self.installer.form).ok_or_else(|| missing(system, path))?;
+        let name = name(&found.path, self.installer.naming).ok_or_else(|| missing(system, path))?;
         let target = format!("/{}/{name}", self.installer.directory);
         if self.files.get(&target).is_none() {
             self.files.copy(&target, found.node)?;
@@ -110,15 +109,15 @@ impl Builder<'_> {
     }
 }
 
-/// The name of a copy. The older builder takes the directory that a file is in, the newer one its store path.
-fn name(path: &str, form: Form) -> Option<String> {
+/// The name of a copy.
+fn name(path: &str, naming: Naming) -> Option<String> {
     let (store_path, _) = StorePath::split(path).ok()?;
     let mut parts = path.rsplit('/');
     let (base, directory) = (parts.next()?, parts.next()?);
-    Some(match form {
-        Form::Hash if base == store_path.base_name() => format!("{base}.efi"),
-        Form::Hash => format!("{}-{base}.efi", store_path.base_name()),
-        Form::Generation => format!("{directory}-{base}.efi"),
+    Some(match naming {
+        Naming::StorePath if base == store_path.base_name() => format!("{base}.efi"),
+        Naming::StorePath => format!("{}-{base}.efi", store_path.base_name()),
+        Naming::Directory => format!("{directory}-{base}.efi"),
     })
 }
 
@@ -139,8 +138,8 @@ mod tests {
             ("", "store-00000000000000000000000000000000-k.efi", "00000000000000000000000000000000-k.efi"),
         ] {
             let path = format!("{store}{path}");
-            assert_eq!(name(&path, Form::Generation).as_deref(), Some(old));
-            assert_eq!(name(&path, Form::Hash).as_deref(), Some(new));
+            assert_eq!(name(&path, Naming::Directory).as_deref(), Some(old));
+            assert_eq!(name(&path, Naming::StorePath).as_deref(), Some(new));
         }
     }
 }

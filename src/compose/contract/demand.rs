@@ -51,40 +51,32 @@ impl Target {
 }
 
 impl Demand {
-    /// Takes over what a device specification says; the error says why that cannot be had.
-    pub fn take(&mut self, device: &Device, target: Target, board: &Board) -> Result<(), String> {
-        let (slot, value, what) = match device {
-            Device::Label(value) => (&mut self.label, value, "label"),
-            Device::Uuid(value) => (&mut self.uuid, value, "UUID"),
-            Device::PartUuid(value) => (&mut self.partuuid, value, "PARTUUID"),
-            Device::PartLabel(value) => (&mut self.partlabel, value, "PARTLABEL"),
-            Device::Path(path) => return ensure_number(path, target, board),
+    /// Takes over what a device specification says.
+    pub fn set(&mut self, device: &Device) {
+        let (slot, value) = match device {
+            Device::Label(value) => (&mut self.label, value),
+            Device::Uuid(value) => (&mut self.uuid, value),
+            Device::PartUuid(value) => (&mut self.partuuid, value),
+            Device::PartLabel(value) => (&mut self.partlabel, value),
+            // A node is made by the kernel, nothing on the card has its name.
+            Device::Path(_) => return,
         };
-        ensure_possible(device, target, board)?;
-        match slot {
-            Some(other) if other != value => {
-                Err(format!("it demands the {what} {other} and the {what} {value} of one partition"))
-            }
-            _ => {
-                *slot = Some(value.clone());
-                Ok(())
-            }
-        }
+        *slot = Some(value.clone());
     }
 }
 
-/// Whether a partition of this board can carry an identifier.
-fn ensure_possible(device: &Device, target: Target, board: &Board) -> Result<(), String> {
+/// Whether a partition of this board can carry an identifier, or have the number in the name of its node.
+pub fn ensure_possible(device: &Device, target: Target, board: &Board) -> Result<(), String> {
     let (mbr, root) = (board.table == TableKind::Mbr, target == Target::Root);
     let possible = match device {
         Device::Label(label) if root => !label.is_empty() && label.len() <= EXT4_LABEL,
         Device::Label(label) => fat::Label::new(label).is_ok(),
-        Device::Uuid(uuid) if root => uuid::Uuid::try_parse(uuid).is_ok(),
+        Device::Uuid(uuid) if root => is_uuid(uuid),
         Device::Uuid(uuid) => volume_id(uuid).is_some(),
         Device::PartUuid(partuuid) if mbr => disk_id_of(partuuid, target.number(board)).is_some(),
-        Device::PartUuid(partuuid) => uuid::Uuid::try_parse(partuuid).is_ok(),
+        Device::PartUuid(partuuid) => is_uuid(partuuid),
         Device::PartLabel(name) => !mbr && !name.is_empty() && name.encode_utf16().count() <= GPT_NAME,
-        Device::Path(_) => true,
+        Device::Path(path) => return ensure_number(path, target, board),
     };
     if possible {
         return Ok(());
@@ -124,8 +116,24 @@ fn ensure_number(path: &str, target: Target, board: &Board) -> Result<(), String
     }
 }
 
+/// Whether a UUID is written as links of udev have it: other forms that parsers take are never found. One of zeros means
+/// none, to blkid and so to udev.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok_and(|uuid| !uuid.is_nil())
+}
+
 /// The number of a partition in the name of its node: 2 of `/dev/mmcblk0p2` and `/dev/sda2`.
-pub fn partition_number(path: &str) -> Option<u32> {
+fn partition_number(path: &str) -> Option<u32> {
+    node(path).map(|(_, number)| number)
+}
+
+/// The node of the disk that a partition's node is of: `mmcblk0` of `/dev/mmcblk0p2`.
+pub fn disk_of(path: &str) -> Option<&str> {
+    node(path).map(|(disk, _)| disk)
+}
+
+/// Disk and number in the name of a partition's node.
+fn node(path: &str) -> Option<(&str, u32)> {
     let name = path.strip_prefix("/dev/")?;
     let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
     let (disk, number) = name.split_at(name.len() - digits);
@@ -133,29 +141,31 @@ pub fn partition_number(path: &str) -> Option<u32> {
         let letters = disk.strip_prefix(kind);
         letters.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_lowercase()))
     });
-    let by_p = disk.strip_suffix('p').is_some_and(|disk| {
+    let before_p = disk.strip_suffix('p').filter(|disk| {
         disk.ends_with(|c: char| c.is_ascii_digit())
             && ["mmcblk", "nvme", "loop", "nbd"].iter().any(|kind| disk.starts_with(kind))
     });
-    (by_letter || by_p).then(|| number.parse().ok())?
+    let disk = before_p.or_else(|| by_letter.then_some(disk))?;
+    Some((disk, number.parse().ok()?))
 }
 
-/// The disk id in a PARTUUID of an MBR partition, `2178694e-02`, if it is that of partition `number`.
+/// The number that eight or two hexadecimal digits are, and nothing else: no sign, no blank.
+fn hex(text: &str, digits: usize) -> Option<u32> {
+    let plain = text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    plain.then(|| u32::from_str_radix(text, 16).ok())?
+}
+
+/// The disk id in a PARTUUID of an MBR partition, `2178694e-02`, if it is that of partition `number`. A disk whose id is 0
+/// has none, so its partitions have no PARTUUID.
 pub fn disk_id_of(partuuid: &str, number: u32) -> Option<u32> {
     let (disk, part) = partuuid.split_once('-')?;
-    if disk.len() != 8 || u32::from_str_radix(part, 16).ok()? != number {
-        return None;
-    }
-    u32::from_str_radix(disk, 16).ok()
+    (hex(part, 2)? == number).then(|| hex(disk, 8).filter(|id| *id != 0))?
 }
 
-/// A volume id as fstab writes it: `ABCD-1234`.
+/// A volume id as fstab writes it: `ABCD-1234`. One of zeros means none, to blkid and so to udev.
 pub fn volume_id(text: &str) -> Option<u32> {
     let (high, low) = text.split_once('-')?;
-    if high.len() != 4 || low.len() != 4 {
-        return None;
-    }
-    u32::from_str_radix(&format!("{high}{low}"), 16).ok()
+    Some(hex(high, 4)? << 16 | hex(low, 4)?).filter(|id| *id != 0)
 }
 
 #[cfg(test)]
@@ -186,22 +196,21 @@ mod tests {
             ("LABEL=twelve-chars", Target::Boot, &pi, "a FAT cannot have it"),
             ("UUID=ABCD-1234", Target::Root, &pi, "an ext4 cannot have it"),
             ("UUID=44444444-4444-4444-8888-888888888888", Target::Boot, &pi, "like ABCD-1234"),
+            ("UUID=+BCD-1234", Target::Boot, &pi, "like ABCD-1234"),
+            ("UUID=0000-0000", Target::Boot, &pi, "like ABCD-1234"),
+            ("UUID=44444444444444448888888888888888", Target::Root, &pi, "an ext4 cannot have it"),
+            ("UUID=00000000-0000-0000-0000-000000000000", Target::Root, &pi, "an ext4 cannot have it"),
             ("PARTUUID=2178694e-03", Target::Root, &pi, "partition 2 in an MBR"),
+            ("PARTUUID=2178694e-2", Target::Root, &pi, "partition 2 in an MBR"),
+            ("PARTUUID=+178694e-02", Target::Root, &pi, "partition 2 in an MBR"),
+            ("PARTUUID=00000000-02", Target::Root, &pi, "partition 2 in an MBR"),
             ("PARTUUID=2178694e-02", Target::Root, &efi, "partition 2 in a GPT"),
             ("PARTLABEL=disk-main-root", Target::Root, &pi, "an MBR, which knows no names"),
             ("/dev/mapper/luks", Target::Root, &pi, "mapped device"),
             ("/dev/mmcblk0p1", Target::Root, &pi, "/dev/mmcblk0p1 is partition 1; the ext4 is partition 2"),
         ] {
-            let found = Demand::default().take(&Device::parse(spec), target, board).unwrap_err();
+            let found = ensure_possible(&Device::parse(spec), target, board).unwrap_err();
             assert!(found.contains(expected), "{spec}: {found}");
         }
-        let mut demand = Demand::default();
-        for spec in
-            ["LABEL=a", "UUID=44444444-4444-4444-8888-888888888888", "LABEL=a", "PARTUUID=2178694e-02"]
-        {
-            demand.take(&Device::parse(spec), Target::Root, &pi).unwrap();
-        }
-        let twice = demand.take(&Device::parse("LABEL=b"), Target::Root, &pi).unwrap_err();
-        assert!(twice.contains("the label a and the label b"), "{twice}");
     }
 }

@@ -1,8 +1,9 @@
 //! Devices that a system names: in `etc/fstab`, in its initrd, in the kernel's parameters.
 
+use super::claims::Unmet;
 use super::demand::Target;
 use super::mounts::{self, Kind, Mount};
-use super::{Contract, Origin};
+use super::{Contract, Origin, Verdict};
 use crate::board::{Board, Role, TableKind};
 use crate::compose::forest::Forest;
 use crate::compose::toplevel::{FIXED_INIT, Toplevel};
@@ -52,10 +53,16 @@ fn target(entry: &Entry, entries: &[Entry], board: &Board) -> Option<Target> {
 impl Contract {
     /// What the lines of every list demand.
     pub(super) fn devices(&mut self, system: &Toplevel, board: &Board) {
-        for (file, entries) in lists(system) {
-            for entry in entries {
-                self.entry(&file, entry, entries, board);
+        let lists = lists(system);
+        // What the boot can do without comes last: it must not take an identifier from what it cannot.
+        for optional in [false, true] {
+            for (file, entries) in &lists {
+                for entry in entries.iter().filter(|entry| mounts::is_optional(entry) == optional) {
+                    self.entry(file, entry, entries, board);
+                }
             }
+        }
+        for (file, entries) in lists {
             if root_in_memory(entries) && !entries.iter().any(|entry| entry.mount_point == "/nix") {
                 let root = entries.iter().find(|entry| entry.mount_point == "/");
                 let origin = root.map(|entry| origin(&file, entry));
@@ -102,20 +109,31 @@ impl Contract {
             self.refuse(format!("nixflash makes ext4, the system mounts {kind}"), Some(here));
             return;
         }
-        let demand = match target {
-            Target::Root => &mut self.root,
-            Target::Boot => &mut self.boot,
-        };
-        if let Err(message) = demand.take(&entry.device, target, board) {
-            self.refuse(message, Some(here));
+        if let Err(unmet) = self.take(&entry.device, target, board, &here) {
+            // The boot goes on without the FAT: the firmware and U-Boot have read it by then.
+            let optional = target == Target::Boot && mounts::is_optional(entry);
+            self.unmet(if optional { Verdict::Warning } else { Verdict::Refused }, unmet, here);
             return;
         }
         self.met(format!("the {} is mounted at {}", target.name(), entry.mount_point), here.clone());
         self.certain(&entry.device, &entry.spec, target, here);
     }
 
+    fn take(&mut self, device: &Device, target: Target, board: &Board, here: &Origin) -> Result<(), Unmet> {
+        let demand = match target {
+            Target::Root => &mut self.root,
+            Target::Boot => &mut self.boot,
+        };
+        self.claims.take(device, (target, demand), board, here)
+    }
+
     /// Warns of devices that may be there under another name.
     fn certain(&mut self, device: &Device, spec: &str, target: Target, here: Origin) {
+        if let Some(against) = self.claims.other_disk(device).cloned() {
+            let message =
+                "two lines name two disks, and this is one card: one of them will not be found".to_owned();
+            self.unmet(Verdict::Warning, Unmet { message, against: Some(against) }, here.clone());
+        }
         match device {
             Device::Path(_) if spec.starts_with("/dev/disk/by-") => {
                 self.warn(format!("{spec} depends on the reader and the card"), Some(here));
@@ -146,13 +164,22 @@ impl Contract {
                     None if mounts::is_bind(entry) => Kind::Bind(entry.spec.clone()),
                     None => Kind::Elsewhere,
                 };
-                self.mounts.add(Mount {
-                    point: entry.mount_point.clone(),
-                    kind,
-                    origin: origin(&file, entry),
-                });
+                let point = entry.mount_point.clone();
+                self.mount(Mount { point, kind, origin: origin(&file, entry) });
             }
         }
+    }
+
+    /// Adds a mount; where the store lies must be the same in every list.
+    fn mount(&mut self, mount: Mount) {
+        let known = self.mounts.get(&mount.point).filter(|known| known.kind != mount.kind);
+        if let Some(known) = known.filter(|_| ["/", "/nix", "/nix/store"].contains(&mount.point.as_str())) {
+            let (point, here, there) = (&mount.point, mount.kind.name(), known.kind.name());
+            let message = format!("{point} is {here} by one line and {there} by another");
+            let against = Some(known.origin.clone());
+            self.unmet(Verdict::Refused, Unmet { message, against }, mount.origin.clone());
+        }
+        self.mounts.add(mount);
     }
 
     /// What the kernel's parameters demand.
@@ -197,12 +224,12 @@ impl Contract {
             _ => {}
         }
         let device = Device::parse(value);
-        match self.root.take(&device, Target::Root, board) {
+        match self.take(&device, Target::Root, board, &here) {
             Ok(()) => {
                 self.met("the root is the ext4", here.clone());
                 self.certain(&device, value, Target::Root, here);
             }
-            Err(message) => self.refuse(message, Some(here)),
+            Err(unmet) => self.unmet(Verdict::Refused, unmet, here),
         }
     }
 

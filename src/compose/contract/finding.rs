@@ -64,14 +64,18 @@ pub struct Finding {
     /// Where it is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The line that it cannot be reconciled with, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Origin>,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        match &self.origin {
-            Some(origin) => write!(f, " ({origin})"),
-            None => Ok(()),
+        match (&self.origin, &self.against) {
+            (Some(origin), Some(against)) => write!(f, " ({origin}; against {against})"),
+            (Some(origin), None) => write!(f, " ({origin})"),
+            (None, _) => Ok(()),
         }
     }
 }

@@ -140,8 +140,7 @@ impl Contract {
             self.refuse(message, Some(Origin::file(SWITCH)));
         }
         if builder.more {
-            let message =
-                "the system runs more commands after it has installed systemd-boot, which nixflash does not";
+            let message = "the system copies more files or runs more commands after it has installed systemd-boot, which nixflash does not";
             self.warn(message, Some(Origin::file(SWITCH)));
         }
         self.loading = Loading::SystemdBoot(Box::new(builder.clone()));

@@ -4,6 +4,7 @@
 //! how the card it runs from must look. All of it is read, and everything that cannot be met is found, not only the
 //! first: each finding names the file and the line.
 
+mod claims;
 mod demand;
 mod devices;
 mod drivers;
@@ -20,6 +21,7 @@ use super::Error;
 use super::forest::Forest;
 use super::toplevel::Toplevel;
 use crate::board::{Board, Role};
+use claims::{Claims, Unmet};
 
 /// What systems demand of one card, and how each demand fares.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Contract {
     pub loading: Loading,
     /// Everything that was found, in the order of looking.
     pub findings: Vec<Finding>,
+    /// Which line demands what.
+    claims: Claims,
 }
 
 impl Contract {
@@ -48,6 +52,7 @@ impl Contract {
             mounts: Mounts::default(),
             loading: Loading::default_of(board.loader),
             findings: Vec::new(),
+            claims: Claims::default(),
         };
         let Some((main, older)) = generations.split_last() else { return contract };
         contract.platform(main, board);
@@ -121,7 +126,13 @@ impl Contract {
     }
 
     fn find(&mut self, verdict: Verdict, message: impl Into<String>, origin: Option<Origin>) {
-        self.findings.push(Finding { verdict, message: message.into(), origin });
+        self.findings.push(Finding { verdict, message: message.into(), origin, against: None });
+    }
+
+    /// A demand that cannot be met, and the line that it cannot be reconciled with.
+    fn unmet(&mut self, verdict: Verdict, unmet: Unmet, origin: Origin) {
+        let Unmet { message, against } = unmet;
+        self.findings.push(Finding { verdict, message, origin: Some(origin), against });
     }
 
     fn platform(&mut self, system: &Toplevel, board: &Board) {

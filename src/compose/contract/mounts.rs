@@ -21,6 +21,19 @@ pub enum Kind {
     Elsewhere,
 }
 
+impl Kind {
+    /// What it is called.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Root => "on the ext4",
+            Self::Boot => "on the FAT",
+            Self::Memory => "in memory",
+            Self::Bind(_) => "another path",
+            Self::Elsewhere => "on another disk",
+        }
+    }
+}
+
 /// A line of fstab, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -55,6 +68,11 @@ impl Mounts {
         if !self.mounts.iter().any(|known| known.point == mount.point) {
             self.mounts.push(mount);
         }
+    }
+
+    /// What is mounted at a path.
+    pub fn get(&self, point: &str) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| mount.point == point)
     }
 
     /// Whether the FAT is mounted at a path.
