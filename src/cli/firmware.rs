@@ -67,7 +67,8 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let target = targets.pop().expect("one path was given");
     let disk = open(&target, options, voice)?;
     let config = if options.replace_config_txt { Config::Replace } else { Config::Keep };
-    let wanted = update::Wanted { board: &board, files: set.files, config, epoch: super::inputs::epoch()? };
+    let (files, firmware) = (set.files, set.firmware);
+    let wanted = update::Wanted { board: &board, files, firmware, config, epoch: super::inputs::epoch()? };
     let plan = update::plan(&*disk, wanted).map_err(|error| failed(&device, &error))?;
     tell(&plan, voice);
     if !options.json && options.dry_run {

@@ -27,6 +27,7 @@ mod sources;
 mod system;
 mod targets;
 mod transport;
+mod trust;
 mod ui;
 mod verify;
 mod write;

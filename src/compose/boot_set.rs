@@ -2,11 +2,13 @@
 
 use super::firmware::{self, Given, Places};
 use super::forest::Forest;
+use super::provenance;
 use super::{Content, Error};
 use crate::board::Board;
 use crate::num;
 use crate::store::Store;
 use crate::tree::Kind;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The most bytes that all boot files together may have: they are kept in memory.
@@ -28,6 +30,8 @@ pub struct BootSet {
     pub files: Vec<(String, Vec<u8>)>,
     /// The packages that they are from: key and path.
     pub packages: Vec<(String, String)>,
+    /// The same as a card says it: without names of the composing machine.
+    pub firmware: Map<String, Value>,
 }
 
 /// Finds the firmware of a board and reads it; every byte is checked against its hash.
@@ -55,7 +59,8 @@ pub fn boot_set(request: BootRequest) -> Result<BootSet, Error> {
         files.push(("/config.txt".to_owned(), text.as_bytes().to_vec()));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(BootSet { files, packages: packages(&places, &forest) })
+    let (packages, firmware) = (packages(&places, &forest), provenance::firmware(&places, &forest));
+    Ok(BootSet { files, packages, firmware })
 }
 
 fn packages(places: &Places, forest: &Forest) -> Vec<(String, String)> {

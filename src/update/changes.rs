@@ -86,10 +86,10 @@ struct File {
 
 /// Compares what a card has with what is wanted.
 pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Error> {
-    let Wanted { board, mut files, config, epoch } = wanted;
+    let Wanted { board, mut files, firmware, config, epoch } = wanted;
     let recorded = recorded(current)?;
     let config = decide_config(current, &mut files, config, &recorded)?;
-    files.push((RECORD.to_owned(), record(board, &files)));
+    files.push((RECORD.to_owned(), record(board, firmware, &files)));
     let mut all: BTreeMap<String, File> = BTreeMap::new();
     let (mut list, mut kept, mut new) = (Vec::new(), Vec::new(), Vec::new());
     let wanted: BTreeMap<String, usize> =
@@ -159,7 +159,11 @@ fn recorded(current: &Current<'_>) -> Result<BTreeMap<String, String>, Error> {
 }
 
 /// What nixflash puts on the FAT, for the next update to know.
-fn record(board: &Board, files: &[(String, Vec<u8>)]) -> Vec<u8> {
+fn record(
+    board: &Board,
+    firmware: serde_json::Map<String, serde_json::Value>,
+    files: &[(String, Vec<u8>)],
+) -> Vec<u8> {
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     let files: Vec<_> = files
@@ -174,6 +178,7 @@ fn record(board: &Board, files: &[(String, Vec<u8>)]) -> Vec<u8> {
         "nixflash": env!("CARGO_PKG_VERSION"),
         "board": board.name,
         "profileSha256": num::to_base16(&board.digest),
+        "firmware": firmware,
         "files": files,
     });
     format!("{value:#}\n").into_bytes()

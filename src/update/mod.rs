@@ -49,6 +49,8 @@ pub struct Wanted<'a> {
     pub board: &'a Board,
     /// Their absolute paths on the FAT, and their contents.
     pub files: Vec<(String, Vec<u8>)>,
+    /// The packages that they are from, as the card is to say it.
+    pub firmware: serde_json::Map<String, serde_json::Value>,
     /// What becomes of a changed config.txt.
     pub config: Config,
     /// The time that new files carry, seconds since 1970.

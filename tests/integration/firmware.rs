@@ -124,7 +124,7 @@ fn release(closure: &Closure) -> Vec<(String, Vec<u8>)> {
 }
 
 fn wanted(board: &Board, files: Vec<(String, Vec<u8>)>, config: Config) -> Wanted<'_> {
-    Wanted { board, files, config, epoch: 1 << 30 }
+    Wanted { board, files, firmware: serde_json::Map::default(), config, epoch: 1 << 30 }
 }
 
 /// Where the table says that the first partition is.
