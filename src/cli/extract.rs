@@ -23,21 +23,30 @@ pub struct Target<'a> {
     pub force: bool,
 }
 
-/// Takes what is at a path off a card: `PATH`, or `PARTITION:PATH`.
-pub fn run(disk: &dyn ReadAt, words: &str, target: &Target<'_>, voice: &Voice) -> Result<(), Failure> {
-    let (partition, path) = match words.split_once(':') {
+/// A place on a card, as people write it: `PATH` of the root, or `PARTITION:PATH`.
+pub fn place(words: &str) -> (Option<u32>, &str) {
+    match words.split_once(':') {
         Some((number, path)) if number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty() => {
             (number.parse().ok(), path)
         }
         _ => (None, words),
-    };
+    }
+}
+
+/// Takes what is at a place off a card.
+pub fn run(
+    disk: &dyn ReadAt,
+    (partition, path): (Option<u32>, &str),
+    target: &Target<'_>,
+    voice: &Voice,
+) -> Result<(), Failure> {
     let mut files = 0u64;
     let mut wrong = None;
     let result = extract(disk, partition, path, &mut |below, item| {
         files += u64::from(matches!(item, Item::File { .. }));
         let done = match target.to {
             None => print(item),
-            Some(to) => put(&place(to, below)?, to, item, target.force, voice),
+            Some(to) => put(&beneath(to, below)?, to, item, target.force, voice),
         };
         done.map_err(|error| {
             let text = error.to_string();
@@ -64,7 +73,7 @@ pub fn run(disk: &dyn ReadAt, words: &str, target: &Target<'_>, voice: &Voice) -
 }
 
 /// Where something goes. Names from a card hold neither slash nor NUL, but this is where it would matter.
-fn place(to: &Path, below: &[u8]) -> Result<PathBuf, String> {
+fn beneath(to: &Path, below: &[u8]) -> Result<PathBuf, String> {
     let path = Path::new(std::ffi::OsStr::from_bytes(below));
     if path.components().all(|part| matches!(part, Component::Normal(_))) {
         return Ok(if below.is_empty() { to.to_path_buf() } else { to.join(path) });
@@ -183,6 +192,6 @@ mod tests {
         ] {
             assert_eq!(stays(Path::new(path), Path::new(target)), expected, "{path} {target}");
         }
-        assert!(place(Path::new("x"), b"../y").is_err() && place(Path::new("x"), b"/y").is_err());
+        assert!(beneath(Path::new("x"), b"../y").is_err() && beneath(Path::new("x"), b"/y").is_err());
     }
 }

@@ -1,7 +1,6 @@
 //! `nixflash firmware`: the boot files of a card that exists, replaced so that it boots at every moment.
 
 use super::exit::{Code, Failure};
-use super::failures;
 use super::inputs;
 use super::pinning::Pinning;
 use super::stores::Stores;
@@ -9,7 +8,7 @@ use super::targets::{self, Consent, Target};
 use super::ui::{self, Voice};
 use super::{Outcome, boards, output};
 use crate::board::{self, Board};
-use crate::compose::{self, BootRequest, BootSet};
+use crate::compose::BootSet;
 use crate::device::disk::Disk;
 use crate::device::{Access, Roots, Wanted, open_disk, open_file_in_place, open_to_read};
 use crate::num::show_bytes;
@@ -76,16 +75,14 @@ impl Source {
         };
         boards::add_config_txt(&mut board, &self.config_txt)?;
         let remote = self.stores.remote(voice)?;
-        // Without a store of this machine, all can be in what --firmware names, or in the channel.
-        let elsewhere = !self.firmware.is_empty() || self.pinning.has_channel();
         let stores = match self.stores.open_with(None, &remote) {
-            Err(_) if self.stores.is_empty() && elsewhere => Vec::new(),
+            Err(_) if self.stores.is_empty() && inputs::may_lack_stores(&self.firmware, &self.pinning) => {
+                Vec::new()
+            }
             stores => stores?,
         };
-        let firmware = self.firmware.iter().map(|path| inputs::given(path)).collect();
         let channels = self.pinning.channels(&remote)?;
-        let request = BootRequest { board: board.clone(), stores, firmware, channels };
-        let set = compose::boot_set(request).map_err(|error| failures::refused(&error))?;
+        let set = inputs::boot_files(&board, &self.firmware, stores, channels)?;
         Ok((board, set))
     }
 }

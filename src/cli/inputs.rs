@@ -13,7 +13,9 @@ use super::stores;
 use super::system::{self, System};
 use super::ui::Voice;
 use crate::board::{self, Board};
-use crate::compose::{self, Check, Given, Plan, Record, Report, Request, RootSize};
+use crate::compose::{
+    self, BootRequest, BootSet, Channels, Check, Given, Plan, Record, Report, Request, RootSize,
+};
 use crate::format::store_path::StorePath;
 use crate::num::parse_bytes;
 use crate::store::{self, Remote, Store};
@@ -186,6 +188,23 @@ impl Inputs {
         self.generation.iter().map(|path| Ok(self.system(path, Path::new(""), voice)?.path)).collect()
     }
 
+    /// The boot files of a board, for what is pinned of them.
+    pub fn boot_set(&self, board: Option<&str>, voice: &Voice) -> Result<(Board, BootSet), Failure> {
+        let (board, _) = self.board(board)?;
+        let remote = self.remote(voice)?;
+        let auto = ["auto".to_owned()];
+        let specs = if self.store.is_empty() { &auto[..] } else { &self.store };
+        let stores: Result<Vec<Box<dyn Store>>, _> =
+            specs.iter().map(|spec| store::open(spec, self.store_dir.as_deref(), &remote)).collect();
+        let stores = match stores {
+            Err(_) if self.store.is_empty() && may_lack_stores(&self.firmware, &self.pinning) => Vec::new(),
+            stores => stores.map_err(|error| refused(&error.into()))?,
+        };
+        let channels = self.pinning.channels(&remote)?;
+        let set = boot_files(&board, &self.firmware, stores, channels)?;
+        Ok((board, set))
+    }
+
     /// How stores that are far away are used.
     fn remote(&self, voice: &Voice) -> Result<Remote, Failure> {
         stores::remote((&self.store, &self.trusted_key), self.no_check_sigs, &self.fetching, voice)
@@ -268,6 +287,23 @@ pub fn given(path: &Path) -> Given {
         Some(Ok(path)) => Given::Path(path),
         _ => Given::Directory(path.to_owned()),
     }
+}
+
+/// Whether boot files can be had without a store of this machine: in what --firmware names, or in a channel.
+pub fn may_lack_stores(firmware: &[PathBuf], pinning: &Pinning) -> bool {
+    !firmware.is_empty() || pinning.has_channel()
+}
+
+/// Finds what a board's packages bring.
+pub fn boot_files(
+    board: &Board,
+    firmware: &[PathBuf],
+    stores: Vec<Box<dyn Store>>,
+    channels: Option<Channels>,
+) -> Result<BootSet, Failure> {
+    let firmware = firmware.iter().map(|path| given(path)).collect();
+    compose::boot_set(BootRequest { board: board.clone(), stores, firmware, channels })
+        .map_err(|error| refused(&error))
 }
 
 /// The time that the image carries: `SOURCE_DATE_EPOCH`, else 1, as the store has it.

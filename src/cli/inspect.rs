@@ -18,7 +18,7 @@ pub struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Take the configuration in /etc/nixos off it, into this directory
+    /// Take the configuration that is embedded in it, into this directory
     #[arg(long, value_name = "DIR", conflicts_with_all = ["extract", "json"])]
     extract_config: Option<PathBuf>,
     /// Take a file or directory off it: a path of the root, or of another
@@ -47,11 +47,13 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     ));
     let force = options.force;
     if let Some(to) = &options.extract_config {
-        return extract::run(&image, "/etc/nixos", &Target { to: Some(to), force }, voice);
+        let report = inspect::inspect(&image).map_err(|error| Failure::reading(&name, &error))?;
+        let path = inspect::configuration(report.provenance.as_ref());
+        return extract::run(&image, (None, path), &Target { to: Some(to), force }, voice);
     }
     if let Some(path) = &options.extract {
         let to = options.output.as_deref().filter(|to| *to != Path::new("-"));
-        return extract::run(&image, path, &Target { to, force }, voice);
+        return extract::run(&image, extract::place(path), &Target { to, force }, voice);
     }
     let report = inspect::inspect(&image).map_err(|error| Failure::reading(&name, &error))?;
     show(options, &report)

@@ -1,15 +1,15 @@
 //! `nixflash verify` without an image: what a card says of itself, held against what is on it.
 
 use super::exit::{Code, Failure};
+use super::trust::{self, Trusted};
 use super::ui::{self, Voice};
 use super::verify::{Options, open_target};
-use super::{Outcome, devices, inspect, output, stores};
+use super::{Outcome, devices, inspect, output};
 use crate::device::{Named, Reader, resolve};
 use crate::image::{Progress, open};
 use crate::num::show_bytes;
-use crate::store::Keys;
 use crate::stream::ReadAt;
-use crate::verify::content::{self, Content, How, Verdict};
+use crate::verify::content::{self, Content, How, Signed, Verdict};
 use serde_json::json;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let name = options.device.display().to_string();
     let stop = Arc::new(AtomicBool::new(false));
     ui::interrupt_into(&stop)?;
-    let keys = stores::keys(&options.trusted_key)?;
+    let trusted = trust::read(&options.trusted_key)?;
     let listing = devices::listing()?;
     let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
-    let judge = |disk: &(dyn ReadAt + Sync)| judge(disk, (&keys, options.workers()), &stop, voice);
+    let judge = |disk: &(dyn ReadAt + Sync)| judge(disk, (&trusted, options.workers()), &stop, voice);
     let found = if matches!(named, Named::File { .. }) {
         let image =
             open::open(&options.device, &super::scratch()).map_err(|error| inspect::unreadable(&error))?;
@@ -80,14 +80,33 @@ fn value(options: &Options, found: &Content) -> serde_json::Value {
             "contentAddressed": found.signatures.content_addressed,
             "unsigned": found.signatures.unsigned,
         },
+        "manifestSignature": signature(&found.signed),
+        "reason": found.not_ours,
         "damaged": bad,
         "changed": found.changed,
         "notListed": found.not_listed,
     })
 }
 
+fn signature(signed: &Signed) -> serde_json::Value {
+    match signed {
+        Signed::No => serde_json::Value::Null,
+        Signed::Unknown { key } => json!({ "key": key, "trusted": false }),
+        Signed::By { key, comment } => json!({ "key": key, "trusted": true, "comment": comment }),
+    }
+}
+
 fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
     found.changed.iter().for_each(|what| voice.say(&output::escape(&format!("  since then: {what}"))));
+    match &found.signed {
+        Signed::No => {}
+        Signed::Unknown { key } => voice.say(&format!(
+            "  its manifest is signed by the key {key}, which is not known: nothing was checked with it (--trusted-key)"
+        )),
+        Signed::By { key, comment } => {
+            voice.say(&output::escape(&format!("  its manifest is signed by the key {key}: {comment}")));
+        }
+    }
     let signatures = &found.signatures;
     for (key, paths) in &signatures.signed {
         voice.say(&output::escape(&format!("  signed by {key}: {paths} store paths")));
@@ -110,9 +129,13 @@ fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
             let places = crate::num::to_u64(found.damaged.len()) + found.not_listed;
             format!("{name} is damaged in {places} places ({paths} store paths, {bytes}{made})")
         }
-        Verdict::NotOurs => format!(
-            "{name} is not ours: nothing on it says that nixflash composed it; its {paths} store paths, {bytes}, have their registered hashes"
-        ),
+        Verdict::NotOurs => {
+            let none = "nothing on it says that nixflash composed it";
+            let why = found.not_ours.as_deref().unwrap_or(none);
+            format!(
+                "{name} is not ours: {why}; its {paths} store paths, {bytes}, have their registered hashes"
+            )
+        }
         Verdict::Intact | Verdict::Changed => {
             let word = word(found.verdict);
             let boot = found.boot_files;
@@ -136,7 +159,7 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn judge(
     disk: &(dyn ReadAt + Sync),
-    (keys, threads): (&Keys, usize),
+    (trusted, threads): (&Trusted, usize),
     stop: &Arc<AtomicBool>,
     voice: &Voice,
 ) -> Result<Content, content::Error> {
@@ -146,7 +169,8 @@ fn judge(
         // A signal is seen by the check itself.
         meter.get_or_insert_with(|| voice.meter("verify", total, stop)).at(bytes);
     };
-    let found = content::content(disk, &How { keys, threads, stop, seen: &seen });
+    let Trusted { keys, signers } = trusted;
+    let found = content::content(disk, &How { keys, signers, threads, stop, seen: &seen });
     if let (Some(mut meter), Ok(found)) = (meter.into_inner(), &found) {
         meter.finish(found.bytes);
     }

@@ -33,6 +33,7 @@ mod stores;
 mod system;
 mod targets;
 mod transport;
+mod trust;
 mod ui;
 mod verify;
 mod write;

@@ -8,22 +8,29 @@ use super::ui::{self, Voice};
 use super::verify::open_target;
 use super::{Outcome, devices, inspect, output};
 use crate::board::{self, Board};
-use crate::compose::{self, Plan, Record, Request, RootSize};
+use crate::compose::configuration::{Access, Configuration, Entry, MAX_BYTES, Revision};
+use crate::compose::{self, Embed, Plan, Record, Request, RootSize, Signing};
 use crate::device::{Named, Reader, resolve};
+use crate::format::nar_hash;
 use crate::format::store_path::StorePath;
 use crate::image::{Progress, SourceError, open};
-use crate::inspect::{State, inspect as look};
+use crate::inspect::{Item, State, configuration as look_for_configuration, extract, inspect as look};
 use crate::num::show_bytes;
 use crate::stream::ReadAt;
 use crate::verify::ranges::{self, Watch, ranges};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// How many names of what differs are told.
 const LISTED: usize = 200;
+/// Where the signature of the manifest is, and the most bytes of it.
+const SIGNATURE: &str = "/nix/var/nixflash/manifest.json.minisig";
+const MAX_SIGNATURE: u64 = 64 << 10;
 
 /// Compose a card again from its own manifest, and compare.
 ///
@@ -72,13 +79,18 @@ fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Out
         .iter()
         .filter_map(|one| one.file_system.as_ref())
         .any(|one| one.mounted.is_some() || one.state == Some(State::Replay));
-    let plan = plan(&manifest, options, voice)?;
+    let own = Own::read(disk, &manifest)?;
+    let has_signature = own.signature.is_some();
+    let plan = plan(&manifest, own, options, voice)?;
+    ensure_configuration(&manifest, &plan)?;
     let stop = Arc::new(AtomicBool::new(false));
     ui::interrupt_into(&stop)?;
     let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = options.threads.map_or_else(all, usize::from);
     let mut meter = voice.meter("compare", plan.summary.image_bytes, &stop);
-    let mut seen = Seen { plan: &plan, meter: &mut meter, found: BTreeMap::new(), bytes: 0, left_out: 0 };
+    let raws = raws(&manifest);
+    let mut seen =
+        Seen { plan: &plan, raws, meter: &mut meter, found: BTreeMap::new(), bytes: 0, left_out: 0 };
     let done = ranges(disk, &mut *plan.source(workers), &stop, &mut seen);
     let (found, bytes, left_out) = (seen.found, seen.bytes, seen.left_out);
     let (len, compared) = done.map_err(|error| failed(name, &error))?;
@@ -88,6 +100,7 @@ fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Out
             "schema": "nixflash-reproduce/1",
             "target": options.device,
             "identical": bytes == 0,
+            "signature": has_signature.then_some("taken from the card"),
             "imageBytes": len,
             "compared": compared,
             "used": used,
@@ -96,6 +109,9 @@ fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Out
             "notListed": left_out,
         });
         output::data(&format!("{value:#}\n"))?;
+    }
+    if has_signature {
+        voice.say("the signature of its manifest was taken from it: only the key could make it again; `nixflash verify --trusted-key` judges it");
     }
     if bytes == 0 {
         voice.say(&format!(
@@ -121,9 +137,19 @@ fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Out
     })
 }
 
+fn raws(manifest: &Value) -> Vec<Range<u64>> {
+    let one = |raw: &Value| {
+        let start = raw["offset"].as_u64()?;
+        Some(start..start.checked_add(raw["size"].as_u64()?)?)
+    };
+    manifest["rawFiles"].as_array().into_iter().flatten().filter_map(one).collect()
+}
+
 /// Gathers what differs, by name.
 struct Seen<'a> {
     plan: &'a Plan,
+    /// Boot loaders outside of partitions.
+    raws: Vec<Range<u64>>,
     meter: &'a mut dyn Progress,
     found: BTreeMap<String, u64>,
     bytes: u64,
@@ -135,7 +161,10 @@ impl Watch for Seen<'_> {
         self.bytes += len;
         let what = match self.plan.locate(offset) {
             Some((number, what)) => format!("partition {number}: {what}"),
-            None => "partition table and what lies between partitions".to_owned(),
+            None => match self.raws.iter().find(|raw| raw.contains(&offset)) {
+                Some(raw) => format!("boot loader at byte {}", raw.start),
+                None => "partition table and what lies between partitions".to_owned(),
+            },
         };
         if self.found.len() < LISTED || self.found.contains_key(&what) {
             *self.found.entry(what).or_default() += len;
@@ -150,7 +179,7 @@ impl Watch for Seen<'_> {
 }
 
 /// Plans what the manifest describes.
-fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Failure> {
+fn plan(manifest: &Value, own: Own, options: &Options, voice: &Voice) -> Result<Plan, Failure> {
     let bad = |what: &str| Failure::new(Code::Source, format!("its manifest {what}"));
     let text = |key: &str| manifest[key].as_str();
     let (made, ours) = (text("nixflash").unwrap_or("an unknown version"), env!("CARGO_PKG_VERSION"));
@@ -158,11 +187,6 @@ fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Fail
         let text =
             format!("it was composed by nixflash {made}, this is {ours}: other versions may make other bits");
         return Err(Failure::new(Code::Other, text).hint(format!("run nixflash {made} reproduce")));
-    }
-    if manifest.get("configuration").is_some_and(|configuration| !configuration.is_null()) {
-        let text = "a configuration is embedded in it, which is composed from its tree and not from the card";
-        return Err(Failure::new(Code::Other, text)
-            .hint("take it with `inspect --extract-config DIR`, compose with --config DIR, compare with `verify --image`"));
     }
     let recipe = &manifest["compose"];
     let root_size =
@@ -194,9 +218,83 @@ fn plan(manifest: &Value, options: &Options, voice: &Voice) -> Result<Plan, Fail
         free_inodes: number("freeInodes").ok_or_else(|| bad("does not say how many inodes are free"))?,
         id_seed: recipe["idSeed"].as_str().map(str::to_owned),
         epoch: number("epoch").ok_or_else(|| bad("does not say of which time its files are"))?,
-        record: Record { profile, config_txt, stores, ..Record::default() },
+        record: Record {
+            profile,
+            config_txt,
+            stores,
+            configuration: own.configuration.map_or(Embed::Nothing, Embed::This),
+            signing: own.signature.map(Signing::As),
+        },
     };
     compose::compose(request).map_err(|error| refused(&error))
+}
+
+/// What a card is composed of that no store has.
+struct Own {
+    configuration: Option<Configuration>,
+    signature: Option<String>,
+}
+
+impl Own {
+    fn read(disk: &dyn ReadAt, manifest: &Value) -> Result<Self, Failure> {
+        let embedded = manifest.get("configuration").filter(|configuration| !configuration.is_null());
+        let configuration = embedded.map(|embedded| configuration(disk, embedded, manifest)).transpose()?;
+        Ok(Self { configuration, signature: signature(disk) })
+    }
+}
+
+/// The signature beside the manifest, if there is one.
+fn signature(disk: &dyn ReadAt) -> Option<String> {
+    let mut text = String::new();
+    let found = extract(disk, None, SIGNATURE, &mut |_, item| match item {
+        Item::File { contents, .. } => {
+            let read = contents.take(MAX_SIGNATURE).read_to_string(&mut text);
+            read.map(drop).map_err(|error| error.to_string())
+        }
+        Item::Directory | Item::Symlink(_) => Err("it is no file".to_owned()),
+    });
+    found.ok().map(|()| text)
+}
+
+/// The configuration as it is on the card.
+fn configuration(disk: &dyn ReadAt, embedded: &Value, manifest: &Value) -> Result<Configuration, Failure> {
+    let path = look_for_configuration(Some(manifest));
+    let wrong = |why: String| Failure::new(Code::Source, super::output::escape(&format!("{path}: {why}")));
+    let mut found = Configuration::default();
+    let mut left = MAX_BYTES;
+    let read = extract(disk, None, path, &mut |below, item| {
+        let entry = match item {
+            Item::Directory => return Ok(()),
+            Item::Symlink(target) => {
+                Entry::Symlink(String::from_utf8(target).map_err(|error| error.to_string())?)
+            }
+            Item::File { executable, len, contents } => {
+                left = left.checked_sub(len).ok_or("it is larger than what can be embedded")?;
+                let mut bytes = Vec::new();
+                contents.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+                Entry::File { executable, bytes }
+            }
+        };
+        let name = std::str::from_utf8(below).map_err(|error| error.to_string())?;
+        found.add(name, entry).map_err(|error| error.to_string())
+    });
+    read.map_err(wrong)?;
+    let is_dirty = embedded["dirty"].as_bool().unwrap_or(false);
+    found.revision = embedded["revision"].as_str().map(|name| Revision { name: name.to_owned(), is_dirty });
+    found.access = if embedded["private"] == true { Access::Root } else { Access::Everyone };
+    Ok(found)
+}
+
+/// What was composed must have the configuration of the manifest: it came from the card, where anyone may edit it.
+fn ensure_configuration(manifest: &Value, plan: &Plan) -> Result<(), Failure> {
+    let wanted = manifest["configuration"]["narHash"].as_str().and_then(nar_hash::parse);
+    let found = plan.summary.configuration.as_ref().map(|placed| placed.nar_hash);
+    if found.is_none() || found == wanted {
+        return Ok(());
+    }
+    let text =
+        "the configuration on it is not the one that was embedded, so that it cannot be composed again";
+    Err(Failure::new(Code::Differs, text).hint("`nixflash verify` names the files that differ"))
 }
 
 fn root_size(value: &Value) -> Option<RootSize> {

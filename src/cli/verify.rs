@@ -33,8 +33,9 @@ pub struct Options {
     image: Option<String>,
     #[command(flatten)]
     sidecars: Sidecars,
-    /// A public key of store paths, NAME:BASE64, beside those of
-    /// cache.nixos.org and of nix.conf
+    /// A public key: NAME:BASE64 of store paths, beside those of
+    /// cache.nixos.org and of nix.conf; or one of minisign, or the file that it
+    /// is in, one of which must then have signed the manifest
     #[arg(long, value_name = "KEY")]
     pub trusted_key: Vec<String>,
     /// Threads that unpack or hash [default: all cores]

@@ -180,6 +180,13 @@ impl Configuration {
         true
     }
 
+    fn list(&self) -> Vec<String> {
+        match self.access {
+            Access::Root => Vec::new(),
+            Access::Everyone => self.entries.iter().map(|(path, entry)| line(path, entry)).collect(),
+        }
+    }
+
     /// Puts it onto a root, and says what was put there.
     pub(super) fn place(
         &self,
@@ -220,10 +227,21 @@ impl Configuration {
             nar_hash: hash(tree, literals),
             files: self.entries.len(),
             bytes: self.bytes,
+            list: self.list(),
             revision: self.revision.clone(),
             access: self.access,
         })
     }
+}
+
+/// A line for one file of a configuration.
+fn line(path: &str, entry: &Entry) -> String {
+    let (mode, bytes) = match entry {
+        Entry::File { executable: false, bytes } => ("100644", &bytes[..]),
+        Entry::File { executable: true, bytes } => ("100755", &bytes[..]),
+        Entry::Symlink(target) => ("120000", target.as_bytes()),
+    };
+    format!("{mode} {} {path}", num::to_base16(&Sha256::digest(bytes)))
 }
 
 /// A configuration on its place.
@@ -237,6 +255,9 @@ pub struct Placed {
     pub files: usize,
     /// Their length in bytes.
     pub bytes: u64,
+    /// Each with its mode as git writes it and the SHA-256 of contents or target: `MODE SHA256 PATH`. Nothing of a
+    /// private one, whose words a digest would help to guess.
+    pub list: Vec<String>,
     /// Its revision.
     pub revision: Option<Revision>,
     /// Who may read it.

@@ -108,10 +108,13 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The text for the FAT: all but the list of store paths, and the digest of the full one.
+    /// The text for the FAT: all but the lists of store paths and of the configuration's files, and the digest of the full one.
     pub fn fat_copy(mut self) -> String {
         if let Value::Object(object) = &mut self.value {
             object.remove("storePaths");
+            if let Some(Value::Object(configuration)) = object.get_mut("configuration") {
+                configuration.remove("list");
+            }
         }
         self.value["manifestSha256"] = num::to_base16(&Sha256::digest(&self.text)).into();
         text(&self.value)
@@ -150,6 +153,9 @@ fn manifest(composition: &Composition<'_>) -> Value {
     }
     if let Some(configuration) = composition.configuration {
         manifest["configuration"] = json!(configuration);
+        if !configuration.list.is_empty() {
+            manifest["configuration"]["list"] = json!(configuration.list);
+        }
     }
     if let Some(revision) = composition.system_revision {
         manifest["configurationRevision"] = revision.into();
@@ -221,6 +227,7 @@ fn entry(number: usize, partition: &Partition, ids: &Ids) -> Value {
         "type": kind,
         "partuuid": partitions.get(number - 1),
         "name": name,
+        "active": partition.active,
         "fileSystem": file_system,
         "label": label,
         "uuid": uuid,

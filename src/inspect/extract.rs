@@ -50,10 +50,14 @@ pub fn extract(
         places.into_iter().filter(|(n, ..)| partition.is_none_or(|wanted| wanted == *n))
     {
         match volume::open(Window::new(disk, start, len)) {
-            Ok(Some(volume)) if partition.is_some() || is_root(&volume) => {
-                return of_volume(&volume, path, take);
+            Ok(Some(volume)) if partition.is_some() => return of_volume(&volume, path, take),
+            Ok(Some(volume)) => {
+                let volume = volume.mounted();
+                if is_root(&volume) {
+                    return of_volume(&volume, path, take);
+                }
             }
-            Ok(_) => {}
+            Ok(None) => {}
             Err(fault) => why = format!("partition {number}: {fault}"),
         }
     }

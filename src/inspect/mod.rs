@@ -12,6 +12,7 @@ mod types;
 mod volume;
 
 pub use extract::{Item, Taker, extract};
+pub use nixos::configuration;
 pub use report::{
     BootEntry, FileSystem, Generation, Input, Loader, Nixos, Partition, Report, SCHEMA, State, TableKind,
 };
@@ -72,8 +73,13 @@ pub fn inspect(disk: &dyn ReadAt) -> io::Result<Report> {
 pub fn inspect_machine(machine: &dyn Machine) -> Report {
     let volume = Volume::Machine(machine);
     let mut problems = Vec::new();
-    let nixos = nixos::look(&volume, 0, &mut problems);
     let provenance = nixos::manifest(&volume, &mut problems);
+    // Whatever directory of the root it was put into, the running system has it here.
+    let place = match nixos::configuration(provenance.as_ref()) {
+        path if path.starts_with("/nix/") => path,
+        _ => nixos::CONFIGURATION,
+    };
+    let nixos = nixos::look(&volume, (0, place), &mut problems);
     Report {
         schema: SCHEMA,
         bytes: 0,
@@ -83,7 +89,7 @@ pub fn inspect_machine(machine: &dyn Machine) -> Report {
         partitions: Vec::new(),
         nixos,
         boot_entries: boot::entries(&volume, 0, MAX_BOOT_ENTRIES, &mut problems),
-        inputs: nixos::inputs(&volume, &mut problems),
+        inputs: nixos::inputs(&volume, place, &mut problems),
         provenance,
         problems,
     }
@@ -141,16 +147,20 @@ impl Tour<'_> {
             faults.push(volume.replay_note());
         }
         partition.file_system = file_system;
-        let is_root = self.report.nixos.is_none() && {
-            self.report.nixos = nixos::look(&volume, number, faults);
-            self.report.nixos.is_some()
-        };
-        if is_root {
-            self.report.inputs = nixos::inputs(&volume, faults);
-        }
+        // Boot loaders know no mount points.
         let room = MAX_BOOT_ENTRIES - self.report.boot_entries.len();
         self.report.boot_entries.extend(boot::entries(&volume, number, room, faults));
-        if let Some(manifest) = nixos::manifest(&volume, faults) {
+        let volume = volume.mounted();
+        let manifest = nixos::manifest(&volume, faults);
+        let is_root = self.report.nixos.is_none() && {
+            let place = nixos::configuration(manifest.as_ref());
+            self.report.nixos = nixos::look(&volume, (number, place), faults);
+            if self.report.nixos.is_some() {
+                self.report.inputs = nixos::inputs(&volume, place, faults);
+            }
+            self.report.nixos.is_some()
+        };
+        if let Some(manifest) = manifest {
             self.keep(number, manifest, is_root);
         }
         if volume.is_exhausted() {

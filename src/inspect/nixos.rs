@@ -16,6 +16,8 @@ const MAX_INPUTS: usize = 1000;
 /// The most generations that are listed.
 const MAX_GENERATIONS: usize = 1000;
 
+/// Where the configuration is, unless the manifest says otherwise.
+pub const CONFIGURATION: &str = "/etc/nixos";
 const PROFILES: &str = "/nix/var/nix/profiles";
 const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
 /// What nixflash writes about a card, on its root and on its FAT.
@@ -31,9 +33,16 @@ pub fn manifest(volume: &Volume<'_>, problems: &mut Vec<Fault>) -> Option<serde_
     })
 }
 
-/// What the `flake.lock` in `/etc/nixos` pins; nothing where there is none.
-pub fn inputs(volume: &Volume<'_>, problems: &mut Vec<Fault>) -> Vec<Input> {
-    let path = "/etc/nixos/flake.lock";
+/// Where a manifest says that the configuration was put; `/etc/nixos` without one.
+#[must_use]
+pub fn configuration(manifest: Option<&serde_json::Value>) -> &str {
+    let path = manifest.and_then(|manifest| manifest["configuration"]["path"].as_str());
+    path.filter(|path| path.starts_with('/')).unwrap_or(CONFIGURATION)
+}
+
+/// What the `flake.lock` of the configuration pins; nothing where there is none.
+pub fn inputs(volume: &Volume<'_>, place: &str, problems: &mut Vec<Fault>) -> Vec<Input> {
+    let path = &format!("{place}/flake.lock");
     let mut look = Look { volume, problems };
     let read = volume.read(path, MAX_TEXT);
     let Some(Some(bytes)) = look.keep(read) else { return Vec::new() };
@@ -59,8 +68,12 @@ pub fn inputs(volume: &Volume<'_>, problems: &mut Vec<Fault>) -> Vec<Input> {
     nodes.map(input).take(MAX_INPUTS).collect()
 }
 
-/// Looks for a NixOS on a volume.
-pub fn look(volume: &Volume<'_>, partition: u32, problems: &mut Vec<Fault>) -> Option<Nixos> {
+/// Looks for a NixOS on a volume of that number; `place` is the directory of its configuration.
+pub fn look(
+    volume: &Volume<'_>,
+    (partition, place): (u32, &str),
+    problems: &mut Vec<Fault>,
+) -> Option<Nixos> {
     if matches!(volume, Volume::Fat(_)) || volume.lacks("/nix/store") {
         return None;
     }
@@ -70,8 +83,11 @@ pub fn look(volume: &Volume<'_>, partition: u32, problems: &mut Vec<Fault>) -> O
     if let Some(toplevel) = nixos.toplevel.clone() {
         look.toplevel(&toplevel, &mut nixos);
     }
-    let names = volume.names("/etc/nixos");
+    let names = volume.names(place);
     nixos.configuration = look.keep(names).unwrap_or_default();
+    if place != CONFIGURATION {
+        nixos.configuration_path = Some(place.to_owned());
+    }
     look.database(&mut nixos);
     Some(nixos)
 }

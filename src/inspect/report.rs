@@ -158,8 +158,10 @@ pub struct Nixos {
     pub store_paths: Option<u64>,
     /// The sum of their NARs, in bytes.
     pub nar_bytes: Option<u64>,
-    /// The names in `/etc/nixos`.
+    /// The names in the directory of its configuration.
     pub configuration: Vec<String>,
+    /// That directory, where it is not `/etc/nixos`.
+    pub configuration_path: Option<String>,
 }
 
 /// One generation of the system profile.

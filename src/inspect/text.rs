@@ -9,6 +9,9 @@ const INDENT: usize = 13;
 /// Where lines end; a word that is longer, such as a store path, is not cut.
 const WIDTH: usize = 80;
 
+/// The most boot loaders outside of partitions that are shown.
+const MAX_RAW: usize = 64;
+
 /// Lines of a name and a value.
 struct Lines(String);
 
@@ -120,7 +123,11 @@ impl Report {
             lines.add("generation", &format!("{}: {}{current}", generation.number, generation.toplevel));
         }
         if !nixos.configuration.is_empty() {
-            lines.add("/etc/nixos", &nixos.configuration.join(" "));
+            let names = nixos.configuration.join(" ");
+            match &nixos.configuration_path {
+                Some(path) => lines.add("config", &format!("{path}: {names}")),
+                None => lines.add("/etc/nixos", &names),
+            }
         }
     }
 
@@ -134,6 +141,14 @@ impl Report {
         // After an update the system is another one.
         if let Some(toplevel) = text("toplevel").filter(|toplevel| Some(*toplevel) != current) {
             lines.add("made with", toplevel);
+        }
+        for raw in provenance["rawFiles"].as_array().into_iter().flatten().take(MAX_RAW) {
+            if let (Some(offset), Some(size)) = (raw["offset"].as_u64(), raw["size"].as_u64()) {
+                let digest = raw["sha256"].as_str().unwrap_or("none");
+                let what =
+                    format!("{} at byte {offset}, outside of partitions, SHA-256 {digest}", show_bytes(size));
+                lines.add("boot loader", &what);
+            }
         }
         if let Some(revision) = text("revision").or_else(|| text("configurationRevision")) {
             lines.add("revision", revision);

@@ -65,6 +65,14 @@ fn claims_fat(part: Part<'_>) -> bool {
 type OpenFile<'a> = (u64, Box<dyn Read + 'a>);
 
 impl Volume<'_> {
+    /// As a system sees it that boots from it: where its root is in memory, an ext4 is what it mounts at `/nix`.
+    pub fn mounted(self) -> Self {
+        match self {
+            Self::Ext4(ext4) if is_nix_alone(&ext4) => Self::Ext4(Box::new(ext4.mounted_at("nix"))),
+            other => other,
+        }
+    }
+
     /// What the file system says of itself; a machine has several, which say nothing.
     pub fn describe(&self) -> Option<FileSystem> {
         match self {
@@ -174,6 +182,13 @@ impl Volume<'_> {
         }
         ext4.read_link(&inode).map(|target| Some(lossy(&target))).map_err(|error| format!("{path}: {error}"))
     }
+}
+
+fn is_nix_alone(ext4: &Ext4<Part<'_>>) -> bool {
+    let has = |path: &[u8]| ext4.lookup(path).is_ok_and(|inode| inode.kind == Kind::Directory);
+    matches!(ext4.resolve(b"/nix/store"), Err(ext4_read::Error::NotFound(_)))
+        && has(b"/store")
+        && has(b"/var/nix")
 }
 
 fn lossy(bytes: &[u8]) -> String {

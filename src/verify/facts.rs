@@ -16,7 +16,7 @@ pub struct Facts {
     pub store_paths: BTreeMap<StorePath, ([u8; 32], u64)>,
     /// Boot files, `PARTITION:PATH`, with length and SHA-256; none where nothing is said of them.
     pub boot_files: Option<BTreeMap<String, (u64, String)>>,
-    /// Files in `/etc/nixos` with their SHA-256.
+    /// Files of the configuration with their SHA-256.
     pub configuration: Option<BTreeMap<String, String>>,
     /// Identifiers, board, revision, toplevel.
     pub identifiers: BTreeMap<String, String>,
@@ -39,8 +39,9 @@ impl Facts {
             Some(Table::Gpt(gpt)) => facts.set("disk", gpt.disk_guid.to_string()),
             None => {}
         }
+        let configuration = manifest.at(&["configuration", "path"]).and_then(Value::as_str);
         for place in &places {
-            facts.add(place, &mut findings);
+            facts.add(place, configuration.unwrap_or("/etc/nixos"), &mut findings);
         }
         for key in ["board", "toplevel", "configurationRevision", "revision", "nixosVersion"] {
             if let Some(text) = manifest.text(key) {
@@ -58,7 +59,7 @@ impl Facts {
     }
 
     /// Adds what a file system has.
-    fn add(&mut self, place: &Place<'_>, findings: &mut Findings) {
+    fn add(&mut self, place: &Place<'_>, configuration: &str, findings: &mut Findings) {
         let number = place.number;
         let mut digests = |paths: BTreeMap<String, u64>| {
             let mut found = BTreeMap::new();
@@ -80,7 +81,7 @@ impl Facts {
             System::Ext4(ext4) if place.root().is_some() => {
                 self.set("rootLabel", ext4.superblock.label.clone());
                 self.set("rootUuid", ext4.superblock.uuid.to_string());
-                let below = place::files_below(ext4, "/etc/nixos", &mut ignored);
+                let below = place::files_below(ext4, configuration, &mut ignored);
                 let below = digests(below).into_iter().map(|(path, (_, sha256))| (path, sha256));
                 self.configuration = Some(below.collect());
             }

@@ -289,6 +289,13 @@ fn a_system_with_an_overlay_on_etc_has_it_where_the_overlay_looks() {
         assert_eq!(text, "{ outputs = _: { }; }\n");
         let parent = place.rsplit_once('/').unwrap().0;
         assert_eq!(stat(&image, parent).unwrap(), "0755 0:0");
+        let (done, report) = verify(&image);
+        assert_eq!((done.code, &report["verdict"]), (0, &"intact".into()), "{place}: {}", done.err);
+        let taken = temp();
+        let to = taken.path().join("config");
+        let done = run(nixflash().arg("inspect").arg(&image).arg("--extract-config").arg(&to));
+        assert_eq!(done.code, 0, "{place}: {}", done.err);
+        assert!(to.join("flake.nix").exists(), "{place}");
     }
 }
 
@@ -310,6 +317,169 @@ fn a_system_whose_root_is_in_memory_has_it_below_nix() {
     let said = std::fs::read(out.path().join("nixflash/manifest.json")).unwrap();
     let said: Value = serde_json::from_slice(&said).unwrap();
     assert_eq!(said["configuration"]["path"], "/nix/var/nixflash/nixos");
+    // Whoever looks at the card finds all of it where that system has it.
+    let (done, report) = verify(&image);
+    assert_eq!(
+        (done.code, &report["verdict"], &report["storePaths"]),
+        (0, &"intact".into(), &10.into()),
+        "{}",
+        done.err
+    );
+    let done = run(nixflash().arg("inspect").arg(&image).arg("--json"));
+    let report: Value = serde_json::from_slice(&done.out).unwrap();
+    assert_eq!((done.code, &report["problems"]), (0, &serde_json::json!([])), "{}", done.err);
+    assert_eq!(
+        (&report["nixos"]["toplevel"], &report["nixos"]["partition"]),
+        (&demo.top.clone().into(), &2.into())
+    );
+    assert_eq!(report["nixos"]["configurationPath"], "/nix/var/nixflash/nixos");
+    assert_eq!(
+        (&report["nixos"]["storePaths"], &report["provenance"]["board"]),
+        (&10.into(), &"uefi-aarch64".into())
+    );
+    let taken = out.path().join("taken");
+    let done = run(nixflash().arg("inspect").arg(&image).arg("--extract-config").arg(&taken));
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(std::fs::read_to_string(taken.join("flake.nix")).unwrap(), text);
+    let done = run(nixflash().arg("reproduce").arg(&image).arg("--store").arg(demo.dir.path().join("root")));
+    assert_eq!(done.code, 0, "{}", done.err);
+    let other = demo.dir.path().join("other.img");
+    assert_eq!(run(demo.command_for("uefi-aarch64", &other).arg("--no-config")).code, 0);
+    let done = run(nixflash().arg("diff").arg(&image).arg(&other));
+    assert_eq!(done.code, 3, "{}", done.err);
+    let said = String::from_utf8_lossy(&done.out).into_owned();
+    assert!(said.contains("~ configuration /nix/var/nixflash/nixos/flake.nix: SHA-256 "), "{said}");
+    // A byte of the store, and of the configuration.
+    for (path, expected) in [
+        (format!("{}/nixos-version", demo.top), format!("{}: its contents are not those", demo.top)),
+        (
+            "/nix/var/nixflash/nixos/flake.nix".to_owned(),
+            "/nix/var/nixflash/nixos/flake.nix: it is not what was embedded".to_owned(),
+        ),
+    ] {
+        flip(&image, path.strip_prefix("/nix").unwrap());
+        let (done, report) = verify(&image);
+        assert_eq!((done.code, &report["verdict"]), (3, &"damaged".into()), "{}", done.err);
+        assert!(done.err.contains(&expected), "{expected}: {}", done.err);
+    }
+}
+
+fn verify(image: &Path) -> (Run, Value) {
+    let done = run(nixflash().arg("verify").arg(image).arg("--json"));
+    let report = serde_json::from_slice(&done.out).unwrap_or_default();
+    (done, report)
+}
+
+/// Has debugfs do something to the root of an image.
+fn fs(image: &Path, request: &str) -> String {
+    let (start, _) = *partitions(image).unwrap().last().unwrap();
+    let at = format!("{}?offset={start}", image.display());
+    let said = Tool::find("debugfs").unwrap().passes(&["-w", "-R", request, &at]);
+    assert!(!said.contains("not found"), "{request}: {said}");
+    said
+}
+
+/// Changes the first byte of a file of the root.
+fn flip(image: &Path, path: &str) {
+    use std::os::unix::fs::FileExt;
+    let said = fs(image, &format!("blocks {path}"));
+    let block: u64 = said.lines().find_map(|line| line.split_whitespace().next()?.parse().ok()).unwrap();
+    let at = partitions(image).unwrap().last().unwrap().0 + block * 4096;
+    let file = std::fs::File::options().read(true).write(true).open(image).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[test]
+fn what_is_done_to_the_configuration_is_told_by_path_as_damage_or_as_a_change() {
+    let (Some(demo), Some(repository)) = (demo(&[]), Repository::new()) else { return };
+    let (Some(_), Some(_)) = (Tool::find("debugfs"), Tool::find("sfdisk")) else { return };
+    let (done, base) = demo.compose(&["--config", repository.path()]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let (done, report) = verify(&base);
+    assert_eq!((done.code, &report["verdict"]), (0, &"intact".into()), "{}", done.err);
+    let image = demo.dir.path().join("other.img");
+    type Edit = fn(&Path);
+    let edits: [(Edit, &str); 12] = [
+        (
+            |image| flip(image, "/etc/nixos/configuration.nix"),
+            "/etc/nixos/configuration.nix: it is not what was embedded",
+        ),
+        (
+            |image| drop(fs(image, "symlink /etc/nixos/more x")),
+            "/etc/nixos/more: it was added to the configuration",
+        ),
+        (
+            |image| drop(fs(image, "mkdir /etc/nixos/void")),
+            "/etc/nixos/void: it is a directory that was not embedded",
+        ),
+        (
+            |image| drop(fs(image, "rm /etc/nixos/hosts/pi/default.nix")),
+            "/etc/nixos/hosts/pi/default.nix: it is missing",
+        ),
+        (
+            |image| drop(fs(image, "sif /etc/nixos/empty mode 0100755")),
+            "/etc/nixos/empty: it is executable, and was embedded as a file that is not",
+        ),
+        (
+            |image| drop(fs(image, "sif /etc/nixos/flake.nix mode 0100666")),
+            "/etc/nixos/flake.nix: its mode is 0666",
+        ),
+        (|image| drop(fs(image, "sif /etc/nixos mode 040777")), "/etc/nixos: its mode is 0777"),
+        (
+            |image| drop(fs(image, "sif /etc/nixos/flake.nix uid 1000")),
+            "/etc/nixos/flake.nix: it is owned by 1000:0",
+        ),
+        (
+            |image| {
+                fs(image, "rm /etc/nixos/bin/pi");
+                fs(image, "symlink /etc/nixos/bin/pi ../hosts");
+            },
+            "/etc/nixos/bin/pi: it is not what was embedded",
+        ),
+        (
+            |image| {
+                fs(image, "rm /etc/nixos/empty");
+                fs(image, "symlink /etc/nixos/empty flake.nix");
+            },
+            "/etc/nixos/empty: it is a symlink, and was embedded as a file",
+        ),
+        (
+            |image| drop(fs(image, "unlink /etc/nixos")),
+            "/etc/nixos: the configuration that was embedded is gone",
+        ),
+        (
+            |image| {
+                fs(image, "unlink /etc/nixos");
+                fs(image, "symlink /etc/nixos /tmp");
+            },
+            "/etc/nixos: it is no directory any more",
+        ),
+    ];
+    for (edit, expected) in edits {
+        for is_used in [false, true] {
+            std::fs::copy(&base, &image).unwrap();
+            if is_used {
+                fs(&image, "set_super_value mnt_count 2");
+            }
+            edit(&image);
+            let (done, report) = verify(&image);
+            let verdict = if is_used { (0, "intact, changed since") } else { (3, "damaged") };
+            assert_eq!((done.code, report["verdict"].as_str().unwrap()), verdict, "{expected}: {}", done.err);
+            assert!(done.err.contains(expected), "{expected}: {}", done.err);
+        }
+    }
+    // A private one is listed nowhere, since digests would help to guess it; that it differs is told.
+    let (done, private) = demo.compose(&["--config", repository.path(), "--config-private"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(verify(&private).0.code, 0);
+    let said = manifest(&private).unwrap();
+    assert!(said["configuration"]["list"].is_null(), "{said:#}");
+    flip(&private, "/etc/nixos/configuration.nix");
+    let (done, report) = verify(&private);
+    assert_eq!((done.code, &report["verdict"]), (3, &"damaged".into()), "{}", done.err);
+    assert!(done.err.contains("/etc/nixos: it is not the configuration that was embedded"), "{}", done.err);
 }
 
 #[test]
@@ -482,4 +652,37 @@ fn submodules_are_named_and_left_out() {
     assert!(done.err.contains("the submodule vendor/inner is not embedded"), "{}", done.err);
     assert_eq!(stat(&image, "/etc/nixos/vendor").unwrap(), "");
     assert_eq!(stat(&image, "/etc/nixos/.gitmodules").unwrap(), "0644 0:0");
+}
+
+#[test]
+fn a_card_with_a_configuration_is_composed_again_out_of_itself() {
+    let (Some(demo), Some(repository)) = (demo(&[]), Repository::new()) else { return };
+    let (Some(_), Some(minisign)) = (Tool::find("debugfs"), Tool::find("minisign")) else { return };
+    let (key, store) = (demo.dir.path().join("key.sec"), demo.dir.path().join("root"));
+    let public = demo.dir.path().join("key.pub");
+    minisign.passes(&["-G", "-f", "-W", "-p", public.to_str().unwrap(), "-s", key.to_str().unwrap()]);
+    let reproduce = |image: &Path| {
+        let done = run(nixflash().arg("reproduce").arg(image).arg("--json").arg("--store").arg(&store));
+        let report: Value = serde_json::from_slice(&done.out).unwrap_or_default();
+        (done, report)
+    };
+    let key = key.to_str().unwrap();
+    for options in
+        [&[][..], &["--sign-key", key], &["--config-private", "--revision", "v1"], &["--id-seed", "x"]]
+    {
+        let (done, image) = demo.compose(&[&["--config", repository.path()], options].concat());
+        assert_eq!(done.code, 0, "{}", done.err);
+        let (done, report) = reproduce(&image);
+        assert_eq!((done.code, &report["identical"]), (0, &true.into()), "{options:?}: {}", done.err);
+        let is_signed = options.contains(&key);
+        assert_eq!(report["signature"].is_string(), is_signed, "{report:#}");
+        assert_eq!(done.err.contains("only the key could make it again"), is_signed, "{}", done.err);
+    }
+    // What is not the configuration of the manifest composes nothing.
+    let (_, image) = demo.compose(&["--config", repository.path()]);
+    flip(&image, "/etc/nixos/configuration.nix");
+    let (done, _) = reproduce(&image);
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert!(done.err.contains("the configuration on it is not the one that was embedded"), "{}", done.err);
+    assert!(done.err.contains("`nixflash verify` names the files"), "{}", done.err);
 }

@@ -1,8 +1,9 @@
 //! What a card says of itself is true: other programs read the card and find just that.
 
-use crate::common::{Demo, Tool, cut, demo, partitions, run, sha256, temp};
+use crate::common::{Demo, Tool, cut, demo, nixflash, partitions, run, sha256, temp};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const MANIFEST: &str = "/nix/var/nixflash/manifest.json";
@@ -194,7 +195,7 @@ fn a_profile_that_is_not_built_in_is_in_the_manifest() {
     let text = std::fs::read_to_string(built_in).unwrap().replace("\"rpi4\"", "\"mine\"");
     std::fs::write(&profile, &text).unwrap();
     let image = dir.path().join("card.img");
-    let mut command = crate::common::nixflash();
+    let mut command = nixflash();
     command.args(["-q", "compose", "--board"]).arg(&profile);
     command.args(["--system", &demo.top, "--store", &demo.at("root"), "-o"]).arg(&image);
     let done = run(&mut command);
@@ -218,7 +219,7 @@ fn boot_loaders_outside_of_partitions_are_digested_where_they_lie() {
     let Some(python) = Tool::find("python3") else { return };
     let top = python.passes(&[script, "--boards", "--root", store.to_str().unwrap()]);
     for board in ["rockpro64", "pine64"] {
-        let mut command = crate::common::nixflash();
+        let mut command = nixflash();
         command.args(["-q", "compose", board, "--force", "--system", top.trim(), "--store"]);
         let done = run(command.arg(&store).arg("-o").arg(&image));
         assert_eq!(done.code, 0, "{board}: {}", done.err);
@@ -239,5 +240,41 @@ fn boot_loaders_outside_of_partitions_are_digested_where_they_lie() {
             std::fs::write(&copy, bytes).unwrap();
             assert_eq!(file["sha256"], sha256(&copy), "{board}");
         }
+        judged(&image, &store, files[0]["offset"].as_u64().unwrap());
     }
+}
+
+/// A byte of a boot loader outside of partitions, and one beside it, are found by whoever looks.
+fn judged(image: &Path, store: &Path, offset: u64) {
+    let verify = || run(nixflash().arg("verify").arg(image));
+    let again = || run(nixflash().arg("reproduce").arg(image).arg("--store").arg(store));
+    let shown = String::from_utf8(run(nixflash().arg("inspect").arg(image)).out).unwrap();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains(&format!(" at byte {offset}, outside of partitions, SHA-256 ")), "{shown}");
+    for done in [verify(), again()] {
+        assert_eq!(done.code, 0, "{}", done.err);
+    }
+    let file = std::fs::File::options().read(true).write(true).open(image).unwrap();
+    let flip = |at: u64| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+    };
+    flip(offset + 5);
+    for done in [verify(), again()] {
+        assert_eq!(done.code, 3, "{}", done.err);
+        assert!(done.err.contains(&format!("boot loader at byte {offset}: ")), "{}", done.err);
+    }
+    flip(offset + 5);
+    let gap = (8 << 20) - 512;
+    for (at, expected) in [
+        (gap, format!("something was written outside of all partitions, at byte {gap}")),
+        (17, "there is a boot loader in the first sector".to_owned()),
+    ] {
+        flip(at);
+        let done = verify();
+        assert!(done.code == 3 && done.err.contains(&expected), "{expected}: {}", done.err);
+        flip(at);
+    }
+    assert_eq!(verify().code, 0);
 }

@@ -364,6 +364,40 @@ fn every_kind_of_secret_is_refused_by_file_and_line_and_its_value_is_nowhere() {
 }
 
 #[test]
+fn no_secret_is_written_anywhere_not_even_into_a_file_that_goes_away() {
+    let (config, out, temporary) = (temp(), temp(), temp());
+    let (Some(demo), Some(strace)) = (demo(), Tool::find("strace")) else { return };
+    let all = secrets();
+    for secret in &all {
+        write(config.path(), secret.file, &bytes_of(secret));
+    }
+    if !track(config.path()) {
+        return;
+    }
+    let trace = out.path().join("trace");
+    let calls = "trace=write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendfile,copy_file_range,splice";
+    let output = out.path().join("card.img");
+    let words = [
+        &["-f", "-s", "1000000", "-e", calls, "-o", trace.to_str().unwrap(), env!("CARGO_BIN_EXE_nixflash")],
+        &["compose", "rpi4", "-v", "--progress", "json", "--system", &demo.top, "--store"][..],
+        &[&demo.at("root"), "--config", config.path().to_str().unwrap(), "-o", output.to_str().unwrap()],
+    ];
+    let done =
+        std::process::Command::new("strace").args(words.concat()).env("TMPDIR", temporary.path()).output();
+    let done = done.unwrap();
+    let _ = strace;
+    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
+    let traced = std::fs::read_to_string(&trace).unwrap();
+    assert!(traced.contains("secret: "), "what is written is in the trace: {traced}");
+    for secret in &all {
+        for part in secret.value.lines() {
+            let shown = part.replace('\\', "\\\\").replace('"', "\\\"");
+            assert!(!traced.contains(&shown), "{}: {} was written", secret.file, secret.kind);
+        }
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_secret_is_embedded_without_a_word() {
     let (config, out, temporary) = (temp(), temp(), temp());
     for (file, text) in INNOCENT {

@@ -1,6 +1,6 @@
 //! Signed manifests: minisign believes ours, and we believe its; neither believes what was changed.
 
-use crate::common::{Demo, Tool, cut, demo, partitions, run, sha256, temp};
+use crate::common::{Demo, Run, Tool, cut, demo, nixflash, partitions, run, sha256, temp};
 use nixflash::format::minisign::{Error, PublicKey, SealedKey, Signature};
 use std::path::{Path, PathBuf};
 
@@ -178,4 +178,106 @@ fn the_password_of_a_key_comes_from_a_file_and_is_told_to_nobody() {
         "{}",
         done.err
     );
+}
+
+fn verify(image: &Path, keys: &[&str]) -> (Run, serde_json::Value) {
+    let mut command = nixflash();
+    command.arg("verify").arg(image).arg("--json");
+    let done = run(command.args(keys.iter().flat_map(|key| ["--trusted-key", key])));
+    let report = serde_json::from_slice(&done.out).unwrap_or_default();
+    (done, report)
+}
+
+/// Puts a file on the root in place of another.
+fn replace(image: &Path, path: &str, bytes: &[u8]) -> Option<()> {
+    let debugfs = Tool::find("debugfs")?;
+    let (start, _) = *partitions(image)?.last()?;
+    let (from, at) = (image.with_extension("from"), format!("{}?offset={start}", image.display()));
+    std::fs::write(&from, bytes).unwrap();
+    let write = format!("write {} {path}", from.display());
+    for request in [&format!("rm {path}"), &write, &format!("sif {path} mode 0100644")] {
+        debugfs.passes(&["-w", "-R", request, &at]);
+    }
+    Some(())
+}
+
+#[test]
+fn a_card_is_ours_when_a_trusted_key_has_signed_its_manifest() {
+    let (Some(minisign), Some(demo)) = (Tool::find("minisign"), demo()) else { return };
+    let (dir, elsewhere) = (temp(), temp());
+    let (public, secret) = pair(&minisign, dir.path(), None);
+    let (stranger, _) = pair(&minisign, elsewhere.path(), None);
+    let (file, line) = (public.to_str().unwrap(), text(&public).lines().nth(1).unwrap().to_owned());
+    let stranger = stranger.to_str().unwrap();
+    let number = PublicKey::parse(&line).unwrap().number();
+    let image = dir.path().join("card.img");
+    assert_eq!(sign(demo, &image, &secret, &[]).code, 0);
+    let (done, report) = verify(&image, &[]);
+    assert_eq!((done.code, &report["verdict"]), (0, &"intact".into()), "{}", done.err);
+    assert_eq!(report["manifestSignature"]["trusted"], false);
+    assert!(done.err.contains(&format!("signed by the key {number}, which is not known")), "{}", done.err);
+    for keys in [
+        &[file][..],
+        &[&line],
+        &[stranger, file],
+        &["cache.example-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", &line],
+    ] {
+        let (done, report) = verify(&image, keys);
+        assert_eq!((done.code, &report["verdict"]), (0, &"intact".into()), "{keys:?}: {}", done.err);
+        assert_eq!(report["manifestSignature"]["key"], number);
+        assert_eq!(report["manifestSignature"]["trusted"], true);
+        assert!(done.err.contains(": nixflash manifest of "), "{}", done.err);
+    }
+    let (done, report) = verify(&image, &[stranger]);
+    assert_eq!((done.code, &report["verdict"]), (3, &"not ours".into()), "{}", done.err);
+    assert!(
+        done.err.contains(&format!("is not ours: its manifest is signed by the key {number}, expected")),
+        "{}",
+        done.err
+    );
+    let bare = dir.path().join("bare.img");
+    assert_eq!(run(&mut demo.compose("rpi4", &demo.at("root"), &bare)).code, 0);
+    let (done, report) = verify(&bare, &[file]);
+    assert_eq!((done.code, &report["verdict"]), (3, &"not ours".into()), "{}", done.err);
+    assert!(
+        done.err.contains("is not ours: its manifest is not signed, expected a signature by"),
+        "{}",
+        done.err
+    );
+    for words in ["nonsense", "/nowhere/key.pub", secret.to_str().unwrap()] {
+        let (done, _) = verify(&image, &[words]);
+        assert!(done.code == 2 && done.err.contains("--trusted-key takes"), "{words}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_signature_that_is_not_of_the_manifest_is_damage() {
+    let (Some(minisign), Some(demo)) = (Tool::find("minisign"), demo()) else { return };
+    let dir = temp();
+    let (public, secret) = pair(&minisign, dir.path(), None);
+    let key = public.to_str().unwrap();
+    let image = dir.path().join("card.img");
+    let path = "/nix/var/nixflash/manifest.json.minisig";
+    assert_eq!(sign(demo, &image, &secret, &[]).code, 0);
+    let Some((_, signature)) = signed_manifest(&image) else { return };
+    let right = text(&signature);
+    // Of another manifest, by the very key: both are whole, and do not belong together.
+    assert_eq!(sign(demo, &image, &secret, &["--id-seed", "other"]).code, 0);
+    let Some(()) = replace(&image, path, right.as_bytes()) else { return };
+    let (done, report) = verify(&image, &[key]);
+    assert_eq!((done.code, &report["verdict"]), (3, &"damaged".into()), "{}", done.err);
+    assert!(done.err.contains(&format!("{path}: the signature of ")), "{}", done.err);
+    // Without the key nobody can tell.
+    assert_eq!(verify(&image, &[]).0.code, 0);
+    assert_eq!(sign(demo, &image, &secret, &[]).code, 0);
+    for (wrong, expected) in [
+        (right.replace("nixflash manifest of", "nixflash manifest or"), "the trusted comment is not the one"),
+        (right[..right.len() / 2].to_owned(), "it is no signature of minisign"),
+        (String::new(), "it is no signature of minisign"),
+    ] {
+        replace(&image, path, wrong.as_bytes());
+        let (done, report) = verify(&image, &[key]);
+        assert_eq!((done.code, &report["verdict"]), (3, &"damaged".into()), "{}", done.err);
+        assert!(done.err.contains(&format!("{path}: {expected}")), "{}", done.err);
+    }
 }

@@ -236,3 +236,58 @@ fn what_a_journal_holds_counts_as_it_will_once_the_kernel_has_replayed_it() {
         }
     }
 }
+
+#[test]
+fn firmware_that_nixflash_replaced_is_judged_by_its_record_and_told() {
+    let (Some(demo), Some(mcopy), Some(mdel)) = (demo(), Tool::find("mcopy"), Tool::find("mdel")) else {
+        return;
+    };
+    let dir = temp();
+    let (image, later) = (dir.path().join("pi.img"), dir.path().join("fw"));
+    let mut compose = demo.compose("rpi4", &demo.at("root"), &image);
+    assert_eq!(run(compose.args(["--boot-size", "64MiB"])).code, 0);
+    let fat = format!("{}@@{}", image.display(), 8 << 20);
+    let put = |name: &str, bytes: &[u8]| {
+        let from = dir.path().join("from");
+        std::fs::write(&from, bytes).unwrap();
+        mcopy.passes(&["-o", "-i", &fat, from.to_str().unwrap(), &format!("::{name}")]);
+    };
+    // A later release: the files of the card, one of them changed, one of them new; another is gone.
+    std::fs::create_dir(&later).unwrap();
+    mcopy.passes(&["-s", "-i", &fat, "::*", later.to_str().unwrap()]);
+    for name in ["nixflash.json", "config.txt", "u-boot-rpi4.bin", "start4x.elf"] {
+        let _ = std::fs::remove_file(later.join(name));
+    }
+    std::fs::write(later.join("start4.elf"), b"a later one").unwrap();
+    std::fs::write(later.join("start4-new.elf"), b"a new one").unwrap();
+    let mut update = nixflash();
+    update.args(["firmware", "rpi4"]).arg(&image).args(["--yes", "--store", &demo.at("root"), "--firmware"]);
+    let done = run(update.arg(&later));
+    assert_eq!(done.code, 0, "{}", done.err);
+    let (done, report) = verify(&image);
+    assert_eq!((done.code, &report["verdict"]), (0, &"intact, changed since".into()), "{}", done.err);
+    let said = report["changed"].to_string();
+    assert!(said.contains(": 1 files replaced, 1 added, 1 removed, "), "{said}");
+    assert!(said.contains("from firmware sha256:"), "{said}");
+    assert_eq!(report["changed"].as_array().unwrap().len(), 1, "{said}");
+    let updated = std::fs::read(&image).unwrap();
+    let damaged = |expected: &str| {
+        let (done, report) = verify(&image);
+        assert_eq!((done.code, &report["verdict"]), (3, &"damaged".into()), "{expected}: {}", done.err);
+        assert!(done.err.contains(expected), "{expected}: {}", done.err);
+        std::fs::write(&image, &updated).unwrap();
+    };
+    put("start4.elf", b"another one");
+    damaged("/start4.elf: it is not what was written");
+    put("recovery.bin", b"evil");
+    damaged("/recovery.bin: it was added");
+    mdel.passes(&["-i", &fat, "::start4-new.elf"]);
+    damaged("/start4-new.elf: it is missing");
+    mdel.passes(&["-i", &fat, "::config.txt"]);
+    damaged("/config.txt: it is missing");
+    put("nixflash-firmware.json", b"{}");
+    damaged("/nixflash-firmware.json: it is no record");
+    let record = r#"{"schema": "nixflash-firmware/1", "files": [{"path": "/loader/entries/x.conf", "size": 1, "sha256": "00"}]}"#;
+    put("nixflash-firmware.json", record.as_bytes());
+    damaged("/nixflash-firmware.json: it names /loader/entries/x.conf, which no update of firmware writes");
+}

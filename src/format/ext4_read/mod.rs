@@ -101,6 +101,8 @@ pub struct Ext4<R> {
     device: R,
     /// Its superblock.
     pub superblock: Superblock,
+    /// The name below which a system has it, where another file system is its root.
+    mounted_at: Option<&'static str>,
     /// Bytes that were read, and how many of them to find paths.
     read: Cell<u64>,
     searched: Cell<u64>,
@@ -133,6 +135,7 @@ impl<R: ReadAt> Ext4<R> {
         Self {
             device,
             superblock,
+            mounted_at: None,
             read: Cell::new(0),
             searched: Cell::new(0),
             replayed,
@@ -147,7 +150,8 @@ impl<R: ReadAt> Ext4<R> {
     where
         R: Clone,
     {
-        Self::of(self.device.clone(), self.superblock.clone(), Arc::clone(&self.replayed))
+        let again = Self::of(self.device.clone(), self.superblock.clone(), Arc::clone(&self.replayed));
+        Self { mounted_at: self.mounted_at, ..again }
     }
 
     /// Forgets what was kept of the device.

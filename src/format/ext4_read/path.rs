@@ -10,28 +10,34 @@ pub(super) const MAX_SYMLINKS: u32 = 40;
 pub(super) const MAX_SEARCHED: u64 = 4 << 30;
 
 impl<R: ReadAt> Ext4<R> {
+    /// Gives paths as a system sees them that has this file system mounted at `/NAME`, and another root.
+    #[must_use]
+    pub fn mounted_at(mut self, name: &'static str) -> Self {
+        self.mounted_at = Some(name);
+        self
+    }
+
+    /// The path at which its own root is: empty, or `/NAME`.
+    #[must_use]
+    pub fn mount_point(&self) -> String {
+        self.mounted_at.map_or_else(String::new, |name| format!("/{name}"))
+    }
+
     /// The inode at an absolute path; symlinks are followed, the last one too.
     pub fn resolve(&self, path: &[u8]) -> Result<Inode, Error> {
         let shown = || String::from_utf8_lossy(path).into_owned();
         let mut rest = components(path);
         let mut above = Vec::new();
-        let mut here = self.root()?;
+        let mut here = self.top()?;
         let mut links = 0;
         while let Some(name) = rest.pop() {
-            if here.kind != Kind::Directory {
-                return Err(Error::Kind {
-                    path: format!("what leads to {}", shown()),
-                    expected: "directory",
-                });
-            }
             if name == b".." {
                 here = above.pop().unwrap_or(here);
                 continue;
             }
-            let number = self.search(&here, &name, &shown)?.ok_or_else(|| Error::NotFound(shown()))?;
-            let inode = self.inode(number)?;
+            let inode = self.step(here.as_ref(), &name, &shown)?;
             if inode.kind != Kind::Symlink {
-                above.push(std::mem::replace(&mut here, inode));
+                above.push(here.replace(inode));
                 continue;
             }
             links += 1;
@@ -40,31 +46,43 @@ impl<R: ReadAt> Ext4<R> {
             }
             let target = self.read_link(&inode)?;
             if target.starts_with(b"/") {
-                // Back to the root, which is the lowest of the trail.
+                // Back to the top, which is the lowest of the trail.
                 above.truncate(1);
                 here = above.pop().unwrap_or(here);
             }
             rest.extend(components(&target));
         }
-        Ok(here)
+        here.ok_or_else(|| Error::NotFound(shown()))
     }
 
     /// The inode at an absolute path, of which no symlink is followed, the last one neither.
     pub fn lookup(&self, path: &[u8]) -> Result<Inode, Error> {
         let shown = || String::from_utf8_lossy(path).into_owned();
-        let mut inode = self.root()?;
+        let mut here = self.top()?;
         let mut rest = components(path);
         while let Some(name) = rest.pop() {
-            if inode.kind != Kind::Directory {
-                return Err(Error::Kind {
-                    path: format!("what leads to {}", shown()),
-                    expected: "directory",
-                });
-            }
-            let number = self.search(&inode, &name, &shown)?.ok_or_else(|| Error::NotFound(shown()))?;
-            inode = self.inode(number)?;
+            here = Some(self.step(here.as_ref(), &name, &shown)?);
         }
-        Ok(inode)
+        here.ok_or_else(|| Error::NotFound(shown()))
+    }
+
+    /// Where paths begin: the root of the file system, or `None` above its mount point.
+    fn top(&self) -> Result<Option<Inode>, Error> {
+        if self.mounted_at.is_some() { Ok(None) } else { self.root().map(Some) }
+    }
+
+    /// One name further.
+    fn step(&self, here: Option<&Inode>, name: &[u8], shown: &impl Fn() -> String) -> Result<Inode, Error> {
+        let Some(here) = here else {
+            let is_own = self.mounted_at.is_some_and(|own| own.as_bytes() == name);
+            return if is_own { self.root() } else { Err(Error::NotFound(shown())) };
+        };
+        if here.kind != Kind::Directory {
+            let path = format!("what leads to {}", shown());
+            return Err(Error::Kind { path, expected: "directory" });
+        }
+        let number = self.search(here, name, shown)?.ok_or_else(|| Error::NotFound(shown()))?;
+        self.inode(number)
     }
 
     /// Whether paths are looked for no more.

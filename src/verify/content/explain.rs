@@ -80,7 +80,8 @@ impl<'a> Explain<'a> {
         if is_rescued && !lower[1..].contains('/') {
             return Some("fsck.fat found it".to_owned());
         }
-        if lower.starts_with("/boot/nixos/") || lower.starts_with("/efi/nixos/") {
+        let below = below_boot(self.ext4, place, &lower);
+        if below.starts_with("/nixos/") || lower.starts_with("/efi/nixos/") {
             return self.copy(place, path, None);
         }
         if lower.starts_with("/loader/entries/") {
@@ -89,7 +90,7 @@ impl<'a> Explain<'a> {
         if lower == "/loader/loader.conf" && files.keys().any(|name| name.starts_with("/loader/entries/")) {
             return loader(place, path).ok();
         }
-        if lower == "/boot/extlinux/extlinux.conf" {
+        if below == "/extlinux/extlinux.conf" {
             return self.extlinux(place, path).ok();
         }
         None
@@ -140,6 +141,9 @@ impl<'a> Explain<'a> {
     fn extlinux(&self, place: &Place<'_>, path: &str) -> Result<String, String> {
         let text = text(place, path)?;
         words(&text, &EXTLINUX)?;
+        // Copies lie in a directory beside that of the file.
+        let top = path.strip_suffix("/extlinux/extlinux.conf").ok_or("U-Boot does not look for it here")?;
+        let copies = format!("{top}/nixos/");
         let read = extlinux::parse(&text);
         let mut generations = Vec::new();
         for entry in &read.entries {
@@ -151,14 +155,20 @@ impl<'a> Explain<'a> {
                 let base = path.rsplit_once('/').map_or("", |(directory, _)| directory);
                 join(base, name)
             };
-            same_copy(label, "kernel", Some(&file(&entry.kernel)), system.kernel.as_ref())?;
-            same_copy(label, "initrd", entry.initrd.as_deref().map(file).as_ref(), system.initrd.as_ref())?;
+            let same = |what: &str, named: Option<String>, of: Option<&String>| {
+                if named == of.map(|path| format!("{copies}{}", flat(path))) {
+                    return Ok(());
+                }
+                Err(format!("entry {label} has a {what} that is not that of its system"))
+            };
+            same("kernel", Some(file(&entry.kernel)), system.kernel.as_ref())?;
+            same("initrd", entry.initrd.as_deref().map(file), system.initrd.as_ref())?;
             let trees = entry.fdtdir.as_deref().or(entry.fdt.as_deref()).map(file);
             let wanted = system.device_trees.as_ref().map(|path| flat(path));
             let is_right = match (&trees, &wanted) {
                 (None, _) => true,
                 (Some(trees), Some(wanted)) => {
-                    trees.strip_prefix("/boot/nixos/").is_some_and(|trees| trees.starts_with(&**wanted))
+                    trees.strip_prefix(&copies).is_some_and(|trees| trees.starts_with(&**wanted))
                 }
                 (Some(_), None) => false,
             };
@@ -209,13 +219,11 @@ impl<'a> Explain<'a> {
     }
 }
 
-/// Whether an entry of extlinux names the copy of what its system names.
-fn same_copy(label: &str, what: &str, named: Option<&String>, of: Option<&String>) -> Result<(), String> {
-    let wanted = of.map(|path| format!("/boot/nixos/{}", flat(path)));
-    if named == wanted.as_ref() {
-        return Ok(());
-    }
-    Err(format!("entry {label} has a {what} that is not that of its system"))
+/// A path as U-Boot sees it, without the `/boot` that it also looks into.
+fn below_boot<'p>(ext4: &Ext4<Part<'_>>, place: &Place<'_>, path: &'p str) -> &'p str {
+    let top = if place.root().is_some() { ext4.mount_point() } else { String::new() };
+    let path = path.strip_prefix(&top).unwrap_or(path);
+    path.strip_prefix("/boot").filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
 /// A path of the store as one file name, as the builder of extlinux files makes it.

@@ -35,6 +35,15 @@ impl Findings {
         }
     }
 
+    /// Adds something at a path that the user of a running system may do; on a card that none has mounted it is wrong.
+    pub fn edited(&mut self, path: &str, how: &str) {
+        if self.is_used {
+            self.note(format!("{path}: {how}"));
+        } else {
+            self.bad(path, how);
+        }
+    }
+
     /// Adds something that is worth a word on any card.
     pub fn note(&mut self, what: String) {
         if self.changed.len() < LISTED {

@@ -7,7 +7,7 @@ use crate::format::{json, nar_hash};
 use crate::num;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where it is on the root.
 pub const ROOT: &str = "/nix/var/nixflash/manifest.json";
@@ -19,6 +19,8 @@ const MAX_LEN: u64 = 16 << 20;
 /// The manifest: that of the root, or of the FAT where the root has none.
 pub struct Manifest {
     value: Option<Value>,
+    /// The text on the root.
+    bytes: Vec<u8>,
 }
 
 impl Manifest {
@@ -29,21 +31,12 @@ impl Manifest {
         let copy = places
             .iter()
             .find_map(|place| if place.root().is_some() { None } else { one(place, FAT, findings) });
-        if let (Some((bytes, value)), Some((_, copy))) = (&root, &copy) {
-            let digest = num::to_base16(&Sha256::digest(bytes));
-            let said = copy.get("manifestSha256").and_then(Value::as_str);
-            if said.is_some_and(|said| said != digest) {
-                findings.bad(ROOT, "it is not the manifest whose digest the copy on the FAT has");
-            }
-            for key in ["board", "toplevel", "identifiers", "nixflash"] {
-                if value.get(key) != copy.get(key) {
-                    findings.bad(FAT, &format!("it disagrees with {ROOT} about {key}"));
-                }
-            }
+        if let (Some((bytes, value)), Some((text, copy))) = (&root, &copy) {
+            agree((bytes, value), (text, copy), findings);
         }
         match (root, copy) {
-            (Some((_, value)), copy) => {
-                let manifest = Self { value: Some(value) };
+            (Some((bytes, value)), copy) => {
+                let manifest = Self { value: Some(value), bytes };
                 let has_fat = places.len() > 1 && manifest.at(&["identifiers", "bootVolumeId"]).is_some();
                 if copy.is_none() && has_fat {
                     findings.bad(FAT, "it is missing");
@@ -52,15 +45,20 @@ impl Manifest {
             }
             (None, Some((_, value))) => {
                 findings.bad(ROOT, "it is missing, while the FAT has its copy");
-                Self { value: Some(value) }
+                Self { value: Some(value), bytes: Vec::new() }
             }
-            (None, None) => Self { value: None },
+            (None, None) => Self { value: None, bytes: Vec::new() },
         }
     }
 
     /// Takes what was read elsewhere.
     pub const fn of(value: Value) -> Self {
-        Self { value: Some(value) }
+        Self { value: Some(value), bytes: Vec::new() }
+    }
+
+    /// The text of that on the root, which is what is signed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Whether there is one.
@@ -113,6 +111,32 @@ pub struct Listed {
     pub size: u64,
     /// Names of the keys that had signed it.
     pub signed_by: Vec<String>,
+}
+
+/// The copy on the FAT follows from the manifest on the root, byte by byte.
+fn agree((bytes, value): (&[u8], &Value), (text, copy): (&[u8], &Value), findings: &mut Findings) {
+    let digest = num::to_base16(&Sha256::digest(bytes));
+    if copy.get("manifestSha256").and_then(Value::as_str) != Some(&digest) {
+        findings.bad(ROOT, "it is not the manifest whose digest the copy on the FAT has");
+    }
+    let mut expected = value.clone();
+    if let Value::Object(object) = &mut expected {
+        object.remove("storePaths");
+        if let Some(Value::Object(configuration)) = object.get_mut("configuration") {
+            configuration.remove("list");
+        }
+    }
+    expected["manifestSha256"] = digest.into();
+    let keys = |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+    let keys: [BTreeSet<String>; 2] = [keys(&expected), keys(copy)];
+    let differ = keys[0].union(&keys[1]).filter(|key| *key != "manifestSha256");
+    let differ: Vec<_> = differ.filter(|key| expected.get(key) != copy.get(key)).collect();
+    for key in &differ {
+        findings.bad(FAT, &format!("it disagrees with {ROOT} about {key}"));
+    }
+    if differ.is_empty() && expected == *copy && text != format!("{copy:#}\n").as_bytes() {
+        findings.bad(FAT, "it is not written as nixflash writes it");
+    }
 }
 
 fn one(place: &Place<'_>, path: &str, findings: &mut Findings) -> Option<(Vec<u8>, Value)> {

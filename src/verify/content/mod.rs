@@ -6,21 +6,27 @@
 //! system has mounted has none of that, so there it is damage too.
 
 mod boot;
+mod configuration;
 mod explain;
 mod findings;
 mod manifest;
 mod nar;
+mod outside;
 pub(super) mod place;
 mod profile;
 pub(super) mod registry;
+mod replaced;
 mod rest;
+mod signed;
 mod store;
 mod systems;
 mod tables;
 
 pub use registry::Signatures;
+pub use signed::Signed;
 
 use crate::format::ext4_read::{self, Ext4};
+use crate::format::minisign::PublicKey;
 use crate::format::partition_table::{self, Reading, Span};
 use crate::format::store_path::STORE_DIR;
 use crate::store::Keys;
@@ -39,7 +45,8 @@ pub enum Verdict {
     Changed,
     /// Something is not what it should be.
     Damaged,
-    /// There is a NixOS whose store is as registered, but nothing says that nixflash made it.
+    /// There is a NixOS whose store is as registered, but nothing says that nixflash made it, or none of the keys that
+    /// the user trusts has signed it.
     NotOurs,
 }
 
@@ -56,10 +63,14 @@ pub struct Content {
     pub paths: u64,
     /// Bytes of their NARs.
     pub bytes: u64,
-    /// Boot files that were compared with the manifest.
+    /// Boot files that are as the manifest has them, boot loaders outside of partitions among them.
     pub boot_files: u64,
     /// Who has signed the store paths.
     pub signatures: Signatures,
+    /// Who has signed the manifest.
+    pub signed: Signed,
+    /// Why it is not ours although there is a manifest.
+    pub not_ours: Option<String>,
     /// What is wrong: a path, and how.
     pub damaged: Vec<(String, String)>,
     /// What has changed since, in words.
@@ -86,6 +97,8 @@ pub enum Error {
 pub struct How<'a> {
     /// Whose signatures count.
     pub keys: &'a Keys,
+    /// One of these must have signed the manifest, where there are any.
+    pub signers: &'a [PublicKey],
     /// Threads that hash.
     pub threads: usize,
     /// Set to stop.
@@ -122,6 +135,7 @@ pub fn content(disk: Shared<'_>, how: &How<'_>) -> Result<Content, Error> {
         return Err(Error::NotOurs("no ext4 with a /nix/store".to_owned()));
     };
     findings.is_used = ext4.superblock.mounted != 0 || ext4.superblock.mounts != 0;
+    let (signed, not_ours) = signed::check(&places, &manifest, how.signers, &mut findings);
     tables::check(&reading, is_bare.then_some(()), &manifest, &places, &mut findings);
     state(ext4, &mut findings);
     let mut groups = ext4.groups();
@@ -135,10 +149,14 @@ pub fn content(disk: Shared<'_>, how: &How<'_>) -> Result<Content, Error> {
     let systems = systems::Systems::read(ext4, &registry, &mut findings);
     profile::check(ext4, &registry, &manifest, &systems, &mut findings);
     how.interrupted()?;
-    let boot_files = boot::check(&places, ext4, &manifest, &systems, &mut findings);
+    let mut boot_files = boot::check(&places, ext4, &manifest, &systems, &mut findings);
+    if !is_bare {
+        boot_files += outside::check(disk, &reading, &manifest, how, &mut findings)?;
+    }
+    configuration::check(ext4, &manifest, how, &mut findings)?;
     rest::check(ext4, &manifest, how, &mut findings)?;
     let signatures = registry.signatures;
-    Ok(conclude(findings, &manifest, Sums { paths, bytes, boot_files, signatures }))
+    Ok(conclude(findings, &manifest, Sums { paths, bytes, boot_files, signatures, signed, not_ours }))
 }
 
 /// Where file systems may be: in the partitions, or all over what has no table.
@@ -154,11 +172,14 @@ struct Sums {
     bytes: u64,
     boot_files: u64,
     signatures: Signatures,
+    signed: Signed,
+    not_ours: Option<String>,
 }
 
 fn conclude(findings: Findings, manifest: &Manifest, sums: Sums) -> Content {
     let Findings { damaged, changed, not_listed, .. } = findings;
-    let verdict = match (damaged.is_empty(), manifest.is_ours(), changed.is_empty()) {
+    let is_ours = manifest.is_ours() && sums.not_ours.is_none();
+    let verdict = match (damaged.is_empty(), is_ours, changed.is_empty()) {
         (false, ..) => Verdict::Damaged,
         (true, false, _) => Verdict::NotOurs,
         (true, true, false) => Verdict::Changed,
@@ -168,7 +189,7 @@ fn conclude(findings: Findings, manifest: &Manifest, sums: Sums) -> Content {
         Some(version) => format!("{board} by nixflash {version}"),
         None => board.to_owned(),
     });
-    let Sums { paths, bytes, boot_files, signatures } = sums;
+    let Sums { paths, bytes, boot_files, signatures, signed, not_ours } = sums;
     let toplevel = manifest.text("toplevel").map(str::to_owned);
     Content {
         verdict,
@@ -178,6 +199,8 @@ fn conclude(findings: Findings, manifest: &Manifest, sums: Sums) -> Content {
         bytes,
         boot_files,
         signatures,
+        signed,
+        not_ours,
         damaged,
         changed,
         not_listed,

@@ -42,17 +42,15 @@ pub fn open<'a>(disk: Shared<'a>, spans: &[Span], findings: &mut Findings) -> Re
     for Span { number, start, len } in spans.iter().copied().take(MAX_PLACES) {
         let part = Window::new(disk, start, len);
         match open_one(part)? {
-            Ok(Some(system)) => {
-                let found = match &system {
-                    System::Ext4(ext4) => has_store(ext4)?,
-                    System::Fat(_) => Ok(false),
-                };
+            Ok(Some(System::Ext4(ext4))) => {
+                let (ext4, found) = seek_store(*ext4)?;
                 let is_root = found.unwrap_or_else(|why| {
                     findings.bad(&format!("partition {number}"), &why);
                     false
                 });
-                places.push(Place { number, system, is_root });
+                places.push(Place { number, system: System::Ext4(Box::new(ext4)), is_root });
             }
+            Ok(Some(system)) => places.push(Place { number, system, is_root: false }),
             Ok(None) => {}
             Err(why) => findings.bad(&format!("partition {number}"), &why),
         }
@@ -63,7 +61,20 @@ pub fn open<'a>(disk: Shared<'a>, spans: &[Span], findings: &mut Findings) -> Re
     Ok(places)
 }
 
-/// Whether an ext4 has a store; what is wrong where that cannot be said.
+/// Looks for a store: at `/nix/store`, or at `/store` of what a system with its root in memory mounts at `/nix`. Says
+/// whether there is one, or what is wrong where that cannot be said.
+fn seek_store(ext4: Ext4<Part<'_>>) -> Result<(Ext4<Part<'_>>, Result<bool, String>), Error> {
+    match has_store(&ext4)? {
+        Ok(false) => {}
+        found => return Ok((ext4, found)),
+    }
+    let has = |path: &[u8]| ext4.lookup(path).is_ok_and(|inode| inode.kind == Kind::Directory);
+    if !has(b"/store") || !has(b"/var/nix") {
+        return Ok((ext4, Ok(false)));
+    }
+    Ok((ext4.mounted_at("nix"), Ok(true)))
+}
+
 fn has_store(ext4: &Ext4<Part<'_>>) -> Result<Result<bool, String>, Error> {
     match ext4.resolve(STORE_DIR.as_bytes()) {
         Ok(_) => Ok(Ok(true)),
@@ -105,11 +116,16 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The regular files that boot loaders may read, with their lengths: all of a FAT, `/boot` of the root.
+    /// The regular files that boot loaders may read, with their lengths: all of a FAT; of the root `/boot`, and what
+    /// U-Boot looks for beside it.
     pub fn boot_files(&self, findings: &mut Findings) -> BTreeMap<String, u64> {
         match &self.system {
             System::Fat(fat) => files_of(fat.list()),
-            System::Ext4(ext4) if self.is_root => files_below(ext4, "/boot", findings),
+            System::Ext4(ext4) if self.is_root => {
+                let top = ext4.mount_point();
+                let below = |name: &&str| files_below(ext4, &format!("{top}/{name}"), findings);
+                ["boot", "extlinux", "nixos"].iter().flat_map(below).collect()
+            }
             System::Ext4(_) => BTreeMap::new(),
         }
     }

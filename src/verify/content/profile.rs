@@ -57,11 +57,28 @@ pub fn check(
             Ok(_) => findings.bad(SCHEMA, "it does not say 10"),
             Err(error) => findings.bad(SCHEMA, &error.to_string()),
         }
-        if !ext4.lookup(b"/etc/NIXOS").is_ok_and(|inode| inode.kind == Kind::File) {
+        // A root in memory has its own, made anew by each boot.
+        if ext4.mount_point().is_empty()
+            && !ext4.lookup(b"/etc/NIXOS").is_ok_and(|inode| inode.kind == Kind::File)
+        {
             findings.bad("/etc/NIXOS", "it is missing: nixos-rebuild takes this for no NixOS");
         }
     }
+    fixed_init(ext4, findings);
     owners(ext4, findings);
+}
+
+/// What kernels start that are given no `init=` of the store.
+fn fixed_init(ext4: &Ext4<Part<'_>>, findings: &mut Findings) {
+    let path = "/sbin/init";
+    if ext4.lookup(path.as_bytes()).is_err() {
+        return;
+    }
+    let target = link(ext4, path);
+    if target.as_deref() != Some("/nix/var/nix/profiles/system/init") {
+        let target = target.unwrap_or_else(|| "no symlink".to_owned());
+        findings.edited(path, &format!("it is {target}, and not the init of the system profile"));
+    }
 }
 
 /// What is started next; `own` is the generation that was composed to be.

@@ -4,12 +4,27 @@ use super::findings::Findings;
 use super::manifest::Manifest;
 use super::{Error, How, Part, gone};
 use crate::format::ext4_read::{Ext4, Found, Kind};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The most places that files are counted for.
 const MAX_AREAS: usize = 200;
-/// Files that nixflash writes or that others look at, and directories of such.
-const KNOWN: [&str; 5] = ["etc/NIXOS", "nix-path-registration", "nix/var/nix/db", "nix/var/nixflash", "boot"];
+/// Files that nixflash writes, most of which others look at.
+const KNOWN: [&str; 7] = [
+    "etc/NIXOS",
+    "nix-path-registration",
+    "nix/var/nix/db/db.sqlite",
+    "nix/var/nix/db/schema",
+    "nix/var/nix/gcroots/profiles",
+    "nix/var/nixflash/manifest.json",
+    "nix/var/nixflash/manifest.json.minisig",
+];
+/// The same for systems with an overlay on `/etc`, and with a fixed name for their init.
+const RARE: [&str; 2] = [".rw-etc/upper/NIXOS", "sbin/init"];
+/// Where the links of the system profile are.
+const PROFILES: &str = "nix/var/nix/profiles/";
+/// Where boot files are, which are compared elsewhere.
+const BOOT: [&str; 3] = ["boot", "extlinux", "nixos"];
 
 /// Reads every directory and inode outside of the store.
 pub fn check(
@@ -27,10 +42,16 @@ pub fn check(
     };
     let mut areas = BTreeMap::new();
     let store = ext4.lookup(b"/nix/store").map_or(0, |store| store.number);
+    let top = ext4.mount_point();
     for found in ext4.walk(&root).passing_over(store) {
         how.interrupted()?;
         match found {
-            Ok(found) => take(&found, manifest, &mut areas, findings),
+            // As a boot loader sees it: what is there is compared elsewhere.
+            Ok(found) if found.inode.mode & 0o6000 == 0 && is_boot(&found.path) => {}
+            Ok(found) => {
+                let path = below(&top, &found.path);
+                take(&Found { path, ..found }, manifest, &mut areas, findings);
+            }
             Err(error) => findings.bad("/", &gone(error)?.to_string()),
         }
     }
@@ -41,11 +62,22 @@ pub fn check(
     Ok(())
 }
 
+/// A path as a system sees it, without a slash at its beginning.
+fn below(top: &str, path: &[u8]) -> Vec<u8> {
+    match top.strip_prefix('/') {
+        Some(top) => [top.as_bytes(), b"/", path].concat(),
+        None => path.to_vec(),
+    }
+}
+
 fn take(found: &Found, manifest: &Manifest, areas: &mut BTreeMap<String, u64>, findings: &mut Findings) {
     let path = String::from_utf8_lossy(&found.path);
     let (inode, shown) = (&found.inode, format!("/{path}"));
     if inode.kind == Kind::File && inode.mode & 0o6000 != 0 {
         findings.since(format!("{shown} is setuid or setgid: mode {:04o}, owner {}", inode.mode, inode.uid));
+    }
+    if path == "nix-path-registration" && inode.size > 0 {
+        findings.edited(&shown, "it is not empty: the next boot would take from it what the store has");
     }
     if inode.kind == Kind::Directory || is_known(&path) || is_configuration(&path, manifest) {
         return;
@@ -59,14 +91,23 @@ fn take(found: &Found, manifest: &Manifest, areas: &mut BTreeMap<String, u64>, f
 }
 
 fn is_known(path: &str) -> bool {
-    let below =
-        |known: &str| path == known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/'));
-    KNOWN.iter().any(|known| below(known))
-        || below("nix/var/nix/profiles")
-        || path == "nix/var/nix/gcroots/profiles"
+    KNOWN.contains(&path) || RARE.contains(&path) || path.strip_prefix(PROFILES).is_some_and(is_generation)
+}
+
+fn is_boot(path: &[u8]) -> bool {
+    let first = path.split(|byte| *byte == b'/').next();
+    first.is_some_and(|first| BOOT.iter().any(|boot| boot.as_bytes() == first))
+}
+
+/// Whether it is one of the links that are compared elsewhere.
+fn is_generation(name: &str) -> bool {
+    let number = name.strip_prefix("system-").and_then(|rest| rest.strip_suffix("-link"));
+    name == "system" || number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// Whether nixflash embedded it; its contents are compared elsewhere.
 fn is_configuration(path: &str, manifest: &Manifest) -> bool {
-    manifest.at(&["configuration"]).is_some() && path.starts_with("etc/nixos/")
+    let base = manifest.at(&["configuration", "path"]).and_then(Value::as_str);
+    let base = base.map(|base| base.trim_matches('/')).filter(|base| !base.is_empty());
+    base.is_some_and(|base| path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/')))
 }

@@ -6,6 +6,9 @@ use super::place::{Place, System};
 use crate::format::partition_table::{Problem, Reading, Table};
 use serde_json::Value;
 
+/// The attribute of a GPT that means what the active flag of an MBR does.
+const LEGACY_BOOT: u64 = 1 << 2;
+
 /// One partition as it is.
 struct Found {
     number: u64,
@@ -14,6 +17,7 @@ struct Found {
     kind: String,
     partuuid: String,
     name: Option<String>,
+    is_active: bool,
 }
 
 /// Compares the table and what the file systems are called. A root alone, without a table, has no more than its own.
@@ -93,6 +97,10 @@ fn place(found: &Found, wanted: &Value, is_last: bool, findings: &mut Findings) 
     if wanted["type"].as_str().is_some_and(|kind| !kind.eq_ignore_ascii_case(&found.kind)) {
         findings.bad(&what, &format!("its type is {}, expected {}", found.kind, wanted["type"]));
     }
+    if wanted["active"].as_bool().is_some_and(|active| active != found.is_active) {
+        let word = if found.is_active { "active" } else { "not active" };
+        findings.bad(&what, &format!("it is {word}, expected otherwise: U-Boot looks for that flag"));
+    }
     if wanted["name"].as_str().is_some_and(|name| Some(name) != found.name.as_deref()) {
         findings.bad(&what, &format!("its name is {:?}, expected {}", found.name, wanted["name"]));
     }
@@ -119,6 +127,7 @@ fn found(reading: &Reading) -> Vec<Found> {
                 kind: format!("{:02x}", partition.kind),
                 partuuid: format!("{:08x}-{:02x}", mbr.disk_id, partition.number),
                 name: None,
+                is_active: partition.active,
             })
             .collect(),
         Some(Table::Gpt(gpt)) => gpt
@@ -131,6 +140,7 @@ fn found(reading: &Reading) -> Vec<Found> {
                 kind: partition.type_guid.to_string(),
                 partuuid: partition.unique_guid.to_string(),
                 name: Some(partition.name.clone()),
+                is_active: partition.attributes & LEGACY_BOOT != 0,
             })
             .collect(),
         None => Vec::new(),
