@@ -201,7 +201,8 @@ impl Plan {
     /// Bytes that are going to be written.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.places.bytes()
+        let switches = 1 + u64::from(self.places.second.is_some());
+        self.places.bytes() + switches * num::to_u64(crate::device::disk::ALIGN)
     }
 }
 

@@ -196,7 +196,8 @@ fn a_card_that_is_pulled_anywhere_boots_all_old_files_or_all_new_ones() {
     let disk = Card::new(len, start.clone());
     let plan = update::plan(&disk, wanted(&board, release(&closure), Config::Keep)).unwrap();
     assert!(disk.calls().is_empty(), "a plan writes nothing");
-    plan.apply(&disk, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let report = plan.apply(&disk, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!(report.written, plan.bytes(), "what is announced is what is written");
     let old = boot_files(judged(&start, dir.path()));
     let new = boot_files(judged(&disk.bytes(), dir.path()));
     assert_ne!(old, new);
