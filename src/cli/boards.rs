@@ -159,6 +159,11 @@ fn in_full(board: &Board) -> String {
         text.line(0, "config.txt:");
         config.lines().for_each(|line| text.0.push_str(&format!("{}\n", format!("  {line}").trim_end())));
     }
+    let drivers = |medium: &board::Medium| {
+        format!("{}: {}", medium.name, medium.drivers.join(", ").replace('|', " or "))
+    };
+    let media: Vec<String> = board.media.iter().map(drivers).collect();
+    text.list("drivers that the initrd needs to find the root, where they are not built in:", &media);
     text.list("requires:", &board.requires);
     text.list("notes:", &board.notes);
     text.list("sources:", &board.sources);
@@ -223,6 +228,7 @@ fn to_json(board: &Board) -> Value {
         "partitions": partitions,
         "packages": packages,
         "files": files,
+        "media": board.media.iter().map(|m| json!({ "name": m.name, "drivers": m.drivers })).collect::<Vec<_>>(),
         "configTxt": board.config_txt,
         "requires": board.requires,
         "notes": board.notes,

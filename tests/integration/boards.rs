@@ -286,6 +286,12 @@ fn a_profile_is_shown_with_its_sources_reasons_and_commands_in_80_columns() {
         for key in ["sources", "requires", "notes", "aliases"] {
             said.extend(board[key].as_array().unwrap().iter().map(|value| value.as_str().unwrap()));
         }
+        let media = board["media"].as_array().unwrap();
+        assert!(!media.is_empty(), "{name} does not say which drivers find its root");
+        for medium in media {
+            let drivers = medium["drivers"].as_array().unwrap().iter().map(|driver| driver.as_str().unwrap());
+            said.extend(drivers.flat_map(|driver| driver.split('|')).chain(medium["name"].as_str()));
+        }
         for key in ["partitions", "packages", "files", "rawBootLoaders"] {
             for table in board[key].as_array().unwrap() {
                 said.extend(["reason", "command", "file"].iter().filter_map(|key| table[key].as_str()));
