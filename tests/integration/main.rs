@@ -24,6 +24,7 @@ mod formats;
 mod hostile;
 mod inspect;
 mod manifest;
+mod mutations;
 mod partition_table;
 mod project;
 mod remote;
