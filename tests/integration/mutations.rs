@@ -93,7 +93,7 @@ fn classes(bytes: &[u8], spans: &[(u64, u64)], inodes: usize) -> Vec<Class> {
         class("the table", filled(bytes, 0..table_end, 512)),
         class("the FAT's head", filled(bytes, fat..fat + (1 << 20), 512)),
         class("the FAT's files", filled(bytes, fat + (1 << 18)..root, 4096)),
-        class("the superblock", vec![root + 1024..root + 1024 + 0x278]),
+        class("the superblock", filled(bytes, root + 1024..root + 1024 + 0x278, 0x278)),
         class("descriptors and bitmaps", filled(bytes, root + 4096..tables, 4096)),
         class("inodes", filled(bytes, tables..tables + (1 << 17), 256)),
         class("contents", filled(bytes, tables + (1 << 17)..bytes.len(), 4096)),
@@ -149,7 +149,7 @@ fn is_idle(name: &str, at: usize, old: &[u8], (behind, spans): (&[Range<usize>],
         // The second FSInfo, which nobody reads; the rest of a cluster, of reserved sectors, of the one descriptor's block.
         "the FAT's head" if is_gpt && (7 * 512..8 * 512).contains(&in_fat) => true,
         "descriptors and bitmaps" => is_zero && (0x1020..0x2000).contains(&in_root),
-        "the FAT's head" | "the FAT's files" => is_zero && (in_fat < 32 * 512 || in_fat > 1 << 15),
+        "the FAT's head" | "the FAT's files" => is_zero && !(32 * 512..=1 << 15).contains(&in_fat),
         // Who reads a GPT reads of its MBR that it is there, and of the header's sector the header.
         "the table" if is_gpt => (440..512).contains(&at) || (is_zero && (512 + 92..1024).contains(&at)),
         "contents" => {
