@@ -178,16 +178,20 @@ fn store_path_of(packed: &Packed) -> Value {
     })
 }
 
-/// The closure in one digest: of a line `PATH NARHASH NARSIZE` for each path, in order.
+/// The closure in two digests: of a line `PATH NARHASH NARSIZE` for each path, in order, and of one with the paths that
+/// it refers to.
 fn totals(closure: &[Packed]) -> Value {
     let mut hasher = Sha256::new();
+    let mut references = Sha256::new();
     for Packed { info, .. } in closure {
+        references.update(info.references_line());
         hasher.update(format!("{} {} {}\n", info.path, nar_hash::show(&info.nar_hash), info.nar_size));
     }
     json!({
         "paths": closure.len(),
         "narBytes": closure.iter().map(|packed| packed.info.nar_size).sum::<u64>(),
         "sha256": num::to_base16(&hasher.finalize()),
+        "referencesSha256": num::to_base16(&references.finalize()),
     })
 }
 

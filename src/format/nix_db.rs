@@ -40,6 +40,15 @@ pub struct Row {
     pub content_address: Option<String>,
 }
 
+impl Row {
+    /// Path and references in one line, from which digests are made.
+    #[must_use]
+    pub fn references_line(&self) -> String {
+        let references: String = self.references.iter().map(|path| format!(" {path}")).collect();
+        format!("{}{references}\n", self.path)
+    }
+}
+
 /// A database cannot be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -190,6 +199,13 @@ pub fn elsewhere(db: &Connection) -> Result<Option<String>, Error> {
     // Two ranges of the index; behind the slash comes 0.
     let query = "select path from ValidPaths where path < '/nix/store/' or path >= '/nix/store0' limit 1";
     Ok(db.query_row(query, [], |row| row.get(0)).optional()?)
+}
+
+/// What SQLite finds wrong with the structure of a database: rows that an index has and the table has not, and such.
+pub fn faults(db: &Connection) -> Result<Vec<String>, Error> {
+    let mut query = db.prepare("pragma integrity_check(5)")?;
+    let lines: Result<Vec<String>, _> = query.query_map([], |row| row.get(0))?.collect();
+    Ok(lines?.into_iter().filter(|line| line != "ok").collect())
 }
 
 /// How many paths are valid, and the sum of their NARs in bytes.

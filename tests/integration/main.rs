@@ -26,6 +26,7 @@ mod formats;
 mod hostile;
 mod inspect;
 mod manifest;
+mod mutations;
 mod partition_table;
 mod project;
 mod proxy;

@@ -393,6 +393,28 @@ fn what_is_done_to_metadata_is_found() {
                 "partition 1: it begins at byte",
                 None,
             ),
+            (
+                "the end of an inode bitmap",
+                |c| {
+                    let out = c.fs("stats");
+                    let bitmap = out.split("inode bitmap at ").nth(1).unwrap().split(',').next().unwrap();
+                    c.flip(c.root() + bitmap.trim().parse::<u64>().unwrap() * 4096 + 4095);
+                },
+                "the end of the inode bitmap of group 0 is not padded",
+                Some(false),
+            ),
+            (
+                "an active flag",
+                |c| c.file().write_all_at(&[0x80], 446).unwrap(),
+                "partition 1: it is active",
+                None,
+            ),
+            (
+                "a FAT that is gone",
+                |c| c.file().write_all_at(&[0; 512], c.spans[0].0).unwrap(),
+                "partition 1: there is no vfat on it",
+                None,
+            ),
             ("a type of a partition", |c| c.flip(446 + 4), "partition 1: its type is", None),
             ("a disk id", |c| c.flip(440), "partition table: its identifier is", None),
             (
@@ -516,6 +538,35 @@ fn what_is_done_to_what_boots_and_what_nix_believes_is_found() {
                 "a length in the database",
                 |c| c.sql(&format!("update ValidPaths set narSize = narSize + 8 where path = '{}'", c.top)),
                 "@TOP: its hash or length in the database",
+                Some(true),
+            ),
+            (
+                "a reference in the database",
+                |c| {
+                    c.sql("delete from Refs where rowid = (select min(rowid) from Refs where referrer != reference)")
+                },
+                "/nix/var/nix/db/db.sqlite: what it says store paths refer to",
+                Some(true),
+            ),
+            (
+                "a row that its index has otherwise",
+                |c| {
+                    let mut bytes = c.get(DATABASE);
+                    let at = bytes.windows(17).position(|text| text == b"bash-5.3p3sha256:").unwrap();
+                    bytes[at + 5] = b'6';
+                    c.put(DATABASE, &bytes, "644");
+                },
+                "/nix/var/nix/db/db.sqlite: row ",
+                Some(true),
+            ),
+            (
+                "a file where U-Boot looks first",
+                |c| {
+                    c.fs("mkdir /extlinux");
+                    let from = c.beside(b"DEFAULT evil\nLABEL evil\nLINUX /evil\n");
+                    c.fs(&format!("write {from} /extlinux/extlinux.conf"));
+                },
+                "/extlinux/extlinux.conf: it was added, and belongs to no generation",
                 Some(true),
             ),
             (

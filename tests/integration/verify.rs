@@ -171,6 +171,9 @@ fn a_new_generation_with_its_entry_is_a_change_and_no_damage() {
         format!("write {} {conf}", file.display()),
         "mkdir /var/log".to_owned(),
         format!("write {} /var/log/messages", file.display()),
+        // No boot loader looks here, whatever it is called.
+        "mkdir /nixos".to_owned(),
+        format!("write {} /nixos/flake.nix", file.display()),
     ];
     script(&debugfs, &requests.iter().map(String::as_str).collect::<Vec<_>>(), &root);
     let (done, report) = verify(&root);
@@ -180,6 +183,7 @@ fn a_new_generation_with_its_entry_is_a_change_and_no_damage() {
         "its system is generation 2 now",
         "extlinux.conf was changed: NixOS wrote it for generation 1",
         "1 file was added in /var/log",
+        "1 file was added in /nixos",
     ] {
         assert!(report["changed"].to_string().contains(expected), "{expected}: {}", done.err);
     }

@@ -138,6 +138,10 @@ pub fn content(disk: Shared<'_>, how: &How<'_>) -> Result<Content, Error> {
     let (signed, not_ours) = signed::check(&places, &manifest, how.signers, &mut findings);
     tables::check(&reading, is_bare.then_some(()), &manifest, &places, &mut findings);
     state(ext4, &mut findings);
+    if manifest.is_ours() && !ext4.superblock.features.iter().any(|feature| feature == "metadata_csum") {
+        findings
+            .edited("ext4", "its metadata have no checksums any more: what else was changed cannot be told");
+    }
     let mut groups = ext4.groups();
     groups.check(&mut |error| {
         findings.bad(&format!("partition {number}"), &error.to_string());

@@ -31,6 +31,8 @@ pub enum System<'a> {
 pub struct Place<'a> {
     /// The number of the partition; 0 without a table.
     pub number: u32,
+    /// The bytes of the partition.
+    pub part: Part<'a>,
     /// What is there.
     pub system: System<'a>,
     is_root: bool,
@@ -48,9 +50,9 @@ pub fn open<'a>(disk: Shared<'a>, spans: &[Span], findings: &mut Findings) -> Re
                     findings.bad(&format!("partition {number}"), &why);
                     false
                 });
-                places.push(Place { number, system: System::Ext4(Box::new(ext4)), is_root });
+                places.push(Place { number, part, system: System::Ext4(Box::new(ext4)), is_root });
             }
-            Ok(Some(system)) => places.push(Place { number, system, is_root: false }),
+            Ok(Some(system)) => places.push(Place { number, part, system, is_root: false }),
             Ok(None) => {}
             Err(why) => findings.bad(&format!("partition {number}"), &why),
         }
@@ -124,7 +126,7 @@ impl<'a> Place<'a> {
             System::Ext4(ext4) if self.is_root => {
                 let top = ext4.mount_point();
                 let below = |name: &&str| files_below(ext4, &format!("{top}/{name}"), findings);
-                ["boot", "extlinux", "nixos"].iter().flat_map(below).collect()
+                boot_directories(ext4).iter().flat_map(below).collect()
             }
             System::Ext4(_) => BTreeMap::new(),
         }
@@ -171,6 +173,15 @@ impl<'a> Place<'a> {
                 digest_of(fat.open_file(path.trim_start_matches('/')).map_err(|error| error.to_string())?)
             }
         }
+    }
+}
+
+/// The directories at the top of an ext4 in which boot loaders find files: `/nixos` counts only beside what names it.
+pub fn boot_directories(ext4: &Ext4<Part<'_>>) -> &'static [&'static str] {
+    let extlinux = format!("{}/extlinux", ext4.mount_point());
+    match ext4.lookup(extlinux.as_bytes()) {
+        Ok(_) => &["boot", "extlinux", "nixos"],
+        Err(_) => &["boot"],
     }
 }
 

@@ -6,7 +6,10 @@ use super::{Error, Part, gone};
 use crate::format::ext4_read::{self, Ext4};
 use crate::format::nix_db;
 use crate::format::store_path::StorePath;
+use crate::num;
 use crate::store::Keys;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
@@ -67,6 +70,7 @@ pub fn read(
     let mut signers = BTreeMap::new();
     match rows(ext4, findings) {
         Ok(rows) => {
+            references(&rows, manifest, findings);
             for row in rows {
                 signers.insert(row.path.clone(), names_of(&row));
                 registry.signatures.take(&row, keys, findings);
@@ -87,6 +91,21 @@ pub fn stored(ext4: &Ext4<Part<'_>>) -> Result<BTreeMap<StorePath, ([u8; 32], u6
         Ok(rows) => Ok(rows.into_iter().map(|row| (row.path, (row.nar_hash, row.nar_size))).collect()),
         Err(Fault::Read(error)) => Err(Error::NotOurs(format!("{DATABASE}: {}", gone(error)?))),
         Err(Fault::Database(error)) => Err(Error::NotOurs(format!("{DATABASE}: {error}"))),
+    }
+}
+
+/// What the store paths of the manifest refer to decides what garbage collection keeps.
+fn references(rows: &[nix_db::Row], manifest: &Manifest, findings: &mut Findings) {
+    let Some(wanted) = manifest.at(&["closure", "referencesSha256"]).and_then(Value::as_str) else { return };
+    let rows: BTreeMap<&StorePath, &nix_db::Row> = rows.iter().map(|row| (&row.path, row)).collect();
+    let composed: Option<Vec<&nix_db::Row>> =
+        manifest.store_paths().map(|listed| rows.get(&listed.path).copied()).collect();
+    // A path that is gone is told elsewhere, and the digest says nothing then.
+    let Some(composed) = composed else { return };
+    let mut hasher = Sha256::new();
+    composed.iter().for_each(|row| hasher.update(row.references_line()));
+    if num::to_base16(&hasher.finalize()) != wanted {
+        findings.bad(DATABASE, "what it says store paths refer to is not what was composed");
     }
 }
 
@@ -132,6 +151,10 @@ fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<nix_db::Ro
         findings.since(format!("{pages} pages of the database were in its log"));
         nix_db::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))?
     };
+    match nix_db::faults(&db) {
+        Ok(faults) => faults.iter().for_each(|fault| findings.bad(DATABASE, fault)),
+        Err(error) => findings.bad(DATABASE, &error.to_string()),
+    }
     let mut rows = Vec::new();
     for path in nix_db::paths(&db)? {
         match nix_db::find(&db, &path) {

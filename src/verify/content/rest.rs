@@ -2,6 +2,7 @@
 
 use super::findings::Findings;
 use super::manifest::Manifest;
+use super::place::boot_directories;
 use super::{Error, How, Part, gone};
 use crate::format::ext4_read::{Ext4, Found, Kind};
 use serde_json::Value;
@@ -23,8 +24,6 @@ const KNOWN: [&str; 7] = [
 const RARE: [&str; 2] = [".rw-etc/upper/NIXOS", "sbin/init"];
 /// Where the links of the system profile are.
 const PROFILES: &str = "nix/var/nix/profiles/";
-/// Where boot files are, which are compared elsewhere.
-const BOOT: [&str; 3] = ["boot", "extlinux", "nixos"];
 
 /// Reads every directory and inode outside of the store.
 pub fn check(
@@ -42,12 +41,12 @@ pub fn check(
     };
     let mut areas = BTreeMap::new();
     let store = ext4.lookup(b"/nix/store").map_or(0, |store| store.number);
-    let top = ext4.mount_point();
+    let (top, boot) = (ext4.mount_point(), boot_directories(ext4));
     for found in ext4.walk(&root).passing_over(store) {
         how.interrupted()?;
         match found {
             // As a boot loader sees it: what is there is compared elsewhere.
-            Ok(found) if found.inode.mode & 0o6000 == 0 && is_boot(&found.path) => {}
+            Ok(found) if found.inode.mode & 0o6000 == 0 && is_below(&found.path, boot) => {}
             Ok(found) => {
                 let path = below(&top, &found.path);
                 take(&Found { path, ..found }, manifest, &mut areas, findings);
@@ -94,9 +93,9 @@ fn is_known(path: &str) -> bool {
     KNOWN.contains(&path) || RARE.contains(&path) || path.strip_prefix(PROFILES).is_some_and(is_generation)
 }
 
-fn is_boot(path: &[u8]) -> bool {
+fn is_below(path: &[u8], directories: &[&str]) -> bool {
     let first = path.split(|byte| *byte == b'/').next();
-    first.is_some_and(|first| BOOT.iter().any(|boot| boot.as_bytes() == first))
+    first.is_some_and(|first| directories.iter().any(|directory| directory.as_bytes() == first))
 }
 
 /// Whether it is one of the links that are compared elsewhere.

@@ -3,6 +3,7 @@
 use super::findings::Findings;
 use super::manifest::Manifest;
 use super::place::{Place, System};
+use crate::format::fat::volume;
 use crate::format::partition_table::{Problem, Reading, Table};
 use serde_json::Value;
 
@@ -38,9 +39,11 @@ pub fn check(
         findings.note("there is no partition table: the root alone was judged".to_owned());
     } else {
         table(reading, manifest, findings);
+        file_systems(places, manifest, findings);
     }
     for place in places {
         labels(place, manifest, findings);
+        copies(place, findings);
     }
 }
 
@@ -76,6 +79,25 @@ fn table(reading: &Reading, manifest: &Manifest, findings: &mut Findings) {
             !listed.iter().any(|wanted| wanted.get("number").and_then(Value::as_u64) == Some(found.number))
         });
         extra.for_each(|found| findings.since(format!("partition {} was added", found.number)));
+    }
+}
+
+/// Each partition has the file system that was made on it: one whose first sector is gone is none that is known.
+fn file_systems(places: &[Place<'_>], manifest: &Manifest, findings: &mut Findings) {
+    for wanted in manifest.list("partitions") {
+        let (Some(number), Some(kind)) = (wanted["number"].as_u64(), wanted["fileSystem"].as_str()) else {
+            continue;
+        };
+        let place = places.iter().find(|place| u64::from(place.number) == number);
+        let is_there = match place.map(|place| &place.system) {
+            Some(System::Ext4(_)) => kind == "ext4",
+            Some(System::Fat(_)) => kind == "vfat",
+            None => false,
+        };
+        if !is_there {
+            findings
+                .bad(&format!("partition {number}"), &format!("there is no {kind} on it that can be read"));
+        }
     }
 }
 
@@ -144,6 +166,17 @@ fn found(reading: &Reading) -> Vec<Found> {
             })
             .collect(),
         None => Vec::new(),
+    }
+}
+
+/// What a FAT has twice is the same. Linux writes both copies; a card that was pulled may have one of them newer.
+fn copies(place: &Place<'_>, findings: &mut Findings) {
+    let System::Fat(_) = &place.system else { return };
+    let what = format!("partition {}", place.number);
+    match volume::copies_differ(&place.part) {
+        Ok(None) => {}
+        Ok(Some(twice)) => findings.edited(&what, &format!("the two copies of its {twice} differ")),
+        Err(error) => findings.bad(&what, &error.to_string()),
     }
 }
 

@@ -8,7 +8,10 @@
 mod boot;
 mod cache;
 mod check;
+mod copies;
 mod long_name;
+
+pub use copies::differ as copies_differ;
 
 use super::FatType;
 use crate::num;
