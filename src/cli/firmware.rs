@@ -99,6 +99,11 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     };
     let device = device
         .ok_or_else(|| Failure::new(Code::Usage, "no DEVICE was given").hint("see `nixflash devices`"))?;
+    // Before packages are looked for, which may take long.
+    if !device.exists() {
+        return Err(Failure::new(Code::Other, format!("{} does not exist", device.display()))
+            .hint("name a disk, as in `nixflash devices`, or an image"));
+    }
     let (board, set) = options.source.boot_set(board, voice)?;
     for (key, package) in &set.packages {
         voice.detail(&format!("{key}: {}", told(package)));

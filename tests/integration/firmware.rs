@@ -469,6 +469,13 @@ fn the_command_has_no_option_that_does_nothing() {
 }
 
 #[test]
+fn a_card_that_is_not_there_is_told_before_stores_are_asked() {
+    let done = run(nixflash().args(["firmware", "rpi4", "/nowhere/card.img", "--store", "/nowhere/store"]));
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(done.err.starts_with("error: /nowhere/card.img does not exist\n"), "{}", done.err);
+}
+
+#[test]
 fn the_command_updates_an_image_and_says_what_it_did() {
     let Some(closure) = Closure::make(&[]) else { return };
     if !has_judges() {
