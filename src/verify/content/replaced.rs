@@ -121,3 +121,25 @@ impl Replaced {
         ));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_the_record_says_was_removed_may_be_missing() {
+        let record = json!({
+            "schema": "nixflash-firmware/1",
+            "files": [{ "path": "/start4.elf", "size": 1, "sha256": "00" }],
+            "removed": ["/Old.dtb", "/config.txt"],
+        });
+        let record = Replaced::of(1, &record).unwrap();
+        assert!(record.may_lack(1, "/old.dtb"));
+        for (partition, path) in
+            [(2, "/old.dtb"), (1, "/start4.elf"), (1, "/bootcode.bin"), (1, "/config.txt"), (1, "/loader/x")]
+        {
+            assert!(!record.may_lack(partition, path), "{partition} {path}");
+        }
+    }
+}
