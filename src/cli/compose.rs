@@ -2,11 +2,11 @@
 
 use super::exit::{Code, Failure};
 use super::failures::{copy_failed, refused};
-use super::inputs::{Inputs, bytes, switch};
+use super::inputs::{Inputs, Quiet, bytes, switch};
 use super::project::{self, Asked, Project};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
-use crate::compose::{MoveError, Plan, RootSize};
+use crate::compose::{Found, MoveError, Plan, RootSize};
 use crate::image::beside::{self, Hashed, HashedSink};
 use crate::image::file::{self, Overwrite, Pending, RawFile};
 use crate::image::pack::{self, Packing};
@@ -135,18 +135,26 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
         return Err(unsaid("output", "name the image with -o, or print the plan with --dry-run"));
     }
     let root_size = options.size.map_or(RootSize::Free(options.free.unwrap_or(FREE)), RootSize::Image);
+    // Before any work: what cannot be written need not be planned.
+    let output = match &options.output {
+        Some(target) if !options.dry_run => Some(Output::of(target, options)?),
+        _ => None,
+    };
     let system = options.inputs.system(&words, &from, voice)?;
-    let plan = options.inputs.plan(options.board.as_deref(), &system, root_size, voice)?;
+    let (plan, ground) =
+        options.inputs.plan_by(options.board.as_deref(), &system, root_size, voice, |found, quiet| {
+            match output.as_ref().filter(|output| output.is_scattered() && found.is_packed()) {
+                Some(output) => output.land(found, quiet, options.inputs.workers(), voice),
+                None => Ok((found.plan().map_err(|error| refused(&error))?, None)),
+            }
+        })?;
     for warning in &plan.summary.warnings {
         voice.say(&format!("warning: {warning}"));
     }
-    if options.dry_run {
-        return print(&plan, options.json);
-    }
-    // cannot fail: it was demanded above unless this is a dry run
-    let target = options.output.as_deref().expect("an output was demanded");
+    let Some(output) = output else { return print(&plan, options.json) };
     options.inputs.pinning.pin(&plan.pins, voice)?;
-    write(&plan, target, options, voice)?;
+    write(&plan, &output, ground, options, voice)?;
+    let target = output.target;
     if options.json {
         print(&plan, true)?;
     }
@@ -168,44 +176,120 @@ fn print(plan: &Plan, json: bool) -> Outcome {
     output::data(&output::escape(&plan.summary.text()))
 }
 
-/// Writes the image and what is wanted beside it. Nothing appears before all of it is complete.
-fn write(plan: &Plan, target: &Path, options: &Options, voice: &Voice) -> Outcome {
-    let packing = packing(options, target)?;
-    let stop = ui::interrupt_flag()?;
-    let job = Job { plan, packing, options, voice, stop, threads: options.inputs.workers() };
-    if target == Path::new("-") {
-        if options.sums() || options.maps() {
+/// Where an image goes, and how.
+struct Output<'a> {
+    target: &'a Path,
+    packing: Packing,
+    overwrite: Overwrite,
+    sha256: Option<PathBuf>,
+    bmap: Option<PathBuf>,
+}
+
+/// A file that has some of its contents.
+struct Ground {
+    pending: Pending,
+    raw: RawFile,
+    stop: Arc<AtomicBool>,
+}
+
+impl<'a> Output<'a> {
+    /// What the options say, and whether it can be written.
+    fn of(target: &'a Path, options: &Options) -> Result<Self, Failure> {
+        let packing = packing(options, target)?;
+        let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+        let beside = |suffix: &str| {
+            let mut name = target.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let (sha256, bmap) =
+            (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
+        if target != Path::new("-") {
+            for path in [Some(target), sha256.as_deref(), bmap.as_deref()].into_iter().flatten() {
+                file::check(path, overwrite).map_err(|error| unwritable(&error))?;
+            }
+        } else if sha256.is_some() || bmap.is_some() {
             return Err(Failure::new(
                 Code::Usage,
                 "--sha256 and --bmap need a file: there is no name for them beside -",
             ));
-        }
-        if std::io::stdout().is_terminal() {
+        } else if std::io::stdout().is_terminal() {
             return Err(Failure::new(
                 Code::Usage,
                 "standard output is a terminal: an image is not for reading",
             )
             .hint("pipe it to a program, or name a file with -o"));
         }
+        Ok(Self { target, packing, overwrite, sha256, bmap })
+    }
+
+    /// Whether the image is written all over at once, and not in its order.
+    fn is_scattered(&self) -> bool {
+        let is_stream = self.target == Path::new("-") || self.packing != Packing::Raw;
+        !is_stream && self.sha256.is_none() && self.bmap.is_none()
+    }
+
+    fn begin(&self) -> Result<Pending, Failure> {
+        Pending::create(self.target, self.overwrite).map_err(|error| unwritable(&error))
+    }
+
+    /// Plans the image, and begins to write it on the way.
+    fn land(
+        &self,
+        found: Found,
+        quiet: Quiet<'_>,
+        threads: usize,
+        voice: &Voice,
+    ) -> Result<(Plan, Option<Ground>), Failure> {
+        quiet();
+        let stop = ui::interrupt_flag()?;
+        let pending = self.begin()?;
+        let raw = RawFile::new(&pending).map_err(|error| unwritable(&error))?;
+        let mut meter = voice.meter("unpack", found.nar_bytes(), &stop);
+        let bytes = found.nar_bytes();
+        let plan = found.land(&raw, threads, &mut |done| meter.at(done)).map_err(|error| unmoved(&error))?;
+        meter.finish(bytes);
+        Ok((plan, Some(Ground { pending, raw, stop })))
+    }
+}
+
+/// Writes the image and what is wanted beside it. Nothing appears before all of it is complete.
+fn write(
+    plan: &Plan,
+    output: &Output<'_>,
+    ground: Option<Ground>,
+    options: &Options,
+    voice: &Voice,
+) -> Outcome {
+    let stop = match &ground {
+        Some(ground) => Arc::clone(&ground.stop),
+        None => ui::interrupt_flag()?,
+    };
+    let job = Job { plan, packing: output.packing, options, voice, stop, threads: options.inputs.workers() };
+    let target = output.target;
+    if target == Path::new("-") {
         return job.stream(Box::new(std::io::stdout()), "standard output");
     }
-    let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
-    let beside = |suffix: &str| {
-        let mut name = target.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
+    let (pending, texts) = if output.is_scattered() {
+        let (pending, raw) = match ground {
+            Some(ground) => (ground.pending, ground.raw),
+            None => {
+                let pending = output.begin()?;
+                let raw = RawFile::new(&pending).map_err(|error| unwritable(&error))?;
+                (pending, raw)
+            }
+        };
+        job.scatter(&raw)?;
+        (pending, Beside::default())
+    } else {
+        let pending = output.begin()?;
+        let texts = job.file(&pending, target)?;
+        (pending, texts)
     };
-    let (sha256, bmap) = (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
-    let pending = Pending::create(target, overwrite).map_err(|error| unwritable(&error))?;
-    // What stands beside is checked before the work, not after.
-    for path in [&sha256, &bmap].into_iter().flatten() {
-        drop(Pending::create(path, overwrite).map_err(|error| unwritable(&error))?);
-    }
-    let texts = job.file(&pending, target)?;
     pending.commit().map_err(|error| unwritable(&error))?;
-    for (path, text) in [(sha256, texts.sha256), (bmap, texts.bmap)] {
+    for (path, text) in [(&output.sha256, texts.sha256), (&output.bmap, texts.bmap)] {
         if let (Some(path), Some(text)) = (path, text) {
-            file::write_small(&path, &text, overwrite).map_err(|error| unwritable(&error))?;
+            file::write_small(path, &text, output.overwrite).map_err(|error| unwritable(&error))?;
         }
     }
     Ok(())
@@ -271,10 +355,6 @@ impl Job<'_> {
         let name = target.display().to_string();
         let base = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let sums = |hash: &str| format!("{hash}  {base}\n");
-        if self.packing == Packing::Raw && !self.options.sums() && !self.options.maps() {
-            self.scatter(pending)?;
-            return Ok(Beside::default());
-        }
         let handle = pending.handle().map_err(|error| unwritable(&error))?;
         let mut beside = Beside::default();
         let (sink, hash): (Box<dyn Sink>, _) = if self.packing == Packing::Raw {
@@ -304,19 +384,21 @@ impl Job<'_> {
     }
 
     /// Writes a raw file all over at once.
-    fn scatter(&self, pending: &Pending) -> Outcome {
-        let out = RawFile::new(pending, self.plan.summary.image_bytes).map_err(|error| unwritable(&error))?;
+    fn scatter(&self, out: &RawFile) -> Outcome {
         let mut meter = self.voice.meter("compose", self.plan.summary.mapped_bytes, &self.stop);
-        let result = self.plan.write_raw(&out, self.threads, &mut |done| meter.at(done));
-        match result {
-            Ok(()) => {
-                meter.finish(self.plan.summary.mapped_bytes);
-                Ok(())
-            }
-            Err(MoveError::Source(error)) => Err(refused(&error)),
-            Err(error @ MoveError::Write { .. }) => Err(Failure::of(Code::Target, &error)),
-            Err(MoveError::Stopped) => Err(stopped()),
-        }
+        let result = self.plan.write_raw(out, self.threads, &mut |done| meter.at(done));
+        result.map_err(|error| unmoved(&error))?;
+        meter.finish(self.plan.summary.mapped_bytes);
+        Ok(())
+    }
+}
+
+/// Contents that could not be brought to their place.
+fn unmoved(error: &MoveError) -> Failure {
+    match error {
+        MoveError::Source(error) => refused(error),
+        MoveError::Write { .. } => Failure::of(Code::Target, error),
+        MoveError::Stopped => stopped(),
     }
 }
 

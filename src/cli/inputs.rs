@@ -14,7 +14,7 @@ use super::system::{self, System};
 use super::ui::Voice;
 use crate::board::{self, Board};
 use crate::compose::{
-    self, BootRequest, BootSet, Channels, Check, Given, Plan, Record, Report, Request, RootSize,
+    self, Found, BootRequest, BootSet, Channels, Check, Given, Plan, Record, Report, Request, RootSize,
 };
 use crate::format::store_path::StorePath;
 use crate::num::parse_bytes;
@@ -101,6 +101,9 @@ pub fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Ends what is shown of downloads, for who shows them himself from then on.
+pub type Quiet<'a> = Box<dyn FnOnce() + 'a>;
+
 /// Inodes that stay free on the root of an image, for what the first boot makes.
 const FREE_INODES: u32 = 16_384;
 
@@ -150,18 +153,38 @@ impl Inputs {
         root_size: RootSize,
         voice: &Voice,
     ) -> Result<Plan, Failure> {
+        let plan = |found: Found, _: Quiet<'_>| found.plan().map_err(|error| refused(&error));
+        self.plan_by(board, system, root_size, voice, plan)
+    }
+
+    /// Finds the closure of an image and has it planned by `plan`; shows what has to be fetched, until that ends or asks for
+    /// quiet.
+    pub fn plan_by<T>(
+        &self,
+        board: Option<&str>,
+        system: &System,
+        root_size: RootSize,
+        voice: &Voice,
+        plan: impl FnOnce(Found, Quiet<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let record = self.provenance.record(voice)?;
         let remote = self.remote(voice)?;
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| downloads::watch(&remote.fetched, voice, &done));
+            let shown = scope.spawn(|| downloads::watch(&remote.fetched, voice, &done));
+            let quiet = || {
+                done.store(true, Ordering::Relaxed);
+                // One that panicked has said so itself.
+                drop(shown.join());
+            };
             let request = self.request((board, system), root_size, &remote, (record, voice));
-            let plan = request.and_then(|request| {
-                compose::compose(request)
+            let found = request.and_then(|request| {
+                compose::find(request)
                     .map_err(|error| unbuilt(system, &error).unwrap_or_else(|| refused(&error)))
             });
+            let planned = found.and_then(|found| plan(found, Box::new(quiet)));
             done.store(true, Ordering::Relaxed);
-            plan
+            planned
         })
     }
 

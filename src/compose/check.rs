@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::contract::{Contract, Finding, Verdict};
-use super::forest::Forest;
+use super::forest::{Forest, Resolved};
 use super::toplevel::Toplevel;
 use crate::board::Board;
 use crate::format::store_path::StorePath;
@@ -42,7 +42,7 @@ pub struct Report {
 pub fn check(check: Check) -> Result<Report, Error> {
     let Check { board, system, older, stores } = check;
     let systems = [&older[..], std::slice::from_ref(&system)].concat();
-    let forest = Forest::of_closure(stores, &systems)?;
+    let forest = Resolved::of(stores, &systems)?.index()?;
     let generations = generations(&forest, &systems)?;
     let contract = Contract::of(&generations, &board, &forest);
     Ok(Report {

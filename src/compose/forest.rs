@@ -1,8 +1,11 @@
 //! Every tree of a closure at once, with symlinks that lead from one store path into another.
 
+use super::landing::{self, Landed};
+use super::moving::MoveError;
 use super::{Content, Error};
 use crate::format::nar::Room;
 use crate::format::store_path::{STORE_DIR, StorePath};
+use crate::image::file::RawFile;
 use crate::num;
 use crate::store::{self, Member, PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
@@ -85,22 +88,59 @@ pub struct Found<'a> {
     pub node: &'a Node<Content>,
 }
 
-impl Forest {
-    /// Indexes the closure of several paths.
-    pub fn of_closure(stores: Vec<Box<dyn Store>>, roots: &[StorePath]) -> Result<Self, Error> {
-        let closure = store::closure(&stores, roots)?;
+/// A closure whose paths are known, and what is in them not yet.
+pub struct Resolved {
+    /// The stores.
+    pub stores: Vec<Box<dyn Store>>,
+    /// Its paths, sorted.
+    pub members: Vec<Member>,
+}
+
+impl Resolved {
+    /// Walks from several paths, and has begun to fetch what is far away.
+    pub fn of(stores: Vec<Box<dyn Store>>, roots: &[StorePath]) -> Result<Self, Error> {
+        let members = store::closure(&stores, roots)?.paths;
         for (at, store) in stores.iter().enumerate() {
-            let mine = closure.paths.iter().filter(|member| member.store == at);
+            let mine = members.iter().filter(|member| member.store == at);
             store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
         }
+        Ok(Self { stores, members })
+    }
+
+    /// Whether contents have to be decoded for anything to be known of them.
+    pub fn is_packed(&self) -> bool {
+        self.members.iter().any(|member| self.stores[member.store].is_packed())
+    }
+
+    /// Looks through all paths.
+    pub fn index(self) -> Result<Forest, Error> {
         let room = Room::default();
-        let trees = indices(&stores, &closure.paths, &room)?;
-        let mut forest = Self { room, ..Self::empty(stores) };
-        for (member, tree) in closure.paths.into_iter().zip(trees) {
+        let trees = indices(&self.stores, &self.members, &room)?;
+        self.with_trees(trees, room)
+    }
+
+    /// Looks through all paths and puts contents to their place in an image, as [`landing::land`] says.
+    pub fn land(
+        self,
+        place: (&RawFile, u64),
+        workers: usize,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(Forest, Landed), MoveError> {
+        let room = Room::default();
+        let (trees, landed) = landing::land(&self, place, &room, workers, progress)?;
+        Ok((self.with_trees(trees, room)?, landed))
+    }
+
+    fn with_trees(self, trees: Vec<Node<()>>, room: Room) -> Result<Forest, Error> {
+        let mut forest = Forest { room, ..Forest::empty(self.stores) };
+        for (member, tree) in self.members.into_iter().zip(trees) {
             forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
         }
         Ok(forest)
     }
+}
+
+impl Forest {
 
     /// Nothing yet, for what is only in stores.
     pub fn empty(stores: Vec<Box<dyn Store>>) -> Self {

@@ -120,8 +120,14 @@ impl Ids {
         Ok(())
     }
 
-    /// What the ext4 is made with.
-    pub fn ext4(&self, size: ext4::Size, epoch: u32, purpose: ext4::Purpose) -> Result<ext4::Options, Error> {
+    /// What the ext4 is made with; `front` is the directory whose files come first in it.
+    pub fn ext4(
+        &self,
+        size: ext4::Size,
+        epoch: u32,
+        purpose: ext4::Purpose,
+        front: &str,
+    ) -> Result<ext4::Options, Error> {
         Ok(ext4::Options {
             size,
             uuid: *self.root_uuid.as_bytes(),
@@ -129,6 +135,7 @@ impl Ids {
             label: ext4::Label::new(self.shown.root_label.as_bytes())?,
             epoch,
             purpose,
+            front: front.to_owned(),
         })
     }
 

@@ -20,6 +20,7 @@ mod identifiers;
 mod identity;
 mod initrd;
 mod installer;
+mod landing;
 mod locate;
 mod moving;
 mod plan;
@@ -36,7 +37,7 @@ pub use check::{Check, Report};
 pub use contract::{Finding, Origin, Verdict};
 pub use firmware::{Given, Missing};
 pub use moving::MoveError;
-pub use plan::{Plan, Summary};
+pub use plan::{Found, Plan, Summary};
 
 use crate::board::Board;
 use crate::format::minisign::SecretKey;
@@ -220,5 +221,10 @@ pub fn check(check: Check) -> Result<Report, Error> {
 
 /// Decides all of an image. Reads what names and sizes need, no more.
 pub fn compose(request: Request) -> Result<Plan, Error> {
-    plan::plan(request)
+    find(request)?.plan()
+}
+
+/// Finds the closure of an image, and begins to fetch what is far away.
+pub fn find(request: Request) -> Result<Found, Error> {
+    Found::of(request)
 }

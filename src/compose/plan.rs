@@ -10,9 +10,11 @@ use super::configuration::{Placed, Root as InRoot};
 use super::contract::{Contract, Loading, Place};
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
-use super::forest::{Forest, Packed};
+use super::forest::{Forest, Packed, Resolved};
 use super::identifiers::{Identifiers, Ids};
 use super::identity::Identity;
+use super::landing::{Landed, Settled};
+use super::moving::MoveError;
 use super::provenance::{self, Composition, Draft, Recipe};
 use super::raw;
 use super::rootfs::{self, Root};
@@ -20,7 +22,9 @@ use super::toplevel::Toplevel;
 use super::{Content, Embed, Error, Request, RootSize};
 use crate::board::{Board, Role, TableKind};
 use crate::extent::Layout;
+use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::format::{ext4, fat};
+use crate::image::file::RawFile;
 use crate::num;
 use crate::store::Store;
 use crate::tree::Node;
@@ -102,21 +106,74 @@ pub struct Image {
 pub struct Plan {
     /// What moves.
     pub(super) image: Arc<Image>,
+    /// What is at its place already in the file that was landed on; `None` where something is that should not be.
+    pub(super) settled: Option<Settled>,
     /// What it says of itself.
     pub summary: Summary,
     /// What was taken from a channel.
     pub pins: Vec<Pin>,
 }
 
-/// Decides everything.
-pub fn plan(request: Request) -> Result<Plan, Error> {
-    let Request { board, system, older, stores, firmware, channels, .. } = request;
+/// What is to be composed, and its closure.
+pub struct Found {
+    request: Request,
+    /// The toplevels, the newest last.
+    systems: Vec<StorePath>,
+    closure: Resolved,
+}
+
+impl Found {
+    /// Walks the closure.
+    pub(super) fn of(mut request: Request) -> Result<Self, Error> {
+        request.board = with_boot_size(request.board, request.boot_size);
+        let systems = [&request.older[..], std::slice::from_ref(&request.system)].concat();
+        let closure = Resolved::of(std::mem::take(&mut request.stores), &systems)?;
+        Ok(Self { request, systems, closure })
+    }
+
+    /// Whether contents have to be decoded to plan the image, so that to [`Self::land`] saves doing it twice.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.closure.is_packed()
+    }
+
+    /// Bytes of all NARs.
+    #[must_use]
+    pub fn nar_bytes(&self) -> u64 {
+        self.closure.members.iter().fold(0, |sum, member| sum.saturating_add(member.info.nar_size))
+    }
+
+    /// Decides everything. Reads what names and sizes need, no more.
+    pub fn plan(self) -> Result<Plan, Error> {
+        let Self { request, systems, closure } = self;
+        decide(request, &systems, closure.index()?, Landed::default())
+    }
+
+    /// Decides everything, and puts contents that have to be decoded for that to their place in `out`, which reads as zeros.
+    /// What is left is done by [`Plan::write_raw`] on the same file. `progress` is told how many bytes of NARs have been
+    /// read, a few times a second, and calls the work off by `false`.
+    pub fn land(
+        self,
+        out: &RawFile,
+        workers: usize,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Plan, MoveError> {
+        let Self { request, systems, closure } = self;
+        let (forest, landed) = closure.land((out, request.board.root().start), workers, progress)?;
+        Ok(decide(request, &systems, forest, landed)?)
+    }
+}
+
+fn decide(
+    request: Request,
+    systems: &[StorePath],
+    mut forest: Forest,
+    landed: Landed,
+) -> Result<Plan, Error> {
+    let Request { board, system, older, firmware, channels, .. } = request;
     let Request { root_size, boot_size, free_inodes, id_seed, epoch, record, .. } = request;
-    let board = with_boot_size(board, boot_size);
-    let systems = [&older[..], std::slice::from_ref(&system)].concat();
-    let mut forest = Forest::of_closure(stores, &systems)?;
     let closure = forest.sources.len();
-    let generations = generations(&forest, &systems)?;
+    let generations = generations(&forest, systems)?;
     // cannot fail: there is the system at least
     let toplevel = generations.last().expect("a generation");
     let contract = Contract::of(&generations, &board, &forest);
@@ -199,7 +256,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
         None => None,
     };
     let root = Root {
-        generations: &systems,
+        generations: systems,
         closure: &forest.sources[..closure],
         wants_registration: toplevel.wants_registration,
         mount_points: &contract.mount_points,
@@ -212,7 +269,7 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     let Forest { stores, sources, .. } = forest;
     let firmware_trees = trees.split_off(closure);
     let paths = sources[..closure].iter().map(|packed| packed.info.path.clone());
-    files.put("/nix/store", rootfs::store_directory(paths.zip(trees).collect())?)?;
+    files.put(STORE_DIR, rootfs::store_directory(paths.zip(trees).collect())?)?;
 
     let root_start = board.root().start;
     let size = ext4_size(root_size, root_start, &board, free_inodes)?;
@@ -223,7 +280,8 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
     // A root in memory leaves /nix for the card.
     let top = if contract.mounts.has_root_in_memory() { "/nix" } else { "" };
     let tree = files.into_subtree(top);
-    let ext4 = ext4::plan(&tree, &ids.ext4(size, epoch, purpose)?)?;
+    let front = STORE_DIR.trim_start_matches(top);
+    let ext4 = ext4::plan(&tree, &ids.ext4(size, epoch, purpose, front)?)?;
     // The trees go out of the root again: contents are compared with them while they move.
     let mut trees = rootfs::store_trees(tree, top);
     trees.extend(firmware_trees);
@@ -290,7 +348,8 @@ pub fn plan(request: Request) -> Result<Plan, Error> {
             .chain(clashes(id_seed.as_deref(), &contract))
             .collect(),
     };
-    Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), summary, pins })
+    let settled = landed.settle(&parts);
+    Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), settled, summary, pins })
 }
 
 /// Gives the FAT another length and moves what follows.

@@ -98,7 +98,8 @@ impl Pending {
     }
 }
 
-fn check(target: &Path, overwrite: Overwrite) -> Result<(), Error> {
+/// Whether an output can take that name; looked at again when it does.
+pub fn check(target: &Path, overwrite: Overwrite) -> Result<(), Error> {
     let path = target.display().to_string();
     let kind = match target.symlink_metadata() {
         Ok(metadata) => metadata.file_type(),
@@ -134,11 +135,19 @@ pub struct RawFile {
 }
 
 impl RawFile {
-    /// Gives the file the length of the image.
-    pub fn new(pending: &Pending, len: u64) -> Result<Self, Error> {
-        let file = pending.handle()?;
-        file.set_len(len).map_err(|source| pending.io(source))?;
-        Ok(Self { file })
+    /// Writes to an output that is empty so far.
+    pub fn new(pending: &Pending) -> Result<Self, Error> {
+        Ok(Self { file: pending.handle()? })
+    }
+
+    /// Gives the file a length.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    /// Takes away all that was written.
+    pub fn empty(&self) -> io::Result<()> {
+        self.file.set_len(0)
     }
 
     /// Writes all of `bytes` at `offset`.

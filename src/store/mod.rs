@@ -16,6 +16,7 @@ mod http;
 mod kept;
 mod knowledge;
 mod listings;
+mod look;
 mod payload;
 mod remote;
 mod trust;
@@ -23,6 +24,7 @@ mod trust;
 pub use closure::{Closure, Member, closure};
 pub use daemon::{Builder, Line, Ssh};
 pub use kept::{Usage, prune, usage};
+pub use look::{Part, index, unpack};
 pub use payload::{FileHeader, Payload};
 pub use remote::{Fetched, Remote};
 pub use trust::{BadKey, Judged, Keys};
@@ -321,39 +323,6 @@ fn is_export(file: &Path) -> Result<bool, Error> {
     let read = std::fs::File::open(file).and_then(|file| file.take(8).read_to_end(&mut start));
     read.map_err(|source| Error::io(file, source))?;
     Ok(start == 1u64.to_le_bytes())
-}
-
-/// The tree of a path: from its listing, or from its NAR, which then takes some of the room. Neither is believed: hash
-/// and tree are compared when the contents move.
-pub fn index(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Node<()>, Error> {
-    let tree = look(store, info, room);
-    if tree.as_ref().is_err_and(Error::is_bad_source) {
-        // What a store has kept would be as bad the next time. That it cannot be removed matters less than what is wrong.
-        drop(store.refute(&info.path));
-    }
-    tree
-}
-
-fn look(store: &dyn Store, info: &PathInfo, room: &nar::Room) -> Result<Node<()>, Error> {
-    if let Some(tree) = store.listing(&info.path)? {
-        return Ok(tree);
-    }
-    let mut reader = nar::Reader::new(store.peek_nar(&info.path)?.take(info.nar_size.saturating_add(1)));
-    let tree = nar::tree(&mut reader, room);
-    let size = |found: String| Error::Mismatch {
-        path: info.path.to_string(),
-        what: "its NarSize",
-        expected: info.nar_size.to_string(),
-        found,
-    };
-    if tree.is_err() && reader.into_inner().limit() == 0 {
-        return Err(size(format!("{} or more", info.nar_size.saturating_add(1))));
-    }
-    let tree = tree.map_err(|error| Error::nar(&info.path, error))?;
-    match nar::len(&tree) {
-        Some(len) if len == info.nar_size => Ok(tree),
-        len => Err(size(len.unwrap_or(u64::MAX).to_string())),
-    }
 }
 
 /// The tree of a directory outside any store.

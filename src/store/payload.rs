@@ -49,13 +49,25 @@ impl<R: BufRead> Read for Verified<R> {
     }
 }
 
+/// What is wrong with a NAR of which more was read than it may have.
+pub fn longer<R: BufRead>(nar: &Verified<R>, info: &PathInfo) -> Option<Error> {
+    let consumed = nar.nar.consumed();
+    (consumed > info.nar_size).then(|| Error::Mismatch {
+        path: info.path.to_string(),
+        what: "its NarSize",
+        expected: info.nar_size.to_string(),
+        found: format!("{consumed} or more"),
+    })
+}
+
 /// Compares length and hash of a NAR that was read to its end.
 pub fn verify<R: BufRead>(nar: Verified<R>, info: &PathInfo) -> Result<(), Error> {
     let consumed = nar.nar.consumed();
+    if let Some(error) = longer(&nar, info) {
+        return Err(error);
+    }
     if consumed != info.nar_size {
-        let found =
-            if consumed > info.nar_size { format!("{consumed} or more") } else { consumed.to_string() };
-        let expected = info.nar_size.to_string();
+        let (expected, found) = (info.nar_size.to_string(), consumed.to_string());
         return Err(Error::Mismatch { path: info.path.to_string(), what: "its NarSize", expected, found });
     }
     let digest = nar.nar.digest();

@@ -20,6 +20,7 @@ fn options(size: Size) -> Options {
         label: Label::new(b"NIXOS_SD").unwrap(),
         epoch: 1_700_000_000,
         purpose: Purpose::Image,
+        front: "/many".to_owned(),
     }
 }
 
@@ -88,6 +89,63 @@ fn a_tree_with_every_kind_of_name_is_clean() {
 fn a_card_with_untouched_inode_tables_is_clean() {
     let card = Options { purpose: Purpose::Card, ..options(Size::Exact(3 << 30)) };
     check(&sample(), &card);
+}
+
+/// Where the contents of a plan's files lie, of those in a range of contents: offset, content, where in the file, length.
+fn placed(plan: &ext4::Ext4<u64>, contents: std::ops::Range<u64>) -> Vec<(u64, u64, u64, u64)> {
+    use nixflash::extent::{Fill, Layout};
+    let extents = Layout::extents(plan).iter().filter_map(|extent| match extent.fill {
+        Fill::Content { content, at, len } if contents.contains(&content) => {
+            Some((extent.offset, content, at, len))
+        }
+        _ => None,
+    });
+    extents.collect()
+}
+
+#[test]
+fn files_of_the_front_lie_where_they_do_whatever_else_there_is() {
+    // Files that begin and end around superblocks, and one that is cut by four of them.
+    let lens: Vec<u64> = (0..400u64).map(|n| n * 7919 % 400_000).chain([900 << 20, 0, 1, 600_000_000]).collect();
+    let files = |first: u64| -> Vec<(Box<[u8]>, Node<u64>)> {
+        let named = lens.iter().zip(first..);
+        named.map(|(len, n)| (format!("{n:05}").into_bytes().into(), Node::store_file(false, *len, n))).collect()
+    };
+    let mut expected = Vec::new();
+    let mut front = ext4::Front::default();
+    for (len, content) in lens.iter().zip(1000u64..) {
+        let mut at = 0;
+        for (offset, piece) in front.file(*len).unwrap() {
+            expected.push((offset, content, at, piece));
+            at += piece;
+        }
+        assert_eq!(at, *len);
+    }
+    let other: Vec<_> = (0..20_000u64)
+        .map(|n| (format!("{n}").into_bytes().into(), Node::store_file(false, n % 5000, 100_000 + n)))
+        .collect();
+    let store = || directory(vec![(b"store"[..].into(), directory(files(1000)))]);
+    let alone = root(vec![(b"nix", store())]);
+    let among = root(vec![
+        (b"a", Node::store_file(false, 123_456_789, 3)),
+        (b"etc", directory(files(5000))),
+        (b"nix", store()),
+        (b"zzz", directory(other)),
+    ]);
+    for tree in [&alone, &among] {
+        for (size, purpose) in [
+            (Size::Smallest { free_bytes: 0, free_inodes: 0 }, Purpose::Image),
+            (Size::Smallest { free_bytes: 3 << 30, free_inodes: 400_000 }, Purpose::Image),
+            (Size::Exact(40 << 30), Purpose::Card),
+            (Size::Exact(1 << 40), Purpose::Card),
+        ] {
+            let plan =
+                ext4::plan(tree, &Options { purpose, front: "/nix/store".to_owned(), ..options(size) }).unwrap();
+            assert!(placed(&plan, 1000..1404) == expected, "{size:?}");
+        }
+    }
+    let (_dir, path) = sparse(&among, &Options { front: "/nix/store".to_owned(), ..options(SMALL) });
+    fsck(&path);
 }
 
 /// An image whose files are all zeros, so that it is written as a hole.

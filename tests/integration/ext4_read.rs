@@ -399,6 +399,7 @@ fn the_reader_reads_what_the_writer_makes() {
         label: ext4::Label::new(b"NIXOS_SD").unwrap(),
         epoch: 1_700_000_000,
         purpose: ext4::Purpose::Image,
+        front: String::new(),
     };
     let plan = ext4::plan(&Node::store_directory(root), &options).unwrap();
     let work = temp();

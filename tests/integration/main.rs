@@ -25,6 +25,7 @@ mod flake;
 mod formats;
 mod hostile;
 mod inspect;
+mod landing;
 mod manifest;
 mod mutations;
 mod partition_table;

@@ -2,6 +2,7 @@
 
 use super::job::{Job, jobs, run};
 use super::{MoveError, Out, source_error};
+use crate::compose::landing::Settled;
 use crate::compose::plan::Image;
 use crate::image::{Piece, Source, SourceError};
 use crate::num;
@@ -40,7 +41,7 @@ impl Composed {
     /// Starts workers, whose jobs are taken in order.
     pub fn start(image: &Arc<Image>, workers: usize) -> Self {
         let workers = workers.max(1);
-        let jobs = Arc::new(jobs(image));
+        let jobs = Arc::new(jobs(image, &Settled::default()));
         let (announce, receiver) = sync_channel::<Receiver<Message>>(workers);
         let spare = Arc::new(Mutex::new(Vec::new()));
         // Taking a job and announcing it is one step, so that jobs are announced in order.

@@ -2,6 +2,7 @@
 
 use super::{MoveError, Out};
 use crate::compose::forest::Origin;
+use crate::compose::landing::Settled;
 use crate::compose::plan::Image;
 use crate::compose::{Content, Error, forest};
 use crate::extent::{Extent, Fill, MAX_ENCODED};
@@ -21,17 +22,23 @@ pub struct Job {
     source: Option<u32>,
 }
 
-/// Cuts an image into jobs, in ascending order; sources of which nothing is on the card get a job of their own,
-/// so that they are verified too.
-pub fn jobs(image: &Image) -> Vec<Job> {
+/// Cuts an image into jobs, in ascending order, without what is settled; sources of which nothing is on the card get a job
+/// of their own, so that they are verified too.
+pub fn jobs(image: &Image, settled: &Settled) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
-    let mut seen = vec![false; image.sources.len()];
+    let mut seen = settled.sources.clone();
+    seen.resize(image.sources.len(), false);
     for (part, at) in image.parts.iter().zip(0..) {
         let mut cutter = Cutter { part: at, start: 0, source: None, last: (0, 0), bytes: 0 };
         let extents = part.layout.extents();
         for (index, extent) in extents.iter().enumerate() {
-            if cutter.must_cut(extent) && index > cutter.start {
+            let is_settled = settled.has(at, index);
+            if (is_settled || cutter.must_cut(extent)) && index > cutter.start {
                 jobs.push(cutter.cut(index));
+            }
+            if is_settled {
+                cutter.start = index + 1;
+                continue;
             }
             cutter.take(extent);
             if let Some(source) = cutter.source {

@@ -8,11 +8,13 @@ mod job;
 mod raw;
 
 use super::Error;
+use super::landing::Settled;
 use super::plan::Plan;
 use crate::image::file::RawFile;
 use crate::image::{self, CopyError, Feeder, Piece, Progress, Sink, Source, SourceError};
 use ahead::Composed;
 use job::{jobs, run};
+pub(super) use raw::{Scattered, watch};
 
 /// Why a mover of bytes stopped.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +35,14 @@ pub enum MoveError {
     Stopped,
 }
 
+impl From<crate::store::Error> for MoveError {
+    fn from(error: crate::store::Error) -> Self {
+        Self::Source(error.into())
+    }
+}
+
 /// Takes what a job gives, in ascending order.
-trait Out {
+pub(super) trait Out {
     fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MoveError>;
     fn zeros(&mut self, offset: u64, len: u64) -> Result<(), MoveError>;
 }
@@ -61,7 +69,7 @@ impl Plan {
         let image = &*self.image;
         let mut direct = Direct { feeder: Feeder::new(sink, progress), failed: None };
         let mut scratch = Vec::new();
-        for job in jobs(image) {
+        for job in jobs(image, &Settled::default()) {
             match run(image, &job, &mut scratch, &mut direct) {
                 Ok(()) => {}
                 Err(error) => {
@@ -76,15 +84,20 @@ impl Plan {
         direct.feeder.finish()
     }
 
-    /// Writes the image all over a file that reads as zeros. `progress` is told how many mapped bytes are done, a few
-    /// times a second, and calls the work off by `false`.
+    /// Writes the image all over a file that reads as zeros but for what has landed on it. `progress` is told how many
+    /// mapped bytes are done, a few times a second, and calls the work off by `false`.
     pub fn write_raw(
         &self,
         out: &RawFile,
         workers: usize,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), MoveError> {
-        raw::write(&self.image, out, workers, progress)
+        let (nothing, len) = (Settled::default(), self.image.len);
+        let emptied = if self.settled.is_none() { out.empty() } else { Ok(()) };
+        emptied
+            .and_then(|()| out.set_len(len))
+            .map_err(|source| MoveError::Write { offset: len, source })?;
+        raw::write(&self.image, self.settled.as_ref().unwrap_or(&nothing), out, workers, progress)
     }
 }
 

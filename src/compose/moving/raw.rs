@@ -2,21 +2,23 @@
 
 use super::job::{Job, jobs, run};
 use super::{MoveError, Out};
+use crate::compose::landing::Settled;
 use crate::compose::plan::Image;
 use crate::image::file::RawFile;
 use crate::num;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// Writes an image with that many workers.
+/// Writes what of an image is not settled with that many workers.
 pub fn write(
     image: &Image,
+    settled: &Settled,
     out: &RawFile,
     workers: usize,
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<(), MoveError> {
-    let jobs = jobs(image);
-    let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let jobs = jobs(image, settled);
+    let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(settled.bytes), AtomicBool::new(false));
     let (finished, wait) = sync_channel::<Result<(), MoveError>>(workers.max(1));
     std::thread::scope(|scope| {
         for _ in 0..workers.max(1) {
@@ -37,7 +39,7 @@ pub fn write(
 }
 
 /// Waits for all workers and tells how far they are; the first error that is not a consequence of another wins.
-fn watch(
+pub fn watch(
     wait: &Receiver<Result<(), MoveError>>,
     done: &AtomicU64,
     stop: &AtomicBool,
@@ -79,7 +81,7 @@ fn scatter(
 }
 
 /// Gathers small neighbours and writes them with one call.
-struct Scattered<'a> {
+pub struct Scattered<'a> {
     out: &'a RawFile,
     done: &'a AtomicU64,
     stop: &'a AtomicBool,
@@ -91,7 +93,8 @@ impl<'a> Scattered<'a> {
     /// Longer runs are written as they come, without a copy.
     const GATHER: usize = 128 << 10;
 
-    fn new(out: &'a RawFile, done: &'a AtomicU64, stop: &'a AtomicBool) -> Self {
+    /// Begins with nothing gathered.
+    pub fn new(out: &'a RawFile, done: &'a AtomicU64, stop: &'a AtomicBool) -> Self {
         Self { out, done, stop, buf: Vec::with_capacity(2 * Self::GATHER), start: 0 }
     }
 
@@ -106,7 +109,8 @@ impl<'a> Scattered<'a> {
         self.out.write_at(offset, bytes).map_err(|source| MoveError::Write { offset, source })
     }
 
-    fn flush(&mut self) -> Result<(), MoveError> {
+    /// Writes what is gathered.
+    pub fn flush(&mut self) -> Result<(), MoveError> {
         if !self.buf.is_empty() {
             self.write(self.start, &self.buf)?;
             self.buf.clear();

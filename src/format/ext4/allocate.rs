@@ -1,10 +1,11 @@
-//! Every block gets its place: fixed metadata first, then one cursor that only moves forward.
+//! Every block gets its place: superblocks first, then one cursor that only moves forward, tables behind its end.
 //!
 //! Since the cursor never goes back, a block is in use exactly when it is fixed or lies below the cursor's end, and an
 //! inode exactly when its number is at most the last one given. Bitmaps follow from two numbers.
 
 use super::directory::{self, Shape};
 use super::extents::tree_blocks;
+use super::front::Cursor;
 use super::geometry::{FIRST_INODE, GROUP_BLOCKS, Geometry, Run};
 use super::namespace::{Namespace, ROOT, count, index};
 use super::{BLOCK, Error, Options, Size, Summary};
@@ -18,21 +19,25 @@ const LOST_FOUND_BLOCKS: u32 = 4;
 /// Runs of blocks for a list of owners.
 #[derive(Default)]
 pub struct Runs {
-    ends: Vec<u32>,
+    /// For each owner, where its runs begin and how many there are.
+    spans: Vec<(u32, u32)>,
     pub(super) runs: Vec<Run>,
 }
 
 impl Runs {
-    /// The runs of one owner.
-    pub fn of(&self, owner: u32) -> &[Run] {
-        let owner = index(owner);
-        let start = if owner == 0 { 0 } else { index(self.ends[owner - 1]) };
-        &self.runs[start..index(self.ends[owner])]
+    fn of_owners(owners: usize) -> Self {
+        Self { spans: vec![(0, 0); owners], runs: Vec::new() }
     }
 
-    fn push(&mut self, runs: &[Run]) {
+    /// The runs of one owner.
+    pub fn of(&self, owner: u32) -> &[Run] {
+        let (start, len) = self.spans[index(owner)];
+        &self.runs[index(start)..index(start) + index(len)]
+    }
+
+    fn put(&mut self, owner: usize, runs: &[Run]) {
+        self.spans[owner] = (count(self.runs.len()), count(runs.len()));
         self.runs.extend_from_slice(runs);
-        self.ends.push(count(self.runs.len()));
     }
 }
 
@@ -68,45 +73,10 @@ pub struct Plan<C> {
     pub summary: Summary,
 }
 
-/// Gives out blocks in ascending order, around what is fixed.
-struct Cursor<'a> {
-    fixed: std::iter::Peekable<std::slice::Iter<'a, Run>>,
-    at: u64,
-    blocks: u64,
-}
-
-impl Cursor<'_> {
-    fn take(&mut self, mut len: u64, runs: &mut Vec<Run>) -> Result<(), Error> {
-        while len > 0 {
-            while let Some(fixed) = self.fixed.next_if(|run| run.start <= self.at) {
-                self.at = self.at.max(fixed.end());
-            }
-            let limit = self.fixed.peek().map_or(self.blocks, |run| run.start);
-            if self.at >= self.blocks {
-                return Err(Error::TooSmall { needed: (self.at + len) * BLOCK, given: self.blocks * BLOCK });
-            }
-            let run = Run { start: self.at, len: len.min(limit - self.at) };
-            self.at = run.end();
-            len -= run.len;
-            match runs.last_mut() {
-                Some(last) if last.end() == run.start => last.len += run.len,
-                _ => runs.push(run),
-            }
-        }
-        Ok(())
-    }
-
-    fn one(&mut self) -> Result<u64, Error> {
-        let mut runs = Vec::new();
-        self.take(1, &mut runs)?;
-        Ok(runs[0].start)
-    }
-}
-
 impl<C: Copy> Plan<C> {
     /// Gives every block its place.
     pub fn new(root: &Node<C>, options: &Options) -> Result<Self, Error> {
-        let mut space = Namespace::new(root)?;
+        let mut space = Namespace::new(root, &options.front)?;
         let mut shapes = Vec::with_capacity(space.directories.len() + 1);
         for dir in &space.directories {
             shapes.push(Shape::new(&space, dir, &options.hash_seed)?);
@@ -120,13 +90,7 @@ impl<C: Copy> Plan<C> {
         });
         shapes.push(Shape::Empty(LOST_FOUND_BLOCKS));
         let data = data_blocks(&space, &shapes)?;
-        let geometry = fit(options.size, data, space.used_inodes())?;
-        let summary = Summary {
-            blocks: geometry.blocks,
-            groups: geometry.groups,
-            journal_blocks: geometry.journal_blocks,
-            ..EMPTY
-        };
+        let geometry = fit(options.size, data, space.used_inodes(), 0)?;
         let mut plan = Self {
             options: options.clone(),
             geometry,
@@ -141,51 +105,61 @@ impl<C: Copy> Plan<C> {
             journal_tree: Vec::new(),
             resize_indirect: 0,
             end: 0,
-            summary,
+            summary: EMPTY,
         };
-        plan.allocate()?;
+        while let Err(error) = plan.allocate() {
+            // A table is in one piece: where a superblock is in its way, some room in front of that stays free.
+            let Size::Smallest { .. } = options.size else { return Err(error) };
+            let least = plan.geometry.blocks + plan.geometry.table_blocks();
+            plan.geometry = fit(options.size, data, plan.space.used_inodes(), least)?;
+        }
         plan.count();
         plan.check_promise()?;
         Ok(plan)
     }
 
     fn allocate(&mut self) -> Result<(), Error> {
-        let geometry = &self.geometry;
-        let mut cursor = Cursor { fixed: geometry.fixed.iter().peekable(), at: 0, blocks: geometry.blocks };
-        cursor.take(geometry.journal_blocks, &mut self.journal)?;
-        for _ in 0..tree_blocks(&self.journal)? {
-            self.journal_tree.push(cursor.one()?);
-        }
-        self.resize_indirect = cursor.one()?;
+        let Self { geometry, space, shapes, .. } = self;
+        let mut cursor = Cursor::new(geometry.fixed.iter().copied(), geometry.blocks);
+        let (mut files, mut trees) = (Runs::of_owners(space.files.len()), BTreeMap::new());
         let mut runs = Vec::new();
-        for (shape, at) in self.shapes.iter().zip(0..) {
+        let front = index(space.front.start)..index(space.front.end);
+        for at in front.clone() {
+            place_file(space, at, &mut cursor, (&mut files, &mut trees), &mut runs)?;
+        }
+        self.journal.clear();
+        cursor.take(geometry.journal_blocks, &mut self.journal)?;
+        let journal_tree: Result<Vec<u64>, Error> =
+            (0..tree_blocks(&self.journal)?).map(|_| cursor.one()).collect();
+        self.journal_tree = journal_tree?;
+        self.resize_indirect = cursor.one()?;
+        self.directory_runs = Runs::of_owners(shapes.len());
+        self.directory_blocks.clear();
+        for (shape, at) in shapes.iter().zip(0..) {
             runs.clear();
             cursor.take(u64::from(shape.blocks()), &mut runs)?;
-            self.directory_runs.push(&runs);
+            self.directory_runs.put(index(at), &runs);
             self.directory_blocks.extend((0..shape.blocks()).map(|block| (at, block)));
         }
-        for _ in &self.space.slow_symlinks {
+        self.symlink_runs = Runs::of_owners(space.slow_symlinks.len());
+        for at in 0..space.slow_symlinks.len() {
             runs.clear();
             cursor.take(1, &mut runs)?;
-            self.symlink_runs.push(&runs);
+            self.symlink_runs.put(at, &runs);
         }
-        for (file, at) in self.space.files.iter().zip(0..) {
-            runs.clear();
-            cursor.take(file.len.div_ceil(BLOCK), &mut runs)?;
-            self.file_runs.push(&runs);
-            let blocks = tree_blocks(&runs)?;
-            if blocks > 0 {
-                let tree: Result<Vec<u64>, Error> = (0..blocks).map(|_| cursor.one()).collect();
-                self.trees.insert(at, tree?);
-            }
+        for at in (0..front.start).chain(front.end..space.files.len()) {
+            place_file(space, at, &mut cursor, (&mut files, &mut trees), &mut runs)?;
         }
-        self.end = cursor.at;
-        Ok(())
+        (self.file_runs, self.trees, self.end) = (files, trees, cursor.at);
+        self.geometry.place_tables(self.end)
     }
 
     fn count(&mut self) {
         let used: u64 = (0..self.geometry.groups).map(|group| self.used_blocks(group)).sum();
         let summary = &mut self.summary;
+        summary.blocks = self.geometry.blocks;
+        summary.groups = self.geometry.groups;
+        summary.journal_blocks = self.geometry.journal_blocks;
         summary.free_blocks = summary.blocks - used;
         summary.reserved_blocks = reserve(summary.blocks).min(summary.free_blocks);
         summary.inodes = self.geometry.inodes();
@@ -211,6 +185,22 @@ impl<C: Copy> Plan<C> {
         let above: u64 = overlapping(&self.geometry.fixed, below, group.end()).map(|run| run.len).sum();
         below - group.start + above
     }
+}
+
+/// Places one file.
+fn place_file<C, I: Iterator<Item = Run>>(
+    space: &Namespace<C>,
+    at: usize,
+    cursor: &mut Cursor<I>,
+    (files, trees): (&mut Runs, &mut BTreeMap<u32, Vec<u64>>),
+    runs: &mut Vec<Run>,
+) -> Result<(), Error> {
+    let tree = cursor.file(space.files[at].len, runs)?;
+    files.put(at, runs);
+    if !tree.is_empty() {
+        trees.insert(count(at), tree);
+    }
+    Ok(())
 }
 
 const EMPTY: Summary = Summary {
@@ -254,8 +244,8 @@ fn data_blocks<C: Copy>(space: &Namespace<C>, shapes: &[Shape]) -> Result<u64, E
     Ok(blocks)
 }
 
-/// Finds the geometry for a size.
-fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
+/// Finds the geometry for a size, of at least so many blocks where the size leaves that open.
+fn fit(size: Size, data: u64, used_inodes: u64, least: u64) -> Result<Geometry, Error> {
     // A card gets an inode for each 16 KiB, as mke2fs does; a tight image is full of files already and gets for each
     // 32 KiB of what it may grow to.
     let inodes_for = |blocks: u64, per_block: u64, free: u64| (blocks / per_block).max(used_inodes + free);
@@ -271,21 +261,14 @@ fn fit(size: Size, data: u64, used_inodes: u64) -> Result<Geometry, Error> {
         }
         Size::Smallest { free_bytes, free_inodes } => {
             let free = free_bytes.div_ceil(BLOCK);
-            let mut blocks = data + free + 2048;
+            let mut blocks = (data + free + 2048).max(least);
             // Each turn takes the metadata of the length before; both only grow, and less each time.
             loop {
                 let inodes = inodes_for(blocks, 8, u64::from(free_inodes));
                 // A group has at most as many inodes as its bitmap has bits.
                 let groups = inodes.div_ceil(GROUP_BLOCKS);
                 blocks = Geometry::round_up(blocks.max((groups - 1) * GROUP_BLOCKS + 1), inodes)?;
-                let geometry = match Geometry::new(blocks, inodes) {
-                    Ok(geometry) => geometry,
-                    Err(Error::TooSmall { .. }) => {
-                        blocks += 1024;
-                        continue;
-                    }
-                    Err(other) => return Err(other),
-                };
+                let geometry = Geometry::new(blocks, inodes)?;
                 let needed = geometry.fixed_blocks() + geometry.journal_blocks + data + free;
                 if needed <= blocks {
                     return Ok(geometry);

@@ -2,9 +2,15 @@
 //!
 //! ```text
 //! group 0, powers of 3, 5, 7   superblock | group descriptors | reserved descriptor blocks
-//! groups 0, 16, 32, ...        block bitmaps, inode bitmaps, inode tables of 16 groups (flex_bg)
-//! elsewhere                    journal, directories, symlinks, data: one cursor that only moves forward
+//! elsewhere                    data of the front, journal, directories, symlinks, other data: one cursor that only
+//!                              moves forward
+//! behind it                    block bitmaps, inode bitmaps, inode tables of 16 groups each (flex_bg); those of groups
+//!                              that lie behind it all begin in their own
 //! ```
+//!
+//! Where data of the front lies depends on nothing but itself: the first group's descriptors and what is reserved for
+//! more are together as long in every file system of up to 1 TiB, and tables, whose length depends on how much there is
+//! in all, come last.
 
 use super::{BLOCK, Error};
 use crate::num;
@@ -59,13 +65,16 @@ pub struct Geometry {
     pub reserved_blocks: u64,
     /// Blocks of the journal.
     pub journal_blocks: u64,
-    /// For each group: its block bitmap, inode bitmap, first block of its inode table.
+    /// For each group: its block bitmap, inode bitmap, first block of its inode table; none before they are placed.
     pub tables: Vec<[u64; 3]>,
-    /// All metadata with a place of its own, ascending and disjoint.
+    /// Superblocks with what follows them, and tables once they are placed: ascending and disjoint.
     pub fixed: Vec<Run>,
 }
 
 impl Geometry {
+    /// Blocks of a superblock and what follows it, in a file system of up to 1 TiB.
+    pub const USUAL_BACKUP_LEN: u64 = 1 + GROWTH_DESCRIPTOR_BLOCKS;
+
     /// Lays out a file system of `blocks` blocks with at least `inodes` inodes; rounds down a last group that is too
     /// small to be one.
     pub fn new(blocks: u64, inodes: u64) -> Result<Self, Error> {
@@ -74,7 +83,7 @@ impl Geometry {
             let shape = Shape::new(blocks, inodes)?;
             let rest = blocks % GROUP_BLOCKS;
             if rest == 0 || rest >= shape.smallest_last() || shape.groups == 1 {
-                return shape.place();
+                return Ok(shape.without_tables());
             }
             blocks -= rest;
         }
@@ -98,9 +107,57 @@ impl Geometry {
         self.inodes_per_group / INODES_PER_BLOCK
     }
 
-    /// Blocks of metadata with a place of its own.
+    /// Blocks of superblocks with what follows them, and of tables.
     pub fn fixed_blocks(&self) -> u64 {
-        self.fixed.iter().map(|run| run.len).sum()
+        let copies = 1 + num::to_u64(self.backups().count());
+        copies * self.backup_len() + self.groups * (2 + self.table_blocks())
+    }
+
+    /// Blocks of a superblock and what follows it.
+    const fn backup_len(&self) -> u64 {
+        1 + self.descriptor_blocks + self.reserved_blocks
+    }
+
+    /// Places bitmaps and inode tables behind `end`, the first block that nothing else uses.
+    pub fn place_tables(&mut self, end: u64) -> Result<(), Error> {
+        let mut tables = vec![[0; 3]; num::to_usize(self.groups)];
+        let mut cursor = end;
+        for leader in (0..self.groups).step_by(num::to_usize(FLEX)) {
+            let members = num::to_usize(leader)..num::to_usize((leader + FLEX).min(self.groups));
+            cursor = cursor.max(leader * GROUP_BLOCKS);
+            for (kind, len) in [(0, 1), (1, 1), (2, self.table_blocks())] {
+                for table in &mut tables[members.clone()] {
+                    let run = self.free_run(cursor, len)?;
+                    table[kind] = run.start;
+                    cursor = run.end();
+                    self.fixed.push(run);
+                }
+            }
+        }
+        self.fixed.sort_by_key(|run| run.start);
+        self.tables = tables;
+        Ok(())
+    }
+
+    /// The first run of `len` blocks at or after `cursor` that no superblock interrupts.
+    fn free_run(&self, cursor: u64, len: u64) -> Result<Run, Error> {
+        let mut start = cursor;
+        loop {
+            let (first, last) = (start / GROUP_BLOCKS, (start + len - 1) / GROUP_BLOCKS);
+            let hit = (first..=last)
+                .filter(|group| has_backup(*group))
+                .map(|group| group * GROUP_BLOCKS + self.backup_len());
+            match hit.filter(|end| *end > start).max() {
+                Some(end) => start = end,
+                None if start + len > self.blocks => {
+                    return Err(Error::TooSmall {
+                        needed: (start + len) * BLOCK,
+                        given: self.blocks * BLOCK,
+                    });
+                }
+                None => return Ok(Run { start, len }),
+            }
+        }
     }
 
     /// The blocks of a group.
@@ -179,62 +236,20 @@ impl Shape {
         backup + tables + LAST_GROUP_SLACK
     }
 
-    fn place(self) -> Result<Geometry, Error> {
+    fn without_tables(self) -> Geometry {
         let backup = |group: u64| Run { start: group * GROUP_BLOCKS, len: self.backup_len() };
-        let mut fixed: Vec<Run> = (0..self.groups).filter(|group| has_backup(*group)).map(backup).collect();
-        let mut tables = vec![[0; 3]; num::to_usize(self.groups)];
-        for leader in (0..self.groups).step_by(num::to_usize(FLEX)) {
-            let members = num::to_usize(leader)..num::to_usize((leader + FLEX).min(self.groups));
-            let mut cursor = leader * GROUP_BLOCKS;
-            for (kind, len) in [(0, 1), (1, 1), (2, self.inodes_per_group / INODES_PER_BLOCK)] {
-                for table in &mut tables[members.clone()] {
-                    let run = self.free_run(cursor, len)?;
-                    table[kind] = run.start;
-                    cursor = run.end();
-                    fixed.push(run);
-                }
-            }
-        }
-        fixed.sort_by_key(|run| run.start);
-        let overlap = fixed.windows(2).any(|pair| pair[0].end() > pair[1].start);
-        if overlap {
-            return Err(Error::TooSmall {
-                needed: (self.blocks + GROUP_BLOCKS) * BLOCK,
-                given: self.blocks * BLOCK,
-            });
-        }
+        let fixed = (0..self.groups).filter(|group| has_backup(*group)).map(backup).collect();
         let Self { blocks, groups, inodes_per_group, descriptor_blocks, reserved_blocks } = self;
         let journal_blocks = journal_blocks(blocks);
-        Ok(Geometry {
+        Geometry {
             blocks,
             groups,
             inodes_per_group,
             descriptor_blocks,
             reserved_blocks,
             journal_blocks,
-            tables,
+            tables: Vec::new(),
             fixed,
-        })
-    }
-
-    /// The first run of `len` blocks at or after `cursor` that no superblock interrupts.
-    fn free_run(&self, cursor: u64, len: u64) -> Result<Run, Error> {
-        let mut start = cursor;
-        loop {
-            let (first, last) = (start / GROUP_BLOCKS, (start + len - 1) / GROUP_BLOCKS);
-            let hit = (first..=last)
-                .filter(|group| has_backup(*group))
-                .map(|group| group * GROUP_BLOCKS + self.backup_len());
-            match hit.filter(|end| *end > start).max() {
-                Some(end) => start = end,
-                None if start + len > self.blocks => {
-                    return Err(Error::TooSmall {
-                        needed: (start + len) * BLOCK,
-                        given: self.blocks * BLOCK,
-                    });
-                }
-                None => return Ok(Run { start, len }),
-            }
         }
     }
 }
@@ -258,10 +273,15 @@ mod tests {
             (600_000, 32_768 * 18),
             (16_777_216, 4_194_304),
         ] {
-            let g = Geometry::new(blocks, inodes).unwrap();
-            assert!(g.fixed.windows(2).all(|pair| pair[0].end() <= pair[1].start), "{blocks} {inodes}");
-            assert!(g.fixed.last().unwrap().end() <= g.blocks);
-            assert!(g.inodes() >= inodes);
+            for end in [0, blocks / 3, blocks / 2] {
+                let mut g = Geometry::new(blocks, inodes).unwrap();
+                g.place_tables(end).unwrap();
+                assert!(g.fixed.windows(2).all(|pair| pair[0].end() <= pair[1].start), "{blocks} {inodes}");
+                assert!(g.fixed.last().unwrap().end() <= g.blocks);
+                assert!(g.inodes() >= inodes);
+                assert_eq!(g.fixed.iter().map(|run| run.len).sum::<u64>(), g.fixed_blocks());
+                assert!(g.tables.iter().all(|places| places.iter().all(|place| *place >= end)), "{end}");
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) mod checksum;
 mod directory;
 mod encode;
 mod extents;
+mod front;
 pub(super) mod geometry;
 pub mod grow;
 mod hash;
@@ -20,6 +21,7 @@ mod namespace;
 use crate::extent::{Extent, Layout};
 use crate::tree::Node;
 use allocate::Plan;
+pub use front::Front;
 use list::Token;
 
 /// Bytes of a block.
@@ -83,6 +85,9 @@ pub struct Options {
     pub epoch: u32,
     /// What it is made for.
     pub purpose: Purpose,
+    /// A directory, as in `/nix/store`, whose files come first: where their blocks are depends on nothing else. Empty
+    /// for none.
+    pub front: String,
 }
 
 /// A tree cannot become a file system.

@@ -91,14 +91,16 @@ pub struct Namespace<C> {
     pub entries: Vec<Entry>,
     /// The files in walking order.
     pub files: Vec<File<C>>,
+    /// Those of them that come first on the disk.
+    pub front: Range<u32>,
     /// The symlinks with blocks, in walking order.
     pub slow_symlinks: Vec<SlowSymlink>,
     bytes: Vec<u8>,
 }
 
 impl<C: Copy> Namespace<C> {
-    /// Numbers and packs a tree.
-    pub fn new(root: &Node<C>) -> Result<Self, Error> {
+    /// Numbers and packs a tree; `front` is the directory whose files come first on the disk.
+    pub fn new(root: &Node<C>, front: &str) -> Result<Self, Error> {
         let Kind::Directory(directory) = &root.kind else { return Err(Error::RootKind) };
         if directory.get(b"lost+found").is_some() {
             return Err(Error::Name {
@@ -112,10 +114,11 @@ impl<C: Copy> Namespace<C> {
             directories: Vec::new(),
             entries: Vec::new(),
             files: Vec::new(),
+            front: 0..0,
             slow_symlinks: Vec::new(),
             bytes: Vec::new(),
         };
-        space.directory(directory, ROOT, ROOT, &mut Vec::new())?;
+        space.directory(directory, (ROOT, ROOT), &mut Vec::new(), front)?;
         // lost+found comes last in the tables, and counts as a subdirectory of the root.
         let entry = Entry { name: space.keep(b"lost+found")?, name_len: 10, kind: 2, inode: FIRST_INODE };
         space.root_entry(entry);
@@ -160,9 +163,9 @@ impl<C: Copy> Namespace<C> {
     fn directory(
         &mut self,
         directory: &Directory<C>,
-        inode: u32,
-        parent: u32,
+        (inode, parent): (u32, u32),
         path: &mut Vec<u8>,
+        front: &str,
     ) -> Result<(), Error> {
         let first = self.entries.len();
         for (name, node) in directory.iter() {
@@ -187,13 +190,19 @@ impl<C: Copy> Namespace<C> {
             let depth = path.len();
             path.push(b'/');
             path.extend_from_slice(name);
-            self.entries[at].inode = self.node(node, inode, path)?;
+            self.entries[at].inode = self.node(node, inode, path, front)?;
             path.truncate(depth);
         }
         Ok(())
     }
 
-    fn node(&mut self, node: &Node<C>, parent: u32, path: &mut Vec<u8>) -> Result<u32, Error> {
+    fn node(
+        &mut self,
+        node: &Node<C>,
+        parent: u32,
+        path: &mut Vec<u8>,
+        front: &str,
+    ) -> Result<u32, Error> {
         let number = u32::try_from(self.used_inodes() + 1).map_err(|_| Error::TooLarge)?;
         let slot = self.inodes.len();
         let attrs = node.attrs;
@@ -208,8 +217,11 @@ impl<C: Copy> Namespace<C> {
             }
             Kind::Symlink(target) => self.symlink(target, path)?,
             Kind::Directory(directory) => {
-                let at = count(self.directories.len());
-                self.directory(directory, number, parent, path)?;
+                let (at, first) = (count(self.directories.len()), count(self.files.len()));
+                self.directory(directory, (number, parent), path, front)?;
+                if path == front.as_bytes() {
+                    self.front = first..count(self.files.len());
+                }
                 Body::Directory(at)
             }
         };

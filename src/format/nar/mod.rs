@@ -18,7 +18,7 @@ mod write;
 
 pub use delimited::Delimited;
 pub use read::{Event, Reader};
-pub use tree::{Room, tree};
+pub use tree::{Room, tree, tree_with};
 pub use write::{Framing, len, write};
 
 use crate::num;

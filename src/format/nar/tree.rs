@@ -48,6 +48,16 @@ type Named = (Box<[u8]>, Node<()>);
 
 /// Reads an archive for its tree, which takes some of the room; contents are skipped.
 pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &Room) -> Result<Node<()>, Error> {
+    tree_with(reader, room, &mut |_, _| Ok(()))
+}
+
+/// Reads an archive for its tree; `take` gets each regular file, of that many bytes, when the reader has come to its
+/// contents. What it leaves of them is skipped.
+pub fn tree_with<R: BufRead, E: From<Error>>(
+    reader: &mut Reader<R>,
+    room: &Room,
+    take: &mut dyn FnMut(&mut Reader<R>, u64) -> Result<(), E>,
+) -> Result<Node<()>, E> {
     let mut open: Vec<Vec<Named>> = Vec::new();
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut root = None;
@@ -68,7 +78,10 @@ pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &Room) -> Result<Node<()>,
                 names.push(name.into());
                 continue;
             }
-            Event::File { executable, len } => Node::store_file(executable, len, ()),
+            Event::File { executable, len } => {
+                take(reader, len)?;
+                Node::store_file(executable, len, ())
+            }
             Event::Symlink(target) => Node::store_symlink(target),
             // cannot fail: the reader gives as many ends as beginnings, and no name twice
             Event::Leave => Node::store_directory(
@@ -81,5 +94,6 @@ pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &Room) -> Result<Node<()>,
         }
     }
     // cannot fail: an archive has a node, or an error came before
-    root.ok_or(Error::Format { at: 0, message: "an archive without a node".to_owned() })
+    let missing = || Error::Format { at: 0, message: "an archive without a node".to_owned() };
+    root.ok_or_else(missing).map_err(E::from)
 }
