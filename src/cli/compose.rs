@@ -130,6 +130,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     if options.board.is_none() && options.inputs.board_file.is_none() {
         return Err(unsaid("board", "name one of those that `nixflash boards` lists"));
     }
+    options.inputs.ensure_board(options.board.as_deref())?;
     let words = words.ok_or_else(|| unsaid("system", "name the toplevel with --system"))?;
     if options.output.is_none() && !options.dry_run {
         return Err(unsaid("output", "name the image with -o, or print the plan with --dry-run"));
@@ -249,6 +250,10 @@ impl<'a> Output<'a> {
         let bytes = found.nar_bytes();
         let plan = found.land(&raw, threads, &mut |done| meter.at(done)).map_err(|error| unmoved(&error))?;
         meter.finish(bytes);
+        voice.detail(&format!(
+            "{} found their place while NARs were unpacked",
+            show_bytes(plan.landed_bytes())
+        ));
         Ok((plan, Some(Ground { pending, raw, stop })))
     }
 }

@@ -33,16 +33,16 @@ pub struct Options {
     /// Take the board's config.txt, whatever the owner of the card has changed
     #[arg(long)]
     replace_config_txt: bool,
-    #[command(flatten, next_help_heading = "Firmware")]
-    source: Source,
-    #[command(flatten, next_help_heading = "Consent")]
-    consent: Consent,
     /// Print what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
     /// Print what changes as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten, next_help_heading = "Firmware")]
+    source: Source,
+    #[command(flatten, next_help_heading = "Consent")]
+    consent: Consent,
 }
 
 /// Where boot files come from.

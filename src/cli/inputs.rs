@@ -1,5 +1,6 @@
 //! What a closure and a board are composed of: options that `compose` and `write` share.
 
+use super::Outcome;
 use super::boards;
 use super::downloads;
 use super::embed::Provenance;
@@ -14,7 +15,7 @@ use super::system::{self, System};
 use super::ui::Voice;
 use crate::board::{self, Board};
 use crate::compose::{
-    self, Found, BootRequest, BootSet, Channels, Check, Given, Plan, Record, Report, Request, RootSize,
+    self, BootRequest, BootSet, Channels, Check, Found, Given, Plan, Record, Report, Request, RootSize,
 };
 use crate::format::store_path::StorePath;
 use crate::num::parse_bytes;
@@ -267,6 +268,11 @@ impl Inputs {
                 ..record
             },
         })
+    }
+
+    /// Refuses a board that there is not, before anything else is asked for.
+    pub fn ensure_board(&self, name: Option<&str>) -> Outcome {
+        self.board(name).map(drop)
     }
 
     /// The board, with the lines of its config.txt that the user adds, and what a manifest records of both.

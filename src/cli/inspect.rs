@@ -49,6 +49,13 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     if let Some(to) = &options.extract_config {
         let report = inspect::inspect(&image).map_err(|error| Failure::reading(&name, &error))?;
         let path = inspect::configuration(report.provenance.as_ref());
+        if report.nixos.as_ref().is_some_and(|nixos| nixos.configuration.is_empty()) {
+            return Err(Failure::new(
+                Code::Source,
+                format!("{name} carries no configuration: its {path} is empty"),
+            )
+            .hint("`nixflash compose --config DIR` puts one onto a card"));
+        }
         return extract::run(&image, (None, path), &Target { to: Some(to), force }, voice);
     }
     if let Some(path) = &options.extract {

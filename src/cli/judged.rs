@@ -127,7 +127,8 @@ fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
     let text = match found.verdict {
         Verdict::Damaged => {
             let places = crate::num::to_u64(found.damaged.len()) + found.not_listed;
-            format!("{name} is damaged in {places} places ({paths} store paths, {bytes}{made})")
+            let noun = if places == 1 { "place" } else { "places" };
+            format!("{name} is damaged in {places} {noun} ({paths} store paths, {bytes}{made})")
         }
         Verdict::NotOurs => {
             let none = "nothing on it says that nixflash composed it";

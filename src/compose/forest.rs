@@ -141,7 +141,6 @@ impl Resolved {
 }
 
 impl Forest {
-
     /// Nothing yet, for what is only in stores.
     pub fn empty(stores: Vec<Box<dyn Store>>) -> Self {
         let room = Room::default();

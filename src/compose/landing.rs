@@ -227,8 +227,10 @@ pub fn land(
             drop(finished.send(Ok(())));
             found
         };
-        let threads: Vec<_> =
-            (0..workers).map(|_| finished.clone()).map(|finished| scope.spawn(move || work(finished))).collect();
+        let threads: Vec<_> = (0..workers)
+            .map(|_| finished.clone())
+            .map(|finished| scope.spawn(move || work(finished)))
+            .collect();
         drop(finished);
         let outcome = watch(&wait, &done, &stop, progress);
         for thread in threads {
@@ -306,7 +308,9 @@ impl Ground<'_> {
             if chain.has_failed_before(at) || self.stop.load(Ordering::Relaxed) {
                 return Err(MoveError::Stopped);
             }
-            if chain.next == at && let Some(front) = chain.front.take() {
+            if chain.next == at
+                && let Some(front) = chain.front.take()
+            {
                 return Ok(Berth::Turn(front));
             }
             if size <= LONGEST_PARKED.min(chain.room) {

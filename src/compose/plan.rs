@@ -164,6 +164,14 @@ impl Found {
     }
 }
 
+impl Plan {
+    /// Bytes of contents that are at their place already, in the file that they landed on.
+    #[must_use]
+    pub fn landed_bytes(&self) -> u64 {
+        self.settled.as_ref().map_or(0, |settled| settled.bytes)
+    }
+}
+
 fn decide(
     request: Request,
     systems: &[StorePath],
@@ -349,7 +357,12 @@ fn decide(
             .collect(),
     };
     let settled = landed.settle(&parts);
-    Ok(Plan { image: Arc::new(Image { len, parts, stores, sources, trees, literals }), settled, summary, pins })
+    Ok(Plan {
+        image: Arc::new(Image { len, parts, stores, sources, trees, literals }),
+        settled,
+        summary,
+        pins,
+    })
 }
 
 /// Gives the FAT another length and moves what follows.

@@ -86,7 +86,9 @@ pub fn unpack<E: From<Error>>(
         Ok(tree) => verify(reader.into_inner(), info).map(|()| tree),
         Err(Halt::Taker(error)) => return Err(error),
         // A NAR that goes on behind its end is called longer, whatever else is wrong with it.
-        Err(Halt::Nar(error)) => Err(longer(&reader.into_inner(), info).unwrap_or_else(|| Error::nar(path, error))),
+        Err(Halt::Nar(error)) => {
+            Err(longer(&reader.into_inner(), info).unwrap_or_else(|| Error::nar(path, error)))
+        }
     };
     match &result {
         Ok(tree) => store.confirm(path, &|| listing::encode(tree)),

@@ -106,10 +106,13 @@ fn placed(plan: &ext4::Ext4<u64>, contents: std::ops::Range<u64>) -> Vec<(u64, u
 #[test]
 fn files_of_the_front_lie_where_they_do_whatever_else_there_is() {
     // Files that begin and end around superblocks, and one that is cut by four of them.
-    let lens: Vec<u64> = (0..400u64).map(|n| n * 7919 % 400_000).chain([900 << 20, 0, 1, 600_000_000]).collect();
+    let lens: Vec<u64> =
+        (0..400u64).map(|n| n * 7919 % 400_000).chain([900 << 20, 0, 1, 600_000_000]).collect();
     let files = |first: u64| -> Vec<(Box<[u8]>, Node<u64>)> {
         let named = lens.iter().zip(first..);
-        named.map(|(len, n)| (format!("{n:05}").into_bytes().into(), Node::store_file(false, *len, n))).collect()
+        named
+            .map(|(len, n)| (format!("{n:05}").into_bytes().into(), Node::store_file(false, *len, n)))
+            .collect()
     };
     let mut expected = Vec::new();
     let mut front = ext4::Front::default();
@@ -140,7 +143,8 @@ fn files_of_the_front_lie_where_they_do_whatever_else_there_is() {
             (Size::Exact(1 << 40), Purpose::Card),
         ] {
             let plan =
-                ext4::plan(tree, &Options { purpose, front: "/nix/store".to_owned(), ..options(size) }).unwrap();
+                ext4::plan(tree, &Options { purpose, front: "/nix/store".to_owned(), ..options(size) })
+                    .unwrap();
             assert!(placed(&plan, 1000..1404) == expected, "{size:?}");
         }
     }

@@ -72,6 +72,17 @@ fn the_configuration_comes_off_whole_and_stays_in_its_directory() {
 }
 
 #[test]
+fn a_card_without_a_configuration_has_none_to_take() {
+    let Some(demo) = demo() else { return };
+    let dir = temp();
+    let (image, to) = (dir.path().join("a.img"), dir.path().join("out"));
+    assert_eq!(run(&mut demo.compose("rpi4", &demo.at("root"), &image)).code, 0);
+    let done = inspect(&image, &["--extract-config", to.to_str().unwrap()]);
+    assert!(done.code == 6 && done.err.contains("carries no configuration: its /etc/nixos"), "{}", done.err);
+    assert!(!to.exists());
+}
+
+#[test]
 fn a_file_of_any_partition_is_that_which_others_read() {
     let (Some(demo), Some(debugfs), Some(mtype)) = (demo(), Tool::find("debugfs"), Tool::find("mtype"))
     else {

@@ -94,9 +94,7 @@ impl Plan {
     ) -> Result<(), MoveError> {
         let (nothing, len) = (Settled::default(), self.image.len);
         let emptied = if self.settled.is_none() { out.empty() } else { Ok(()) };
-        emptied
-            .and_then(|()| out.set_len(len))
-            .map_err(|source| MoveError::Write { offset: len, source })?;
+        emptied.and_then(|()| out.set_len(len)).map_err(|source| MoveError::Write { offset: len, source })?;
         raw::write(&self.image, self.settled.as_ref().unwrap_or(&nothing), out, workers, progress)
     }
 }

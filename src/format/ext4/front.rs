@@ -61,7 +61,9 @@ pub struct Front(Cursor<Box<dyn Iterator<Item = Run> + Send>>);
 impl Default for Front {
     fn default() -> Self {
         let len = Geometry::USUAL_BACKUP_LEN;
-        let fixed = (0..).filter(|group| has_backup(*group)).map(move |group| Run { start: group * GROUP_BLOCKS, len });
+        let fixed = (0..)
+            .filter(|group| has_backup(*group))
+            .map(move |group| Run { start: group * GROUP_BLOCKS, len });
         Self(Cursor::new(Box::new(fixed), u64::from(u32::MAX)))
     }
 }

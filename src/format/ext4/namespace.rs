@@ -196,13 +196,7 @@ impl<C: Copy> Namespace<C> {
         Ok(())
     }
 
-    fn node(
-        &mut self,
-        node: &Node<C>,
-        parent: u32,
-        path: &mut Vec<u8>,
-        front: &str,
-    ) -> Result<u32, Error> {
+    fn node(&mut self, node: &Node<C>, parent: u32, path: &mut Vec<u8>, front: &str) -> Result<u32, Error> {
         let number = u32::try_from(self.used_inodes() + 1).map_err(|_| Error::TooLarge)?;
         let slot = self.inodes.len();
         let attrs = node.attrs;
