@@ -143,7 +143,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     };
     let system = options.inputs.system(&words, &from, voice)?;
     let (plan, ground) =
-        options.inputs.plan_by(options.board.as_deref(), &system, root_size, voice, |found, quiet| {
+        options.inputs.plan_by((options.board.as_deref(), &system), root_size, voice, |found, quiet| {
             match output.as_ref().filter(|output| output.is_scattered() && found.is_packed()) {
                 Some(output) => output.land(found, quiet, options.inputs.workers(), voice),
                 None => Ok((found.plan().map_err(|error| refused(&error))?, None)),

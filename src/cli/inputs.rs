@@ -155,15 +155,14 @@ impl Inputs {
         voice: &Voice,
     ) -> Result<Plan, Failure> {
         let plan = |found: Found, _: Quiet<'_>| found.plan().map_err(|error| refused(&error));
-        self.plan_by(board, system, root_size, voice, plan)
+        self.plan_by((board, system), root_size, voice, plan)
     }
 
     /// Finds the closure of an image and has it planned by `plan`; shows what has to be fetched, until that ends or asks for
     /// quiet.
     pub fn plan_by<T>(
         &self,
-        board: Option<&str>,
-        system: &System,
+        (board, system): (Option<&str>, &System),
         root_size: RootSize,
         voice: &Voice,
         plan: impl FnOnce(Found, Quiet<'_>) -> Result<T, Failure>,

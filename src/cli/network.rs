@@ -55,18 +55,42 @@ fn proxies() -> Result<Proxies, String> {
     Ok(proxies.except(&exceptions.map(|(_, value)| value).unwrap_or_default()))
 }
 
-/// Who vouches for servers: the file that was named, else that of the system, else Mozilla's that are built in.
+/// Who vouches for servers: the file that was named, else the directories, else that of the system, else Mozilla's that
+/// are built in.
 fn authorities() -> Result<Authorities, String> {
     let named = variable(&["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"])
         .map(|(name, value)| (name, PathBuf::from(value)))
         .filter(|(_, path)| path != Path::new(""))
         .or_else(|| Some(("ssl-cert-file", nix_conf::values(&["ssl-cert-file"]).pop()?.into())));
+    let directories = variable(&["SSL_CERT_DIR"]).filter(|(_, value)| !value.is_empty());
     if let Some((name, path)) = named {
         return read(&path).map_err(|what| format!("{name}: {}: {what}", path.display()));
+    }
+    if let Some((name, value)) = directories {
+        return read_all(&value).map_err(|what| format!("{name}: {what}"));
     }
     // A system's own file that cannot be read or used is as good as none.
     let found = BUNDLES.iter().find_map(|path| read(Path::new(path)).ok());
     Ok(found.unwrap_or_default())
+}
+
+/// The certificates of all files in directories, which colons separate. They are named by hashes of theirs, by which OpenSSL
+/// finds one; here all are taken, and what is no certificate is passed over.
+fn read_all(directories: &str) -> Result<Authorities, String> {
+    let mut pem = Vec::new();
+    for directory in directories.split(':').filter(|directory| !directory.is_empty()) {
+        let files = std::fs::read_dir(directory).map_err(|error| format!("{directory}: {error}"))?;
+        for file in files.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()) {
+            let left = LONGEST.saturating_sub(crate::num::to_u64(pem.len()));
+            let mut text = Vec::new();
+            let read = std::fs::File::open(file).and_then(|file| file.take(left).read_to_end(&mut text));
+            if read.is_ok() && Authorities::parse(&text).is_ok() {
+                pem.extend_from_slice(&text);
+                pem.push(b'\n');
+            }
+        }
+    }
+    Authorities::parse(&pem).map_err(|error| format!("{directories}: {error}"))
 }
 
 fn read(path: &Path) -> Result<Authorities, String> {

@@ -121,14 +121,15 @@ fn loud(demo: &Demo, cache: &Path, output: &Path, more: &[&str]) -> Command {
 fn landed(said: &str) -> u64 {
     let line = said.lines().find(|line| line.contains("found their place")).map_or("0 bytes", |line| line);
     let mut words = line.split(' ');
-    let number: f64 = words.next().unwrap().parse().unwrap();
+    let (whole, tenths) = words.next().map(|number| number.split_once('.').unwrap_or((number, "0"))).unwrap();
     let unit = match words.next().unwrap() {
         "GiB" => 1 << 30,
         "MiB" => 1 << 20,
         "KiB" => 1 << 10,
-        _ => 1,
+        _ => 1u64,
     };
-    (number * unit as f64) as u64
+    let number = |digits: &str| digits.parse::<u64>().unwrap();
+    (number(whole) * 10 + number(tenths)) * unit / 10
 }
 
 fn alone(output: &Path) {
@@ -189,15 +190,16 @@ fn blocks(path: &Path) -> Vec<(u64, [u8; 32])> {
     let mut buf = vec![0; STEP as usize];
     while let Ok(data) = lseek(&file, at, Whence::SeekData) {
         let end = lseek(&file, data, Whence::SeekHole).unwrap();
-        let mut offset = data as u64 / STEP * STEP;
-        while offset < end as u64 {
+        let (data, end) = (data.cast_unsigned(), end.cast_unsigned());
+        let mut offset = data / STEP * STEP;
+        while offset < end {
             let len = file.read_at(&mut buf, offset).unwrap();
             if buf[..len].iter().any(|byte| *byte != 0) {
                 found.push((offset, Sha256::digest(&buf[..len]).into()));
             }
             offset += STEP;
         }
-        at = end;
+        at = end.cast_signed();
     }
     found.dedup();
     found

@@ -68,7 +68,7 @@ pub fn plain(demo: &Demo, store: &str, kept: &Path, output: &Path) -> Command {
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_uppercase());
     }
-    command.env_remove("SSL_CERT_FILE").env_remove("NIX_SSL_CERT_FILE");
+    command.env_remove("SSL_CERT_FILE").env_remove("NIX_SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
     command
 }
 
@@ -138,6 +138,16 @@ fn a_cache_over_https_is_believed_when_a_known_authority_vouches_for_it() {
     fails(&both(Path::new("/no-cert-file.crt"), &file), "NIX_SSL_CERT_FILE: /no-cert-file.crt: No such file");
     let key = dir.path().join("ca/ca.key");
     fails(&both(&key, &file), "it has no certificate in it");
+    // Directories of certificates; what else lies in them is passed over.
+    let certs = dir.path().join("certs");
+    std::fs::create_dir_all(certs.join("below")).unwrap();
+    std::fs::write(certs.join("README"), "no certificate\n").unwrap();
+    std::fs::copy(&file, certs.join("0a1b2c3d.0")).unwrap();
+    let of = |value: String| run(compose("localhost").env("SSL_CERT_DIR", value));
+    let mut of = of;
+    assert_eq!(of(format!("{}:{}", dir.path().display(), certs.display())).code, 0);
+    fails(&of(certs.join("below").display().to_string()), "SSL_CERT_DIR: ");
+    fails(&of("/no-certs".to_owned()), "SSL_CERT_DIR: /no-certs: No such file");
     // What nobody needs is not looked at.
     let mut local = demo.compose("rpi4", &demo.at("root"), &image);
     assert_eq!(run(local.arg("--force").env("SSL_CERT_FILE", "/no-cert-file.crt")).code, 0);

@@ -46,6 +46,9 @@ fn take(left: &AtomicU64, amount: u64) -> Option<()> {
 /// A node with its name.
 type Named = (Box<[u8]>, Node<()>);
 
+/// What takes the contents of regular files.
+type Take<'a, R, E> = dyn FnMut(&mut Reader<R>, u64) -> Result<(), E> + 'a;
+
 /// Reads an archive for its tree, which takes some of the room; contents are skipped.
 pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &Room) -> Result<Node<()>, Error> {
     tree_with(reader, room, &mut |_, _| Ok(()))
@@ -56,7 +59,7 @@ pub fn tree<R: BufRead>(reader: &mut Reader<R>, room: &Room) -> Result<Node<()>,
 pub fn tree_with<R: BufRead, E: From<Error>>(
     reader: &mut Reader<R>,
     room: &Room,
-    take: &mut dyn FnMut(&mut Reader<R>, u64) -> Result<(), E>,
+    take: &mut Take<'_, R, E>,
 ) -> Result<Node<()>, E> {
     let mut open: Vec<Vec<Named>> = Vec::new();
     let mut names: Vec<Box<[u8]>> = Vec::new();

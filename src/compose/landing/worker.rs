@@ -1,26 +1,15 @@
-//! Contents that go to their place while the closure is still being looked through.
-//!
-//! Of a NAR without a listing nobody knows the tree before it is decoded, and an image cannot be planned without all trees.
-//! But where the files of the store lie depends on nothing that comes after them ([`ext4::Front`]). So a file that can be
-//! written anywhere gets them in the same pass: each NAR is decoded once and hashed on the way. The plan, once it is made,
-//! is held against what was written, and decides: what does not lie where it says is written again.
-//!
-//! A NAR can be placed when all before it are. Until then it waits in memory, if it is short enough; else its worker waits
-//! for its turn, or, where too many do so already, leaves its contents for later.
+//! Workers that take members in their order, and who may place what.
 
-use super::forest::Resolved;
-use super::moving::{MoveError, Scattered, watch};
-use super::{Content, Error};
-use crate::extent::Fill;
+use super::placing::{Kept, Piece, Placing, Spare, blocks, padding};
+use crate::compose::Error;
+use crate::compose::forest::Resolved;
+use crate::compose::moving::{MoveError, Scattered};
 use crate::format::ext4;
 use crate::format::nar::Room;
-use crate::image::file::RawFile;
-use crate::num;
 use crate::store::{self, Member, Part, PathInfo, Store};
 use crate::tree::{Kind, Node};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,74 +17,8 @@ use std::time::Duration;
 const LONGEST_PARKED: u64 = 16 << 20;
 /// Bytes of all that wait.
 const PARKING: u64 = 48 << 20;
-/// Bytes of a block of the root.
-const BLOCK: u64 = 4096;
-const ZEROS: [u8; 4096] = [0; 4096];
 /// How often who waits looks whether the work was called off.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A piece of a file at its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Piece {
-    /// Where in the image.
-    offset: u64,
-    /// Which file of its source.
-    file: u32,
-    /// Where in the file.
-    at: u64,
-    /// Bytes of it.
-    len: u64,
-}
-
-/// What lies at its place already, by source.
-#[derive(Debug, Default)]
-pub struct Landed(Vec<Vec<Piece>>);
-
-/// Which extents of a plan need not be moved.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// By part and extent.
-    done: Vec<Vec<bool>>,
-    /// Sources whose contents were verified.
-    pub sources: Vec<bool>,
-    /// Bytes of what is done.
-    pub bytes: u64,
-}
-
-impl Settled {
-    /// Whether an extent is at its place.
-    pub fn has(&self, part: usize, extent: usize) -> bool {
-        self.done.get(part).and_then(|done| done.get(extent)).is_some_and(|done| *done)
-    }
-}
-
-impl Landed {
-    /// Holds what was written against a plan; `None` where it does not lie where the plan says.
-    pub fn settle(&self, parts: &[super::assembly::Part]) -> Option<Settled> {
-        let mut next = vec![0; self.0.len()];
-        let mut settled = Settled {
-            sources: self.0.iter().map(|pieces| !pieces.is_empty()).collect(),
-            ..Settled::default()
-        };
-        for part in parts {
-            let extents = part.layout.extents().iter().map(|extent| {
-                let Fill::Content { content: Content::Packed { source, file }, at, len } = extent.fill else {
-                    return false;
-                };
-                let source = num::to_usize(u64::from(source));
-                let Some(pieces) = self.0.get(source) else { return false };
-                let piece = Piece { offset: part.offset + extent.offset, file, at, len };
-                let is_next = pieces.get(next[source]) == Some(&piece);
-                next[source] += usize::from(is_next);
-                settled.bytes += if is_next { len } else { 0 };
-                is_next
-            });
-            settled.done.push(extents.collect());
-        }
-        let is_complete = self.0.iter().zip(next).all(|(pieces, next)| next == pieces.len());
-        is_complete.then_some(settled)
-    }
-}
 
 /// A NAR that cannot be placed yet.
 enum Parked {
@@ -103,36 +26,6 @@ enum Parked {
     Sizes(Vec<u64>),
     /// Its files, each filled up to whole blocks as on the disk, how long each is, and how much room was taken for it.
     Whole { bytes: Kept, lens: Vec<u64>, size: u64 },
-}
-
-/// Bytes that are kept for later, in chunks that are used again and again: fresh memory costs more than a copy.
-#[derive(Default)]
-struct Kept(Vec<Vec<u8>>);
-
-/// Bytes of a chunk.
-const CHUNK: usize = 256 << 10;
-
-impl Kept {
-    fn push(&mut self, mut bytes: &[u8], spare: &Mutex<Vec<Vec<u8>>>) {
-        while !bytes.is_empty() {
-            let full = self.0.last().is_none_or(|last| last.len() == CHUNK);
-            if full {
-                let used = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                self.0.push(used.unwrap_or_else(|| Vec::with_capacity(CHUNK)));
-            }
-            // cannot fail: there is one now
-            let last = self.0.last_mut().expect("a chunk");
-            let (now, later) = bytes.split_at(bytes.len().min(CHUNK - last.len()));
-            last.extend_from_slice(now);
-            bytes = later;
-        }
-    }
-
-    /// Gives the chunks back.
-    fn release(mut self, spare: &Mutex<Vec<Vec<u8>>>) {
-        self.0.iter_mut().for_each(Vec::clear);
-        spare.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.0);
-    }
 }
 
 /// Where a worker may put a NAR.
@@ -168,7 +61,7 @@ impl Chain {
 }
 
 /// What all workers share.
-struct Ground<'a> {
+pub struct Ground<'a> {
     stores: &'a [Box<dyn Store>],
     members: &'a [Member],
     room: &'a Room,
@@ -181,80 +74,53 @@ struct Ground<'a> {
     chain: Mutex<Chain>,
     turn: Condvar,
     /// Chunks of what was kept.
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Spare,
 }
 
-/// Reads the NARs of a closure, and puts the files of those that have to be decoded for it to their place in an image whose
-/// root begins at byte `start`. `progress` is told of how many bytes of NARs are through, and calls the work off by `false`.
-pub fn land(
-    closure: &Resolved,
-    (out, start): (&RawFile, u64),
-    room: &Room,
-    workers: usize,
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<(Vec<Node<()>>, Landed), MoveError> {
-    let workers = workers.max(1);
-    let (done, written, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let members = &closure.members[..];
-    let chain = Chain {
-        next: 0,
-        front: Some(ext4::Front::default()),
-        parked: BTreeMap::new(),
-        room: PARKING,
-        waiting: 0,
-        failed: None,
-        landed: vec![Vec::new(); members.len()],
-    };
-    let ground = Ground {
-        stores: &closure.stores,
-        members,
-        room,
-        start,
-        patient: workers / 2,
-        next: AtomicUsize::new(0),
-        stop: &stop,
-        chain: Mutex::new(chain),
-        turn: Condvar::new(),
-        spare: Mutex::default(),
-    };
-    let mut trees = BTreeMap::new();
-    let (finished, wait) = sync_channel(workers);
-    let outcome = std::thread::scope(|scope| {
-        let work = |finished: std::sync::mpsc::SyncSender<_>| {
-            let mut out = Scattered::new(out, &written, &stop);
-            let found = ground.work(&mut out, &done);
-            // The receiver outlives the scope.
-            drop(finished.send(Ok(())));
-            found
+impl<'a> Ground<'a> {
+    /// Begins before the first member.
+    pub fn new(
+        closure: &'a Resolved,
+        start: u64,
+        room: &'a Room,
+        workers: usize,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        let chain = Chain {
+            next: 0,
+            front: Some(ext4::Front::default()),
+            parked: BTreeMap::new(),
+            room: PARKING,
+            waiting: 0,
+            failed: None,
+            landed: vec![Vec::new(); closure.members.len()],
         };
-        let threads: Vec<_> = (0..workers)
-            .map(|_| finished.clone())
-            .map(|finished| scope.spawn(move || work(finished)))
-            .collect();
-        drop(finished);
-        let outcome = watch(&wait, &done, &stop, progress);
-        for thread in threads {
-            // cannot fail: a worker returns its errors
-            trees.extend(thread.join().expect("a worker does not panic"));
+        Self {
+            stores: &closure.stores,
+            members: &closure.members,
+            room,
+            start,
+            patient: workers / 2,
+            next: AtomicUsize::new(0),
+            stop,
+            chain: Mutex::new(chain),
+            turn: Condvar::new(),
+            spare: Mutex::default(),
         }
-        outcome
-    });
-    outcome?;
-    let chain = ground.chain.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match chain.failed {
-        Some((_, error)) => Err(error),
-        None if trees.len() < members.len() => Err(MoveError::Stopped),
-        None => Ok((trees.into_values().collect(), Landed(chain.landed))),
     }
-}
 
-impl Ground<'_> {
+    /// What has landed, by member; the first failure in their order, if there was any.
+    pub fn finish(self) -> Result<Vec<Vec<Piece>>, MoveError> {
+        let chain = self.chain.into_inner().unwrap_or_else(PoisonError::into_inner);
+        chain.failed.map_or(Ok(chain.landed), |(_, error)| Err(error))
+    }
+
     fn chain(&self) -> MutexGuard<'_, Chain> {
         self.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes members in their order until there is none left, or one has failed.
-    fn work(&self, out: &mut Scattered<'_>, done: &AtomicU64) -> Vec<(usize, Node<()>)> {
+    pub fn work(&self, out: &mut Scattered<'_>, done: &AtomicU64) -> Vec<(usize, Node<()>)> {
         let mut trees = Vec::new();
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
@@ -367,19 +233,19 @@ impl Ground<'_> {
     ) -> Result<Node<()>, MoveError> {
         let mut lens = Vec::new();
         let mut bytes = Kept::default();
-        let mut padding = 0;
+        let mut last = 0;
         let tree = store::unpack(store, info, self.room, &mut |part| {
             match part {
                 Part::File(len) => {
-                    bytes.push(&ZEROS[..padding], &self.spare);
-                    padding = num::to_usize(len.next_multiple_of(BLOCK) - len);
+                    bytes.pad(padding(last), &self.spare);
+                    last = len;
                     lens.push(len);
                 }
                 Part::Bytes(more) => bytes.push(more, &self.spare),
             }
             Ok::<(), MoveError>(())
         })?;
-        bytes.push(&ZEROS[..padding], &self.spare);
+        bytes.pad(padding(last), &self.spare);
         self.park(at, Parked::Whole { bytes, lens, size: info.nar_size }, out)?;
         Ok(tree)
     }
@@ -422,7 +288,7 @@ impl Ground<'_> {
             self.turn.notify_all();
             if let Parked::Whole { bytes, size, .. } = parked {
                 let mut placing = Placing::new(blocks(placed.concat()));
-                for chunk in &bytes.0 {
+                for chunk in bytes.chunks() {
                     placing.put(chunk, out)?;
                 }
                 out.flush()?;
@@ -445,55 +311,4 @@ fn lengths(node: &Node<()>) -> Vec<u64> {
     let mut lens = Vec::new();
     walk(node, &mut lens);
     lens
-}
-
-/// The blocks that pieces lie in, as few runs.
-fn blocks(pieces: Vec<Piece>) -> Vec<Piece> {
-    let mut runs: Vec<Piece> = Vec::new();
-    for piece in pieces {
-        let len = piece.len.next_multiple_of(BLOCK);
-        match runs.last_mut() {
-            Some(last) if last.offset + last.len == piece.offset => last.len += len,
-            _ => runs.push(Piece { len, ..piece }),
-        }
-    }
-    runs
-}
-
-/// A file on its way to its pieces.
-#[derive(Default)]
-struct Placing {
-    pieces: std::vec::IntoIter<Piece>,
-    /// Where the next byte goes, and how many go there.
-    now: (u64, u64),
-    /// Bytes of its last block behind the piece.
-    padding: u64,
-}
-
-impl Placing {
-    fn new(pieces: Vec<Piece>) -> Self {
-        Self { pieces: pieces.into_iter(), now: (0, 0), padding: 0 }
-    }
-
-    fn put(&mut self, mut bytes: &[u8], out: &mut Scattered<'_>) -> Result<(), MoveError> {
-        use super::moving::Out;
-        while !bytes.is_empty() {
-            if self.now.1 == 0 {
-                // cannot fail: the reader gives as many bytes as it announced, for which there are places
-                let piece = self.pieces.next().expect("a place for each byte");
-                self.now = (piece.offset, piece.len);
-                self.padding = piece.len.next_multiple_of(BLOCK) - piece.len;
-            }
-            let (now, later) =
-                bytes.split_at(usize::try_from(self.now.1).map_or(bytes.len(), |left| left.min(bytes.len())));
-            out.bytes(self.now.0, now)?;
-            self.now = (self.now.0 + num::to_u64(now.len()), self.now.1 - num::to_u64(now.len()));
-            bytes = later;
-            if self.now.1 == 0 {
-                // The rest of the block, so that the next file can go with it.
-                out.zeros(self.now.0, self.padding)?;
-            }
-        }
-        Ok(())
-    }
 }
