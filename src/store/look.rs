@@ -71,6 +71,10 @@ pub fn unpack<E: From<Error>>(
     let path = &info.path;
     let mut reader = nar::Reader::new(Verified::new(store.open_nar(path)?, info));
     let read = nar::tree_with(&mut reader, room, &mut |reader, len| {
+        if len > info.nar_size {
+            let message = format!("a file of {len} bytes in an archive of {}", info.nar_size);
+            return Err(Halt::Nar(nar::Error::Format { at: 0, message }));
+        }
         take(Part::File(len)).map_err(Halt::Taker)?;
         loop {
             let chunk = reader.chunk()?;

@@ -68,6 +68,8 @@ fn kinds() -> Vec<Kind> {
         Kind::Directory(vec![]),
         Kind::Directory(vec![0, 4096, 1, 8192, 4095, 4097, 0, (20 << 20) + 5, 3]),
         Kind::File(0),
+        // In whole blocks they are far larger than their NAR.
+        Kind::Directory(vec![1; 9000]),
     ];
     kinds.extend((1..12).map(|n| Kind::File((n << 20) + n)));
     kinds.push(Kind::File((30 << 20) + 1));

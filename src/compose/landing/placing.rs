@@ -53,6 +53,11 @@ impl Kept {
         }
     }
 
+    /// How much memory they hold, in bytes.
+    pub fn held(&self) -> u64 {
+        num::to_u64(self.0.len() * CHUNK)
+    }
+
     /// The bytes, chunk by chunk.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Bytes of the longest NAR that may wait in memory for its turn.
 const LONGEST_PARKED: u64 = 16 << 20;
+/// The most memory that one may take there: with its files in whole blocks.
+const LARGEST_PARKED: u64 = 24 << 20;
 /// Bytes of all that wait.
 const PARKING: u64 = 48 << 20;
 /// How often who waits looks whether the work was called off.
@@ -45,8 +47,8 @@ struct Chain {
     /// Where files go next; with a worker while it is that one's turn.
     front: Option<ext4::Front>,
     parked: BTreeMap<usize, Parked>,
-    /// Bytes that may still be parked.
-    room: u64,
+    /// Bytes that are parked.
+    taken: u64,
     /// Workers that wait for their turn.
     waiting: usize,
     /// The first member that failed.
@@ -55,6 +57,11 @@ struct Chain {
 }
 
 impl Chain {
+    /// Gives back what was taken of the memory for NARs that are parked, and takes what is needed.
+    const fn give(&mut self, taken: u64, needed: u64) {
+        self.taken = self.taken - taken + needed;
+    }
+
     fn has_failed_before(&self, at: usize) -> bool {
         self.failed.as_ref().is_some_and(|(failed, _)| *failed < at)
     }
@@ -90,7 +97,7 @@ impl<'a> Ground<'a> {
             next: 0,
             front: Some(ext4::Front::default()),
             parked: BTreeMap::new(),
-            room: PARKING,
+            taken: 0,
             waiting: 0,
             failed: None,
             landed: vec![Vec::new(); closure.members.len()],
@@ -179,8 +186,8 @@ impl<'a> Ground<'a> {
             {
                 return Ok(Berth::Turn(front));
             }
-            if size <= LONGEST_PARKED.min(chain.room) {
-                chain.room -= size;
+            if size <= LONGEST_PARKED.min(PARKING.saturating_sub(chain.taken)) {
+                chain.taken += size;
                 return Ok(Berth::Memory);
             }
             if chain.waiting >= self.patient {
@@ -224,7 +231,8 @@ impl<'a> Ground<'a> {
         Ok(tree)
     }
 
-    /// Keeps all files in memory until their turn.
+    /// Keeps all files in memory until their turn, or none where they take more there than their NAR promised: files that are
+    /// shorter than a block do.
     fn keep(
         &self,
         at: usize,
@@ -232,21 +240,35 @@ impl<'a> Ground<'a> {
         out: &mut Scattered<'_>,
     ) -> Result<Node<()>, MoveError> {
         let mut lens = Vec::new();
-        let mut bytes = Kept::default();
-        let mut last = 0;
+        let (mut kept, mut last) = (Some(Kept::default()), 0);
         let tree = store::unpack(store, info, self.room, &mut |part| {
+            if let Part::File(len) = part {
+                lens.push(len);
+            }
+            let Some(bytes) = &mut kept else { return Ok(()) };
             match part {
                 Part::File(len) => {
                     bytes.pad(padding(last), &self.spare);
                     last = len;
-                    lens.push(len);
                 }
                 Part::Bytes(more) => bytes.push(more, &self.spare),
             }
+            if bytes.held() > LARGEST_PARKED {
+                std::mem::take(bytes).release(&self.spare);
+                kept = None;
+            }
             Ok::<(), MoveError>(())
         })?;
-        bytes.pad(padding(last), &self.spare);
-        self.park(at, Parked::Whole { bytes, lens, size: info.nar_size }, out)?;
+        let size = kept.as_mut().map_or(0, |bytes| {
+            bytes.pad(padding(last), &self.spare);
+            bytes.held()
+        });
+        self.chain().give(info.nar_size, size);
+        let parked = match kept {
+            Some(bytes) => Parked::Whole { bytes, lens, size },
+            None => Parked::Sizes(lens),
+        };
+        self.park(at, parked, out)?;
         Ok(tree)
     }
 
@@ -293,7 +315,7 @@ impl<'a> Ground<'a> {
                 }
                 out.flush()?;
                 bytes.release(&self.spare);
-                self.chain().room += size;
+                self.chain().give(size, 0);
                 self.turn.notify_all();
             }
         }
