@@ -151,7 +151,8 @@ fn what_lands_early_is_what_is_moved_later() {
     let image = dir.path().join("a.img");
     // With listings nothing has to be decoded for the plan, so nothing lands early.
     let done = run(&mut loud(demo, &listed, &image, &[]));
-    assert_eq!((done.code, landed(&done.err)), (0, 0), "{}", done.err);
+    // But for names that JSON has no word for.
+    assert!(done.code == 0 && landed(&done.err) < 100 << 10, "{}", done.err);
     let expected = sha256(&image);
     let all = 280 << 20;
     if let Some(e2fsck) = Tool::find("e2fsck") {

@@ -83,10 +83,12 @@ fn filled(bytes: &[u8], range: Range<usize>, step: usize) -> Vec<Range<usize>> {
     pieces.filter(|piece| bytes[piece.clone()].iter().any(|byte| *byte != 0)).collect()
 }
 
-/// What there is on a card: a table, a FAT, an ext4 whose inode tables begin where debugfs says.
-fn classes(bytes: &[u8], spans: &[(u64, u64)], inodes: usize) -> Vec<Class> {
+/// What there is on a card: a table, a FAT, an ext4 whose bitmaps and inode tables begin where debugfs says. Its contents lie
+/// between the first group's descriptors, with the room for more of them, and the bitmaps.
+fn classes(bytes: &[u8], spans: &[(u64, u64)], (bitmaps, inodes): (usize, usize)) -> Vec<Class> {
     let (fat, root) = (spans[0].0 as usize, spans[1].0 as usize);
-    let tables = root + inodes * 4096;
+    let (contents, bitmaps, tables) = (root + 129 * 4096, root + bitmaps * 4096, root + inodes * 4096);
+    assert!(contents < bitmaps && bitmaps < tables);
     let table_end = fat.min(34 * 512);
     let class = |name, areas: Vec<Range<usize>>| Class { name, areas };
     let mut all = vec![
@@ -94,9 +96,10 @@ fn classes(bytes: &[u8], spans: &[(u64, u64)], inodes: usize) -> Vec<Class> {
         class("the FAT's head", filled(bytes, fat..fat + (1 << 20), 512)),
         class("the FAT's files", filled(bytes, fat + (1 << 18)..root, 4096)),
         class("the superblock", filled(bytes, root + 1024..root + 1024 + 0x278, 0x278)),
-        class("descriptors and bitmaps", filled(bytes, root + 4096..tables, 4096)),
+        class("descriptors", filled(bytes, root + 4096..contents, 4096)),
+        class("bitmaps", filled(bytes, bitmaps..tables, 4096)),
         class("inodes", filled(bytes, tables..tables + (1 << 17), 256)),
-        class("contents", filled(bytes, tables + (1 << 17)..bytes.len(), 4096)),
+        class("contents", filled(bytes, contents..bitmaps, 4096)),
     ];
     all.retain(|class| !class.areas.is_empty());
     all
@@ -148,7 +151,7 @@ fn is_idle(name: &str, at: usize, old: &[u8], (behind, spans): (&[Range<usize>],
     match name {
         // The second FSInfo, which nobody reads; the rest of a cluster, of reserved sectors, of the one descriptor's block.
         "the FAT's head" if is_gpt && (7 * 512..8 * 512).contains(&in_fat) => true,
-        "descriptors and bitmaps" => is_zero && (0x1020..0x2000).contains(&in_root),
+        "descriptors" => is_zero && (0x1020..0x2000).contains(&in_root),
         "the FAT's head" | "the FAT's files" => is_zero && !(32 * 512..=1 << 15).contains(&in_fat),
         // Who reads a GPT reads of its MBR that it is there, and of the header's sector the header.
         "the table" if is_gpt => (440..512).contains(&at) || (is_zero && (512 + 92..1024).contains(&at)),
@@ -172,7 +175,10 @@ fn sweep(board: &str, options: &[&str]) {
     let number = |word: &str, end: char| -> u64 {
         stats.split(word).nth(1).unwrap().split(end).next().unwrap().trim().parse().unwrap()
     };
-    let inodes = number("inode table at ", '\n');
+    let places = ["block bitmap at ", "inode table at "].map(|word| {
+        let text = stats.split(word).nth(1).unwrap();
+        text.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    });
     let used = number("Inode count:", '\n') - number("Free inodes:", '\n') + 1;
     let mut behind = behind_files(&debugfs, &image, root, used);
     assert!(behind.len() > 50, "{behind:?}");
@@ -182,7 +188,7 @@ fn sweep(board: &str, options: &[&str]) {
     behind.extend(blocks_of(&debugfs, &image, root, "<7>").into_iter().take(1));
     let mut bytes = std::fs::read(&image).unwrap();
     assert_eq!(verdict(&bytes).0, Some(Verdict::Intact));
-    let classes = classes(&bytes, &spans, inodes as usize);
+    let classes = classes(&bytes, &spans, places.into());
     let mut sequence = Sequence(7);
     let (mut longest, mut idle, mut missed) = (Duration::ZERO, 0, Vec::new());
     for n in 0..MUTATIONS {
