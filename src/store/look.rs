@@ -1,6 +1,6 @@
 //! Looking through a NAR for its tree, with or without its contents.
 
-use super::payload::{Verified, longer, verify};
+use super::payload::{Verified, longer, too_long, verify};
 use super::{Error, PathInfo, Store};
 use crate::format::{listing, nar};
 use crate::tree::Node;
@@ -51,6 +51,8 @@ pub enum Part<'a> {
 /// Whose fault it is that a NAR was not read to its end.
 enum Halt<E> {
     Nar(nar::Error),
+    /// A file of so many bytes, more than all of it may have.
+    Longer(u64),
     Taker(E),
 }
 
@@ -72,8 +74,7 @@ pub fn unpack<E: From<Error>>(
     let mut reader = nar::Reader::new(Verified::new(store.open_nar(path)?, info));
     let read = nar::tree_with(&mut reader, room, &mut |reader, len| {
         if len > info.nar_size {
-            let message = format!("a file of {len} bytes in an archive of {}", info.nar_size);
-            return Err(Halt::Nar(nar::Error::Format { at: 0, message }));
+            return Err(Halt::Longer(len));
         }
         take(Part::File(len)).map_err(Halt::Taker)?;
         loop {
@@ -89,6 +90,7 @@ pub fn unpack<E: From<Error>>(
     let result = match read {
         Ok(tree) => verify(reader.into_inner(), info).map(|()| tree),
         Err(Halt::Taker(error)) => return Err(error),
+        Err(Halt::Longer(len)) => Err(too_long(len, info)),
         // A NAR that goes on behind its end is called longer, whatever else is wrong with it.
         Err(Halt::Nar(error)) => {
             Err(longer(&reader.into_inner(), info).unwrap_or_else(|| Error::nar(path, error)))

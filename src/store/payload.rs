@@ -52,12 +52,17 @@ impl<R: BufRead> Read for Verified<R> {
 /// What is wrong with a NAR of which more was read than it may have.
 pub fn longer<R: BufRead>(nar: &Verified<R>, info: &PathInfo) -> Option<Error> {
     let consumed = nar.nar.consumed();
-    (consumed > info.nar_size).then(|| Error::Mismatch {
+    (consumed > info.nar_size).then(|| too_long(consumed, info))
+}
+
+/// A NAR has at least so many bytes, more than it may have.
+pub fn too_long(len: u64, info: &PathInfo) -> Error {
+    Error::Mismatch {
         path: info.path.to_string(),
         what: "its NarSize",
         expected: info.nar_size.to_string(),
-        found: format!("{consumed} or more"),
-    })
+        found: format!("{len} or more"),
+    }
 }
 
 /// Compares length and hash of a NAR that was read to its end.

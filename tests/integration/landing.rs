@@ -164,7 +164,9 @@ fn what_lands_early_is_what_is_moved_later() {
     for threads in ["1", "2", "3", "8"] {
         let done = run(&mut loud(demo, &plain, &image, &["--threads", threads]));
         assert_eq!((done.code, sha256(&image)), (0, expected.clone()), "{threads}: {}", done.err);
-        assert!(landed(&done.err) > if threads == "8" { 1 << 20 } else { all }, "{threads}: {}", done.err);
+        // With more than two, some is left for later where many wait.
+        let least = if ["1", "2"].contains(&threads) { all } else { 1 << 20 };
+        assert!(landed(&done.err) > least, "{threads}: {}", done.err);
     }
     // Some listed, some not.
     for n in (0..kinds().len()).step_by(2) {

@@ -211,16 +211,26 @@ impl<'a> Ground<'a> {
         let mut pieces = Vec::new();
         let mut placing = Placing::default();
         let mut files = 0u32..;
+        // That there is no place for a file counts only if it is as long as it claims, which shows at its end.
+        let mut too_long = None;
         let tree = store::unpack(store, info, self.room, &mut |part| match part {
+            _ if too_long.is_some() => Ok(()),
             Part::File(len) => {
                 // cannot fail: an archive with so many files is refused
-                let places = self.places(&mut front, files.next().unwrap_or(u32::MAX), len)?;
-                pieces.extend_from_slice(&places);
-                placing = Placing::new(places);
+                match self.places(&mut front, files.next().unwrap_or(u32::MAX), len) {
+                    Ok(places) => {
+                        pieces.extend_from_slice(&places);
+                        placing = Placing::new(places);
+                    }
+                    Err(error) => too_long = Some(error),
+                }
                 Ok(())
             }
             Part::Bytes(bytes) => placing.put(bytes, out),
         })?;
+        if let Some(error) = too_long {
+            return Err(error);
+        }
         out.flush()?;
         let mut chain = self.chain();
         chain.front = Some(front);
