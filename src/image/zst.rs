@@ -10,18 +10,18 @@ use std::io::{self, Write};
 use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};
 
 /// Bytes of a job.
-const JOB: usize = 8 << 20;
+const JOB: usize = 4 << 20;
 /// Bytes compressed and not yet written.
 const OUT: usize = 256 << 10;
 /// The level for what is compressed already: fast, and as good there as any.
 const FAST: i32 = -7;
 
-/// Level 3 with tables of 320 KiB in place of 768, which stay in a core's cache beside what is compressed. What they miss
+/// Level 3 with tables of 384 KiB in place of 768, which stay in a core's cache beside what is compressed. What they miss
 /// is made up for by matches of 4 bytes in place of 5 and by jobs that see a quarter of the window before them in place of
-/// an eighth: 6 % less time, and the length of `zstd -3` (`docs/measured.md`).
+/// an eighth: 5 to 10 % less time, and the length of `zstd -3` (`docs/measured.md`).
 const LEVEL_3: [CParameter; 4] = [
     CParameter::HashLog(16),
-    CParameter::ChainLog(14),
+    CParameter::ChainLog(15),
     CParameter::MinMatch(4),
     CParameter::OverlapSizeLog(7),
 ];
