@@ -16,6 +16,7 @@ mod fetching;
 mod firmware;
 mod flake;
 mod git;
+mod image_file;
 mod inputs;
 mod inspect;
 mod judged;

@@ -16,6 +16,7 @@ mod contract;
 mod files;
 mod firmware;
 mod forest;
+mod found;
 mod identifiers;
 mod identity;
 mod initrd;
@@ -36,8 +37,9 @@ pub use channel::{Channels, Pin};
 pub use check::{Check, Report};
 pub use contract::{Finding, Origin, Verdict};
 pub use firmware::{Given, Missing};
+pub use found::Found;
 pub use moving::MoveError;
-pub use plan::{Found, Plan, Summary};
+pub use plan::{Plan, Summary};
 
 use crate::board::Board;
 use crate::format::minisign::SecretKey;

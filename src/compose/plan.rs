@@ -10,11 +10,10 @@ use super::configuration::{Placed, Root as InRoot};
 use super::contract::{Contract, Loading, Place};
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
-use super::forest::{Forest, Packed, Resolved};
+use super::forest::{Forest, Packed};
 use super::identifiers::{Identifiers, Ids};
 use super::identity::Identity;
 use super::landing::{Landed, Settled};
-use super::moving::MoveError;
 use super::provenance::{self, Composition, Draft, Recipe};
 use super::raw;
 use super::rootfs::{self, Root};
@@ -24,7 +23,6 @@ use crate::board::{Board, Role, TableKind};
 use crate::extent::Layout;
 use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::format::{ext4, fat};
-use crate::image::file::RawFile;
 use crate::num;
 use crate::store::Store;
 use crate::tree::Node;
@@ -114,56 +112,6 @@ pub struct Plan {
     pub pins: Vec<Pin>,
 }
 
-/// What is to be composed, and its closure.
-pub struct Found {
-    request: Request,
-    /// The toplevels, the newest last.
-    systems: Vec<StorePath>,
-    closure: Resolved,
-}
-
-impl Found {
-    /// Walks the closure.
-    pub(super) fn of(mut request: Request) -> Result<Self, Error> {
-        request.board = with_boot_size(request.board, request.boot_size);
-        let systems = [&request.older[..], std::slice::from_ref(&request.system)].concat();
-        let closure = Resolved::of(std::mem::take(&mut request.stores), &systems)?;
-        Ok(Self { request, systems, closure })
-    }
-
-    /// Whether contents have to be decoded to plan the image, so that to [`Self::land`] saves doing it twice.
-    #[must_use]
-    pub fn is_packed(&self) -> bool {
-        self.closure.is_packed()
-    }
-
-    /// Bytes of all NARs.
-    #[must_use]
-    pub fn nar_bytes(&self) -> u64 {
-        self.closure.members.iter().fold(0, |sum, member| sum.saturating_add(member.info.nar_size))
-    }
-
-    /// Decides everything. Reads what names and sizes need, no more.
-    pub fn plan(self) -> Result<Plan, Error> {
-        let Self { request, systems, closure } = self;
-        decide(request, &systems, closure.index()?, Landed::default())
-    }
-
-    /// Decides everything, and puts contents that have to be decoded for that to their place in `out`, which reads as zeros.
-    /// What is left is done by [`Plan::write_raw`] on the same file. `progress` is told how many bytes of NARs have been
-    /// read, a few times a second, and calls the work off by `false`.
-    pub fn land(
-        self,
-        out: &RawFile,
-        workers: usize,
-        progress: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Plan, MoveError> {
-        let Self { request, systems, closure } = self;
-        let (forest, landed) = closure.land((out, request.board.root().start), workers, progress)?;
-        Ok(decide(request, &systems, forest, landed)?)
-    }
-}
-
 impl Plan {
     /// Bytes of contents that are at their place already, in the file that they landed on.
     #[must_use]
@@ -172,7 +120,8 @@ impl Plan {
     }
 }
 
-fn decide(
+/// Decides everything of an image whose closure was looked through; `landed` is what lies in its file already.
+pub fn decide(
     request: Request,
     systems: &[StorePath],
     mut forest: Forest,
@@ -363,20 +312,6 @@ fn decide(
         summary,
         pins,
     })
-}
-
-/// Gives the FAT another length and moves what follows.
-fn with_boot_size(mut board: Board, boot_size: Option<u64>) -> Board {
-    let Some(size) = boot_size else { return board };
-    let Some(at) = board.partitions.iter().position(|partition| partition.role != Role::Root) else {
-        return board;
-    };
-    let old = board.partitions[at].size.unwrap_or(0);
-    board.partitions[at].size = Some(size);
-    for later in &mut board.partitions[at + 1..] {
-        later.start = later.start - old + size;
-    }
-    board
 }
 
 /// Where identifiers derive from a word of the user's, those of the profile would only clash.
