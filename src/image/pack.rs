@@ -42,7 +42,7 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 const XZ_BLOCK: u64 = 8 << 20;
 
 /// The largest window of a frame, as a power of two: 8 MiB, what every decoder accepts.
-const WINDOW_LOG: u32 = 23;
+pub const WINDOW_LOG: u32 = 23;
 
 impl Packing {
     /// What a file name asks for, with default levels.

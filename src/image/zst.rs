@@ -1,34 +1,35 @@
 //! Zstandard on all cores, in one frame with its content size and a checksum.
 //!
 //! The library cuts the image into jobs of [`JOB`] bytes and compresses them in parallel; the result depends on the
-//! size of a job, not on who does it. A job that holds what is compressed already (firmware, kernel modules) is given
-//! to the fastest level: a slow one would find no more in it.
+//! size of a job, not on who does it. Above level 3 a job that holds what is compressed already (firmware, kernel modules)
+//! is given to the fastest level: a slow one would find no more in it.
 
-use super::pack::{Encoder, window_log};
+use super::pack::{Encoder, WINDOW_LOG, window_log};
 use crate::num;
 use std::io::{self, Write};
 use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::Strategy;
 
 /// Bytes of a job.
-const JOB: usize = 4 << 20;
+const JOB: usize = 6 << 20;
 /// Bytes compressed and not yet written.
 const OUT: usize = 256 << 10;
 /// The level for what is compressed already: fast, and as good there as any.
 const FAST: i32 = -7;
 
-/// Level 3 with tables of 384 KiB in place of 768, which stay in a core's cache beside what is compressed. What they miss
-/// is made up for by matches of 4 bytes in place of 5 and by jobs that see a quarter of the window before them in place of
-/// an eighth: 5 to 10 % less time, and the length of `zstd -3` (`docs/measured.md`).
+/// Level 3 in another way: the match finder of levels 1 and 2, which looks each place up in one table and not in two, but in
+/// the largest window that every decoder accepts, four times that of `zstd -3`. What it misses nearby it finds farther away:
+/// the same length for a quarter less time (`docs/measured.md`).
 const LEVEL_3: [CParameter; 4] = [
-    CParameter::HashLog(16),
-    CParameter::ChainLog(15),
-    CParameter::MinMatch(4),
-    CParameter::OverlapSizeLog(7),
+    CParameter::Strategy(Strategy::ZSTD_fast),
+    CParameter::HashLog(17),
+    CParameter::MinMatch(6),
+    CParameter::WindowLog(WINDOW_LOG),
 ];
 
-/// The levels at which jobs are judged: at level 3 that saves a few hundredths of the time, at 6 and above much more.
-/// Beyond, a job is longer than was asked for, by its overlap with the one before.
-const JUDGED: std::ops::RangeInclusive<i32> = 1..=12;
+/// The levels at which jobs are judged. Up to 3 that would save nothing: the fast match finder leaves quickly what has no
+/// matches. Beyond, a job is longer than was asked for, by its overlap with the one before.
+const JUDGED: std::ops::RangeInclusive<i32> = 4..=12;
 
 /// Bytes of a sample, and how many are taken of a job.
 const SAMPLE: usize = 4096;
