@@ -101,7 +101,7 @@ pub(super) fn explain(error: &ureq::Error, address: &str, proxy: Option<&Proxy>)
         other => {
             let text = other.to_string();
             match text.split_once("invalid peer certificate: ") {
-                Some((_, why)) => Failure::Final(Error::Certificate(distrusted(why))),
+                Some((_, why)) => Failure::Final(Error::Certificate(distrusted(&whose(address, proxy), why))),
                 None => {
                     let via = through(proxy.map(Proxy::shown));
                     Failure::Passing(Error::Request(format!("{text}{via}")), None)
@@ -135,8 +135,19 @@ fn untunnelled(reason: &str, address: &str, proxy: &Proxy) -> Failure {
     }
 }
 
+/// Whose certificate may be meant: a proxy that speaks https itself has one too.
+fn whose(address: &str, proxy: Option<&Proxy>) -> String {
+    match proxy.map(Proxy::shown).filter(|proxy| proxy.starts_with("https://")) {
+        Some(proxy) if address.starts_with("https://") => {
+            format!("its certificate or that of the proxy {proxy}")
+        }
+        Some(proxy) => format!("the certificate of the proxy {proxy}"),
+        None => "its certificate".to_owned(),
+    }
+}
+
 /// Why a certificate does not count.
-fn distrusted(why: &str) -> String {
+fn distrusted(whose: &str, why: &str) -> String {
     for (words, meaning) in [
         ("UnknownIssuer", "is from an authority that is not known here"),
         ("xpired", "has expired"),
@@ -146,8 +157,8 @@ fn distrusted(why: &str) -> String {
         ("NotValidForName", "is for another host"),
     ] {
         if why.contains(words) {
-            return format!("its certificate {meaning}");
+            return format!("{whose} {meaning}");
         }
     }
-    format!("its certificate does not count: {why}")
+    format!("{whose} does not count: {why}")
 }

@@ -224,6 +224,86 @@ fn a_proxy_that_wants_a_login_gets_it_and_nobody_else() {
     }
 }
 
+/// Takes TLS off a connection and passes it on: what stands before a proxy that speaks https itself.
+const TERMINATOR: &str = "
+import asyncio, ssl, sys
+certificate, key, port, to = sys.argv[1:]
+async def copy(source, sink):
+    try:
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    except OSError:
+        pass
+    finally:
+        sink.close()
+async def serve(reader, writer):
+    up, down = await asyncio.open_connection('127.0.0.1', int(to))
+    await asyncio.gather(copy(reader, down), copy(up, writer))
+async def main():
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(serve, '127.0.0.1', int(port), ssl=tls)
+    await server.serve_forever()
+asyncio.run(main())
+";
+
+struct Terminator {
+    child: Child,
+    port: u16,
+}
+
+impl Terminator {
+    fn start(certificate: &Path, key: &Path, to: u16) -> Option<Self> {
+        Tool::find("python3")?;
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("python3");
+        command.args(["-c", TERMINATOR]).args([certificate, key]).args([port.to_string(), to.to_string()]);
+        let child = command.stderr(Stdio::null()).spawn().unwrap();
+        let terminator = Self { child, port };
+        assert!(listens(port), "the terminator of TLS does not start");
+        Some(terminator)
+    }
+}
+
+impl Drop for Terminator {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_proxy_that_speaks_https_itself_needs_a_certificate_as_any_server_does() {
+    let Some(demo) = demo() else { return };
+    let Some(site) = Site::start(demo) else { return };
+    let proxy = Proxy::start(Some("Basic bWU6c0BjcmV0"), None);
+    let at = |name: &str| site.dir.path().join("ca").join(name);
+    let Some(tls) = Terminator::start(&at("good.pem"), &at("server.key"), proxy.port) else { return };
+    let with = |host: &str| [("all_proxy", format!("https://me:s%40cret@{host}:{}", tls.port))];
+    for scheme in ["http", "https"] {
+        let variables = with("127.0.0.1");
+        let done =
+            site.compose(demo, scheme, &variables.each_ref().map(|(name, value)| (*name, value.as_str())));
+        assert_eq!(done.code, 0, "{scheme}: {}", done.err);
+        let asked = proxy.asked();
+        let own = match scheme {
+            "https" => format!("CONNECT 127.0.0.1:{} ", site.https.port),
+            _ => format!("GET http://127.0.0.1:{}/", site.http.port),
+        };
+        assert!(!asked.is_empty() && asked.iter().all(|line| line.starts_with(&own)), "{scheme}: {asked:?}");
+        // The certificate names an address, not this name: nobody hears of the login.
+        let variables = with("localhost");
+        let done =
+            site.compose(demo, scheme, &variables.each_ref().map(|(name, value)| (*name, value.as_str())));
+        let whose = if scheme == "http" { "the certificate" } else { "its certificate or that" };
+        let expected = format!("{whose} of the proxy https://localhost:{} is for another host", tls.port);
+        assert!(done.code == 1 && done.err.contains(&expected), "{scheme}: {} {}", done.code, done.err);
+        assert!(!done.err.contains("cret"), "{scheme}: {}", done.err);
+        assert_eq!(proxy.asked(), [""; 0], "{scheme}");
+    }
+}
+
 #[test]
 fn a_proxy_that_does_not_help_is_named() {
     let Some(demo) = demo() else { return };
