@@ -29,6 +29,7 @@ mod provenance;
 mod raw;
 mod rootfs;
 pub mod secrets;
+mod summary;
 mod text;
 mod toplevel;
 
@@ -39,7 +40,8 @@ pub use contract::{Finding, Origin, Verdict};
 pub use firmware::{Given, Missing};
 pub use found::Found;
 pub use moving::MoveError;
-pub use plan::{Plan, Summary};
+pub use plan::Plan;
+pub use summary::Summary;
 
 use crate::board::Board;
 use crate::format::minisign::SecretKey;

@@ -6,20 +6,21 @@ use super::boot_files::BootFiles;
 use super::carried;
 use super::channel::Pin;
 use super::check::generations;
-use super::configuration::{Placed, Root as InRoot};
-use super::contract::{Contract, Loading, Place};
+use super::configuration::{Configuration, Root as InRoot};
+use super::contract::{Contract, Loading};
 use super::files::{Files, Literals};
 use super::firmware::{self, Places};
 use super::forest::{Forest, Packed};
-use super::identifiers::{Identifiers, Ids};
+use super::identifiers::Ids;
 use super::identity::Identity;
 use super::landing::{Landed, Settled};
 use super::provenance::{self, Composition, Draft, Recipe};
 use super::raw;
 use super::rootfs::{self, Root};
+use super::summary::{self, Summary};
 use super::toplevel::Toplevel;
 use super::{Content, Embed, Error, Request, RootSize};
-use crate::board::{Board, Role, TableKind};
+use crate::board::{Board, Role};
 use crate::extent::Layout;
 use crate::format::store_path::{STORE_DIR, StorePath};
 use crate::format::{ext4, fat};
@@ -27,62 +28,6 @@ use crate::num;
 use crate::store::Store;
 use crate::tree::Node;
 use std::sync::Arc;
-
-/// One partition of a plan, for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PartitionSummary {
-    /// What it is for.
-    pub role: Role,
-    /// Where it begins, in bytes.
-    pub start: u64,
-    /// Its length in bytes.
-    pub len: u64,
-    /// The kind of file system.
-    pub file_system: String,
-    /// Its label.
-    pub label: String,
-    /// Bytes free for files.
-    pub free: u64,
-}
-
-/// A plan for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Summary {
-    /// Names the form: `nixflash-plan/1`.
-    pub schema: &'static str,
-    /// The board.
-    pub board: String,
-    /// The toplevel.
-    pub toplevel: String,
-    /// The NixOS version.
-    pub nixos_version: String,
-    /// How many store paths the closure has.
-    pub store_paths: usize,
-    /// The sum of their NARs, in bytes.
-    pub nar_bytes: u64,
-    /// Length of the image in bytes.
-    pub image_bytes: u64,
-    /// Bytes of it that are data or zeros to rely on.
-    pub mapped_bytes: u64,
-    /// The kind of partition table.
-    pub table: TableKind,
-    /// Identifiers.
-    pub identifiers: Identifiers,
-    /// The partitions.
-    pub partitions: Vec<PartitionSummary>,
-    /// Inodes on the root, and how many are free.
-    pub root_inodes: u64,
-    /// Free inodes on the root.
-    pub root_free_inodes: u64,
-    /// Packages of firmware: key and path.
-    pub firmware: Vec<(String, String)>,
-    /// The configuration that is embedded.
-    pub configuration: Option<Placed>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
-}
 
 /// All that moving the bytes needs.
 pub struct Image {
@@ -146,7 +91,7 @@ pub fn decide(
     })?;
 
     let mut literals = Literals::default();
-    let context = Context {
+    let world = boot::World {
         board: &board,
         generations: &generations,
         toplevel,
@@ -155,33 +100,22 @@ pub fn decide(
         places: &places,
         epoch,
     };
-    let boot_fat = context.boot_fat(&mut literals)?;
+    let boot_fat = world.on_fat(&mut literals)?;
     let mut files = Files::new(epoch);
-    context.boot_on_root(&mut files, &mut literals)?;
-    let mut boot_files = BootFiles::default();
-    if let (Some((number, _)), Some(fat)) = (board.boot_fat(), &boot_fat) {
-        boot_files.add(num::to_usize(u64::from(number)), "", fat.root(), &literals);
-    }
-    boot_files.add(board.partitions.len(), "", files.root(), &literals);
+    world.on_root(&mut files, &mut literals)?;
     let blobs = raw::blobs(&board, &places, &forest)?;
-    for blob in &blobs {
-        boot_files.add_raw(blob.offset, blob.len, blob.content, &literals);
-    }
-    let boot_files = boot_files.digest(&forest)?;
+    let boot_files = boot_files(&board, boot_fat.as_ref(), &files, &blobs, &literals).digest(&forest)?;
     let revision = carried::revision(toplevel, &forest)?;
     let system_revision = revision.as_deref();
-    let embedded = match &record.configuration {
-        Embed::Nothing => None,
-        Embed::Carried => carried::configuration(toplevel, &forest, system_revision, &mut warnings)?,
-        Embed::This(configuration) => Some(configuration.clone()),
-    };
-    let configuration = match embedded {
-        Some(found) => {
-            let place = if contract.mounts.has_root_in_memory() { InRoot::InMemory } else { InRoot::OnCard };
-            Some(found.place((toplevel, place), &forest, &mut files, &mut literals)?)
-        }
-        None => None,
-    };
+    let configuration =
+        match embedded(&record.configuration, toplevel, &forest, system_revision, &mut warnings)? {
+            Some(found) => {
+                let place =
+                    if contract.mounts.has_root_in_memory() { InRoot::InMemory } else { InRoot::OnCard };
+                Some(found.place((toplevel, place), &forest, &mut files, &mut literals)?)
+            }
+            None => None,
+        };
     warnings.extend(configuration.as_ref().and_then(|placed| placed.doubt(system_revision)));
     let recipe = Recipe {
         root_size,
@@ -260,25 +194,7 @@ pub fn decide(
         RootSize::Image(len) | RootSize::Card(len) => len,
         RootSize::Free(_) => layout.len(),
     };
-    let mut partitions = Vec::new();
-    if let (Some((_, partition)), Some(fat)) = (board.boot_fat(), &boot_fat) {
-        partitions.push(PartitionSummary {
-            role: partition.role,
-            start: partition.start,
-            len: fat.len(),
-            file_system: fat.summary().kind.to_string(),
-            label: ids.shown.boot_label.clone().unwrap_or_default(),
-            free: fat.summary().free_bytes,
-        });
-    }
-    partitions.push(PartitionSummary {
-        role: Role::Root,
-        start: root_start,
-        len: ext4.len(),
-        file_system: "ext4".to_owned(),
-        label: ids.shown.root_label.clone(),
-        free: ext4_summary.free_bytes(),
-    });
+    let partitions = summary::partitions(&board, &ids.shown, boot_fat.as_ref(), &ext4);
     let parts = layout.parts(len, boot_fat, ext4)?;
     let mapped = parts.iter().flat_map(|part| part.layout.extents()).map(|extent| extent.len).sum();
     let summary = Summary {
@@ -302,7 +218,7 @@ pub fn decide(
             .iter()
             .cloned()
             .chain(warnings)
-            .chain(clashes(id_seed.as_deref(), &contract))
+            .chain(summary::clashes(id_seed.as_deref(), &contract))
             .collect(),
     };
     let settled = landed.settle(&parts);
@@ -312,6 +228,40 @@ pub fn decide(
         summary,
         pins,
     })
+}
+
+/// All that is read before the system runs, partition by partition.
+fn boot_files(
+    board: &Board,
+    boot_fat: Option<&Files>,
+    root: &Files,
+    blobs: &[assembly::Blob],
+    literals: &Literals,
+) -> BootFiles {
+    let mut found = BootFiles::default();
+    if let (Some((number, _)), Some(fat)) = (board.boot_fat(), boot_fat) {
+        found.add(num::to_usize(u64::from(number)), "", fat.root(), literals);
+    }
+    found.add(board.partitions.len(), "", root.root(), literals);
+    for blob in blobs {
+        found.add_raw(blob.offset, blob.len, blob.content, literals);
+    }
+    found
+}
+
+/// The configuration that goes onto the card: the one that was given, or the one that the system carries.
+fn embedded(
+    wanted: &Embed,
+    toplevel: &Toplevel,
+    forest: &Forest,
+    revision: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Configuration>, Error> {
+    match wanted {
+        Embed::Nothing => Ok(None),
+        Embed::Carried => carried::configuration(toplevel, forest, revision, warnings),
+        Embed::This(configuration) => Ok(Some(configuration.clone())),
+    }
 }
 
 /// Where identifiers derive from a word of the user's, those of the profile would only clash.
@@ -335,29 +285,6 @@ fn with_active(mut board: Board, loading: &Loading) -> Board {
     board
 }
 
-/// Identifiers that cards of one system share although the user wants them to differ.
-fn clashes(seed: Option<&str>, contract: &Contract) -> Vec<String> {
-    if seed.is_none() {
-        return Vec::new();
-    }
-    let demands = [&contract.root, &contract.boot];
-    let fixed = demands.iter().flat_map(|demand| {
-        [
-            ("label", &demand.label),
-            ("UUID", &demand.uuid),
-            ("PARTUUID", &demand.partuuid),
-            ("PARTLABEL", &demand.partlabel),
-        ]
-    });
-    let fixed = fixed.filter_map(|(what, value)| Some((what, value.as_ref()?)));
-    let say = |(what, value)| {
-        format!(
-            "the system demands the {what} {value}: two such cards in one machine clash, whatever --id-seed says"
-        )
-    };
-    fixed.map(say).collect()
-}
-
 fn ext4_size(root_size: RootSize, start: u64, board: &Board, free_inodes: u32) -> Result<ext4::Size, Error> {
     match root_size {
         RootSize::Free(free_bytes) => Ok(ext4::Size::Smallest { free_bytes, free_inodes }),
@@ -371,58 +298,4 @@ fn ext4_size(root_size: RootSize, start: u64, board: &Board, free_inodes: u32) -
 fn shown_firmware(places: &Places, forest: &Forest) -> Vec<(String, String)> {
     let path = |source: u32| forest.sources[num::to_usize(u64::from(source))].info.path.to_string();
     places.iter().map(|(key, place)| (key.clone(), path(place.source))).collect()
-}
-
-/// What the files of a boot FAT are made of.
-struct Context<'a> {
-    board: &'a Board,
-    generations: &'a [Toplevel],
-    toplevel: &'a Toplevel,
-    loading: &'a Loading,
-    forest: &'a Forest,
-    places: &'a Places,
-    epoch: u32,
-}
-
-impl Context<'_> {
-    /// The boot loader's files that lie on the ext4.
-    fn boot_on_root(&self, files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
-        let Loading::Extlinux(builders) = self.loading else { return Ok(()) };
-        for (flags, place) in builders {
-            if let Place::Root(path) = place {
-                let target = (flags, path.as_str());
-                boot::extlinux::add(self.generations, target, (self.forest, self.epoch), files, literals)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The files of the FAT, without what nixflash says of the card.
-    fn boot_fat(&self, literals: &mut Literals) -> Result<Option<Files>, Error> {
-        if self.board.boot_fat().is_none() {
-            return Ok(None);
-        }
-        let mut files = Files::new(self.epoch);
-        let dtbs = self.forest.resolve(&format!("{}/dtbs", self.toplevel.path)).map(|found| found.node);
-        let copies = firmware::files(self.board, self.places, dtbs, self.forest)?;
-        boot::raspberrypi::add(self.board, &copies, &mut files, literals)?;
-        let world = (self.forest, self.epoch);
-        match self.loading {
-            Loading::Extlinux(builders) => {
-                for (flags, place) in builders {
-                    if let Place::Boot(path) = place {
-                        let target = (flags, path.as_str());
-                        boot::extlinux::add(self.generations, target, world, &mut files, literals)?;
-                    }
-                }
-            }
-            Loading::SystemdBoot(builder) => {
-                boot::systemd_boot::add(self.generations, builder, world, &mut files, literals)?;
-            }
-            Loading::RaspberryPi(builder) => {
-                boot::direct::add(self.generations, builder, self.forest, &mut files, literals)?;
-            }
-        }
-        Ok(Some(files))
-    }
 }

@@ -1,6 +1,6 @@
 //! A plan for people.
 
-use super::plan::Summary;
+use super::summary::Summary;
 use crate::board::{Role, TableKind};
 use crate::num::show_bytes;
 
