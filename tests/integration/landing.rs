@@ -256,8 +256,21 @@ fn the_first_that_is_wrong_is_told_and_nothing_is_left() {
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, bytes).unwrap();
     };
+    // For more bytes than any file system has there is no place; that it has them is what is wrong.
+    let boast = |cache: &Path| {
+        let mut nar = Vec::new();
+        Framing::start(&mut nar);
+        Framing::file(&mut nar, false, 1 << 49);
+        let packed = zstd::encode_all(&nar[..], 1).unwrap();
+        set(cache, 0, "NarSize", &((1u64 << 49) + 1000).to_string());
+        set(cache, 0, "FileSize", &packed.len().to_string());
+        set(cache, 0, "FileHash", &format!("sha256:{}", to_base16(&Sha256::digest(&packed))));
+        std::fs::remove_file(cache.join("nar/0")).unwrap();
+        std::fs::write(cache.join("nar/0"), packed).unwrap();
+    };
     type Damage<'a> = &'a dyn Fn(&Path);
-    let cases: [(&str, Damage<'_>, &str); 8] = [
+    let cases: [(&str, Damage<'_>, &str); 9] = [
+        ("made-0", &boast, ""),
         ("made-1", &|cache| set(cache, 1, "NarHash", &format!("sha256:{zeros}")), "its NarHash is"),
         ("made-2", &|cache| set(cache, 2, "NarHash", &format!("sha256:{zeros}")), "its NarHash is"),
         ("nar/3", &|cache| set(cache, 3, "FileHash", &format!("sha256:{zeros}")), "its FileHash is"),
