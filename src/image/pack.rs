@@ -41,9 +41,6 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 /// What the writers of a packed image may keep waiting on each other, in bytes of a xz block.
 const XZ_BLOCK: u64 = 8 << 20;
 
-/// The largest window of a frame, as a power of two: 8 MiB, what every decoder accepts.
-pub const WINDOW_LOG: u32 = 23;
-
 impl Packing {
     /// What a file name asks for, with default levels.
     #[must_use]
@@ -147,12 +144,6 @@ impl<W: Write> Encoder for flate2::write::GzEncoder<W> {
     fn finish(self: Box<Self>) -> io::Result<()> {
         (*self).finish()?.flush()
     }
-}
-
-/// Level for a frame: the window stays within what every decoder accepts.
-pub const fn window_log(level: u32) -> Option<u32> {
-    // Levels up to 15 have windows of 4 MiB at most.
-    if level >= 16 { Some(WINDOW_LOG) } else { None }
 }
 
 struct Packed<'a> {

@@ -4,12 +4,14 @@
 //! size of a job, not on who does it. Above level 3 a job that holds what is compressed already (firmware, kernel modules)
 //! is given to the fastest level: a slow one would find no more in it.
 
-use super::pack::{Encoder, WINDOW_LOG, window_log};
+use super::pack::Encoder;
 use crate::num;
 use std::io::{self, Write};
 use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::Strategy;
 
+/// The largest window of a frame, as a power of two: 8 MiB, what every decoder accepts.
+const WINDOW_LOG: u32 = 23;
 /// Bytes of a job.
 const JOB: usize = 6 << 20;
 /// Bytes compressed and not yet written.
@@ -19,7 +21,7 @@ const FAST: i32 = -7;
 
 /// Level 3 in another way: the match finder of levels 1 and 2, which looks each place up in one table and not in two, but in
 /// the largest window that every decoder accepts, four times that of `zstd -3`. What it misses nearby it finds farther away:
-/// the same length for a quarter less time (`docs/measured.md`).
+/// the same length for a fifth less time (`docs/measured.md`).
 const LEVEL_3: [CParameter; 4] = [
     CParameter::Strategy(Strategy::ZSTD_fast),
     CParameter::HashLog(17),
@@ -30,6 +32,12 @@ const LEVEL_3: [CParameter; 4] = [
 /// The levels at which jobs are judged. Up to 3 that would save nothing: the fast match finder leaves quickly what has no
 /// matches. Beyond, a job is longer than was asked for, by its overlap with the one before.
 const JUDGED: std::ops::RangeInclusive<i32> = 4..=12;
+
+/// The window of a level that would have a larger one: it stays within what every decoder accepts.
+const fn window_log(level: u32) -> Option<u32> {
+    // Levels up to 15 have windows of 4 MiB at most.
+    if level >= 16 { Some(WINDOW_LOG) } else { None }
+}
 
 /// Bytes of a sample, and how many are taken of a job.
 const SAMPLE: usize = 4096;

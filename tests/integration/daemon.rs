@@ -1,6 +1,7 @@
 //! Closures out of Nix daemons: one that does everything wrong, real ones on a socket, and real ones behind sshd.
 
 use crate::common::{Demo, Run, Tool, demo, nixflash, run, sha256, skip, temp};
+use crate::servers::Running;
 use nixflash::format::narinfo::NarInfo;
 use nixflash::format::store_path::StorePath;
 use nixflash::format::wire::{put_bytes, put_number};
@@ -11,7 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -421,7 +422,7 @@ fn real_daemons_give_the_same_image() {
 
 /// A real sshd on loopback; it ends with the value.
 pub struct Sshd {
-    child: Child,
+    _child: Running,
     port: u16,
     dir: PathBuf,
 }
@@ -448,7 +449,7 @@ impl Sshd {
         let mut command = Command::new("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f"]).arg(dir.join("config")).stderr(log).stdin(Stdio::null());
         let child = command.spawn().unwrap();
-        let sshd = Self { child, port, dir: dir.to_owned() };
+        let sshd = Self { _child: Running(child), port, dir: dir.to_owned() };
         for _ in 0..100 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Some(sshd);
@@ -475,13 +476,6 @@ impl Sshd {
             "-F /dev/null -o UserKnownHostsFile={}/known -o StrictHostKeyChecking=accept-new -o IdentitiesOnly=yes",
             self.dir.display()
         )
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

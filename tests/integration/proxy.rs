@@ -2,12 +2,12 @@
 
 use crate::common::{Demo, Run, Tool, demo, run, sha256, skip, temp};
 use crate::daemon::Sshd;
-use crate::servers::{Nginx, listens};
+use crate::servers::{Nginx, Running, listens};
 use crate::tls::{Authority, Cache, plain};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// A proxy that writes down what it is asked, and may refuse.
@@ -249,7 +249,7 @@ asyncio.run(main())
 ";
 
 struct Terminator {
-    child: Child,
+    _child: Running,
     port: u16,
 }
 
@@ -260,16 +260,9 @@ impl Terminator {
         let mut command = Command::new("python3");
         command.args(["-c", TERMINATOR]).args([certificate, key]).args([port.to_string(), to.to_string()]);
         let child = command.stderr(Stdio::null()).spawn().unwrap();
-        let terminator = Self { child, port };
+        let terminator = Self { _child: Running(child), port };
         assert!(listens(port), "the terminator of TLS does not start");
         Some(terminator)
-    }
-}
-
-impl Drop for Terminator {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -348,7 +341,7 @@ fn a_proxy_that_does_not_help_is_named() {
 
 /// tinyproxy; it ends when dropped.
 struct Tiny {
-    child: Child,
+    _child: Running,
     port: u16,
 }
 
@@ -366,19 +359,12 @@ impl Tiny {
         let mut command = Command::new("tinyproxy");
         let command =
             command.arg("-d").arg("-c").arg(dir.join("conf")).stdout(Stdio::null()).stderr(Stdio::null());
-        let tiny = Self { child: command.spawn().unwrap(), port };
+        let tiny = Self { _child: Running(command.spawn().unwrap()), port };
         if listens(port) {
             return Some(tiny);
         }
         skip("tinyproxy does not start");
         None
-    }
-}
-
-impl Drop for Tiny {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -412,7 +398,7 @@ fn tinyproxy_passes_a_cache_on_and_is_named_when_it_does_not() {
 
 /// `ssh -D`, which is a SOCKS proxy; it ends when dropped.
 struct Dynamic {
-    child: Child,
+    _child: Running,
     port: u16,
 }
 
@@ -426,19 +412,12 @@ impl Dynamic {
             &format!("127.0.0.1:{port}"),
         ]);
         let child = command.arg("127.0.0.1").stdin(Stdio::null()).spawn().unwrap();
-        let dynamic = Self { child, port };
+        let dynamic = Self { _child: Running(child), port };
         if listens(port) {
             return Some(dynamic);
         }
         skip("ssh -D does not listen");
         None
-    }
-}
-
-impl Drop for Dynamic {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

@@ -8,9 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+/// A program that is ended when dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// A server that ends when dropped.
 pub struct Nginx {
-    child: Child,
+    _child: Running,
     /// Where it listens.
     pub port: u16,
     dir: PathBuf,
@@ -42,7 +52,7 @@ impl Nginx {
         command.arg("-c").arg(dir.join("nginx.conf")).arg("-p").arg(dir);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let child = command.spawn().unwrap();
-        let server = Self { child, port, dir: dir.to_owned() };
+        let server = Self { _child: Running(child), port, dir: dir.to_owned() };
         if listens(port) {
             return Some(server);
         }
@@ -69,13 +79,6 @@ pub fn listens(port: u16) -> bool {
         }
         found
     })
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 fn compose(demo: &Demo, (address, kept, output): (&str, &Path, &Path), options: &[&str]) -> Run {
