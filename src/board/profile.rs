@@ -3,7 +3,7 @@
 use super::key::Key;
 use super::rules;
 use super::{Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind};
-use crate::format::fat;
+use crate::format::disk::fat;
 use crate::num;
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ use super::ui::Voice;
 use super::verify::open_target;
 use super::{Outcome, devices, inspect, output, system};
 use crate::device::{Named, Reader, resolve};
-use crate::format::json;
-use crate::format::store_path::STORE_DIR;
+use crate::format::file::json;
+use crate::format::nix::store_path::STORE_DIR;
 use crate::image::open;
 use crate::num::show_bytes;
 use crate::store::closure;
@@ -106,7 +106,7 @@ fn of_system(words: &str, stores: &Stores, voice: &Voice) -> Result<Facts, Failu
 }
 
 fn value(options: &Options, difference: &Difference) -> Value {
-    let paths = |list: &[(crate::format::store_path::StorePath, u64)]| -> Vec<Value> {
+    let paths = |list: &[(crate::format::nix::store_path::StorePath, u64)]| -> Vec<Value> {
         list.iter().map(|(path, size)| json!({ "path": path.to_string(), "narSize": size })).collect()
     };
     let versions = |list: &[(String, u64)]| -> Vec<Value> {

@@ -8,7 +8,7 @@ use super::ui::Voice;
 use crate::compose::configuration::{Access, Configuration, Entry, MAX_BYTES, Refused, Revision};
 use crate::compose::secrets::{Finding, Scanner};
 use crate::compose::{Embed, Record, Signing};
-use crate::format::minisign;
+use crate::format::file::minisign;
 use crate::num;
 use std::collections::BTreeSet;
 use std::io::Read;

@@ -39,7 +39,7 @@ pub fn refused(error: &compose::Error) -> Failure {
             "make it with `{}` and name it with --firmware; or take it from a channel, as in --channel nixos-25.11",
             missing.command
         )),
-        E::Ext4(crate::format::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => {
+        E::Ext4(crate::format::disk::ext4::Error::TooSmall { .. }) | E::NoRoot { .. } => {
             Failure::of(Code::TooSmall, error)
         }
         E::Store(store::Error::Io { source, .. }) | E::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {

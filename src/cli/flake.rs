@@ -3,7 +3,7 @@
 use super::exit::{Code, Failure};
 use super::output;
 use super::ui::{self, Voice};
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{self, IsTerminal, Read};

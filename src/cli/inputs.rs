@@ -17,7 +17,7 @@ use crate::board::{self, Board};
 use crate::compose::{
     self, BootRequest, BootSet, Channels, Check, Found, Given, Plan, Record, Report, Request, RootSize,
 };
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use crate::num::parse_bytes;
 use crate::store::{self, Remote, Store};
 use std::path::{Path, PathBuf};

@@ -13,8 +13,8 @@
 use super::exit::{Code, Failure};
 use super::ui::Voice;
 use crate::compose::Pin;
-use crate::format::nar_hash;
-use crate::format::store_path::StorePath;
+use crate::format::nix::nar_hash;
+use crate::format::nix::store_path::StorePath;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::io::Write as _;

@@ -3,7 +3,7 @@
 use super::exit::{Code, Failure};
 use super::flake::{self, How};
 use super::ui::Voice;
-use crate::format::store_path::{STORE_DIR, StorePath};
+use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use std::path::{Path, PathBuf};
 
 /// A toplevel, and the store it was found in when the words named one by the way.

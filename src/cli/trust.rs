@@ -2,7 +2,7 @@
 
 use super::exit::{Code, Failure};
 use super::stores;
-use crate::format::minisign::PublicKey;
+use crate::format::file::minisign::PublicKey;
 use crate::store::Keys;
 use std::io::Read;
 

@@ -8,7 +8,7 @@ use super::written::{differences, located};
 use super::{Outcome, devices, judged, output, targets};
 use crate::device::disk::Disk;
 use crate::device::{Access, Meter, Named, Roots, open_disk, open_to_read, resolve};
-use crate::format::partition_table::SectorSize;
+use crate::format::disk::partition_table::SectorSize;
 use crate::image::{CopyError, SourceError};
 use crate::num::show_bytes;
 use crate::verify::{self, Comparison, Error, compare};

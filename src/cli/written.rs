@@ -6,7 +6,7 @@ use super::{Outcome, output};
 use crate::compose::Plan;
 use crate::device::write::{Report, Verification};
 use crate::device::{Differences, Fault, WriteError};
-use crate::format::partition_table::Span;
+use crate::format::disk::partition_table::Span;
 use crate::image::{CopyError, SourceError};
 use crate::num::show_bytes;
 use serde_json::{Value, json};

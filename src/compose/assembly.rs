@@ -4,8 +4,9 @@ use super::identifiers::Ids;
 use super::{Content, Error};
 use crate::board::{Board, PartitionType, TableKind};
 use crate::extent::{Extent, Fill, Layout};
-use crate::format::partition_table::{self, Gpt, GptPartition, Mbr, MbrPartition, SectorSize, Table};
-use crate::format::{ext4, fat};
+use crate::format::disk::partition_table;
+use crate::format::disk::partition_table::{Gpt, GptPartition, Mbr, MbrPartition, SectorSize, Table};
+use crate::format::disk::{ext4, fat};
 use crate::num;
 
 const SECTOR: u64 = 512;

@@ -7,8 +7,8 @@ use super::configuration::{Configuration, Entry, MAX_BYTES, MAX_FILES, Revision}
 use super::forest::Forest;
 use super::secrets::Scanner;
 use super::toplevel::Toplevel;
-use crate::format::json;
-use crate::format::store_path::StorePath;
+use crate::format::file::json;
+use crate::format::nix::store_path::StorePath;
 use crate::tree::{Kind, Node};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use super::contract::{Contract, Finding, Verdict};
 use super::forest::{Forest, Resolved};
 use super::toplevel::Toplevel;
 use crate::board::Board;
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use crate::store::Store;
 
 /// What to hold against each other.

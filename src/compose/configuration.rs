@@ -7,7 +7,7 @@ use super::files::{Files, Literals};
 use super::forest::Forest;
 use super::toplevel::Toplevel;
 use super::{Content, Error};
-use crate::format::{nar, nar_hash};
+use crate::format::nix::{nar, nar_hash};
 use crate::num;
 use crate::tree::Node;
 use sha2::{Digest, Sha256};

@@ -4,7 +4,7 @@ use super::channel::{self, Channels, Pin, Search};
 use super::forest::{Forest, Origin, Packed};
 use super::{Content, Error};
 use crate::board::{Board, FileRule, Package, matches};
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use crate::num;
 use crate::store::{self, PathInfo};
 use crate::tree::{Directory, Kind, Node};
@@ -227,7 +227,7 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
     let path = StorePath::from_base_name(&name).or_else(|_| {
         let plain: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(100).collect();
-        let hash = crate::format::store_path::to_base32(&nar_hash[..20]);
+        let hash = crate::format::nix::store_path::to_base32(&nar_hash[..20]);
         StorePath::from_base_name(&format!("{hash}-firmware-{plain}"))
     });
     // cannot fail: 32 digits of base 32, a dash, letters, digits and dashes

@@ -3,8 +3,8 @@
 use super::landing::{self, Landed};
 use super::moving::MoveError;
 use super::{Content, Error};
-use crate::format::nar::Room;
-use crate::format::store_path::{STORE_DIR, StorePath};
+use crate::format::nix::nar::Room;
+use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::image::file::RawFile;
 use crate::num;
 use crate::store::{self, Member, PathInfo, Payload, Store};

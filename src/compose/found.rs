@@ -6,7 +6,7 @@ use super::moving::MoveError;
 use super::plan::{Plan, decide};
 use super::{Error, Request};
 use crate::board::{Board, Role};
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use crate::image::file::RawFile;
 
 /// What is to be composed, and its closure.

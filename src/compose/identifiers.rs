@@ -4,7 +4,7 @@ use super::Error;
 use super::contract::{self, Contract, Demand};
 use super::identity::Identity;
 use crate::board::{Board, TableKind};
-use crate::format::{ext4, fat};
+use crate::format::disk::{ext4, fat};
 use crate::num;
 
 const SECTOR: u64 = 512;

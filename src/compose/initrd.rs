@@ -1,8 +1,9 @@
 //! What an initrd says of itself: the drivers in it, and the file systems that it mounts.
 
 use super::forest::Forest;
-use crate::format::cpio;
-use crate::format::fstab::{self, Entry};
+use crate::format::boot::cpio;
+use crate::format::boot::fstab;
+use crate::format::boot::fstab::Entry;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 

@@ -44,8 +44,8 @@ pub use plan::Plan;
 pub use summary::Summary;
 
 use crate::board::Board;
-use crate::format::minisign::SecretKey;
-use crate::format::store_path::StorePath;
+use crate::format::file::minisign::SecretKey;
+use crate::format::nix::store_path::StorePath;
 use crate::store::Store;
 use configuration::Configuration;
 use std::sync::Arc;
@@ -189,16 +189,16 @@ pub enum Error {
     },
     /// The root file system cannot be planned.
     #[error("root file system: {0}")]
-    Ext4(#[from] crate::format::ext4::Error),
+    Ext4(#[from] crate::format::disk::ext4::Error),
     /// The FAT cannot be planned.
     #[error("boot file system: {0}")]
-    Fat(#[from] crate::format::fat::Error),
+    Fat(#[from] crate::format::disk::fat::Error),
     /// The partition table cannot be made.
     #[error("partition table: {0}")]
-    Table(#[from] crate::format::partition_table::Error),
+    Table(#[from] crate::format::disk::partition_table::Error),
     /// The registration database cannot be made.
     #[error("store database: {0}")]
-    Database(#[from] crate::format::nix_db::Error),
+    Database(#[from] crate::format::nix::database::Error),
     /// The configuration cannot be embedded.
     #[error(transparent)]
     Configuration(#[from] configuration::Refused),

@@ -3,8 +3,8 @@
 use super::files::{Files, Literals};
 use super::forest::Packed;
 use super::{Content, Error};
-use crate::format::nix_db;
-use crate::format::store_path::{STORE_DIR, StorePath};
+use crate::format::nix::database;
+use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::tree::{Attrs, Directory, Kind, Node};
 
 /// The group `nixbld`, which owns `/nix/store` on NixOS.
@@ -67,7 +67,7 @@ impl Root<'_> {
 
     fn database(&self, epoch: u32) -> Result<Vec<u8>, Error> {
         let rows: Vec<_> = self.closure.iter().map(|packed| packed.info.clone()).collect();
-        Ok(nix_db::write(&rows, u64::from(epoch))?)
+        Ok(database::write(&rows, u64::from(epoch))?)
     }
 }
 

@@ -6,8 +6,8 @@ use super::contract::Contract;
 use super::identifiers::Identifiers;
 use crate::board::{Board, Role, TableKind};
 use crate::extent::Layout;
-use crate::format::ext4::Ext4;
-use crate::format::fat::Fat;
+use crate::format::disk::ext4::Ext4;
+use crate::format::disk::fat::Fat;
 
 /// One partition of a plan, for people and programs.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

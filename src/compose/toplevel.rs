@@ -3,9 +3,11 @@
 use super::initrd::{self, Initrd};
 use super::installer::{self, Installer};
 use super::{Error, forest::Forest};
-use crate::format::bootspec::{self, BootSpec, Document, Older};
-use crate::format::fstab::{self, Entry};
-use crate::format::store_path::StorePath;
+use crate::format::boot::bootspec;
+use crate::format::boot::bootspec::{BootSpec, Document, Older};
+use crate::format::boot::fstab;
+use crate::format::boot::fstab::Entry;
+use crate::format::nix::store_path::StorePath;
 
 /// The extension of boot.json that systems with a nixos-init have.
 const NIXOS_INIT: &str = "org.nixos.nixos-init.v1";

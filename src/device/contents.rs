@@ -2,7 +2,7 @@
 
 use super::marker;
 use super::member::member;
-use crate::format::partition_table::{Table, read};
+use crate::format::disk::partition_table::{Table, read};
 use crate::num::{self, show_bytes};
 use crate::stream::{ReadAt, Window};
 
@@ -68,7 +68,7 @@ fn file_system(disk: &dyn ReadAt) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::partition_table::{Mbr, MbrPartition, SectorSize, encode};
+    use crate::format::disk::partition_table::{Mbr, MbrPartition, SectorSize, encode};
 
     #[test]
     fn a_card_is_told_in_a_line() {

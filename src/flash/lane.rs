@@ -5,7 +5,7 @@ use crate::device::block::Part;
 use crate::device::disk::is_set;
 use crate::device::write::{self, Report, Writing, begin};
 use crate::device::{Fault, Left, Phase, WriteError};
-use crate::format::partition_table::{SectorSize, read};
+use crate::format::disk::partition_table::{SectorSize, read};
 use std::sync::mpsc::Receiver;
 
 /// What a card is told.

@@ -12,7 +12,7 @@ use crate::device::buffer::Pool;
 use crate::device::disk::{Disk, is_set};
 use crate::device::write::{Check, Report, Rewrite};
 use crate::device::{Fault, Left, Meter, WriteError};
-use crate::format::partition_table::{SectorSize, Span, read};
+use crate::format::disk::partition_table::{SectorSize, Span, read};
 use crate::image::{CopyError, Progress, Source, copy};
 use lane::{Lane, Message};
 use std::sync::atomic::AtomicBool;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::device::testing::{Fault as Wrong, MemoryDisk};
 use crate::device::write::Verification;
-use crate::format::partition_table::{Mbr, MbrPartition, Table, encode};
+use crate::format::disk::partition_table::{Mbr, MbrPartition, Table, encode};
 use crate::image::{Piece, SourceError};
 
 const MIB: usize = 1 << 20;

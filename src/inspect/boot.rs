@@ -2,7 +2,7 @@
 
 use super::volume::{Fault, Volume, join};
 use super::{BootEntry, Loader};
-use crate::format::{extlinux, systemd_boot};
+use crate::format::boot::{extlinux, systemd_boot};
 
 /// The longest `extlinux.conf`, in bytes, which holds all its entries.
 const MAX_EXTLINUX: u64 = 1 << 20;

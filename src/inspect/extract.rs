@@ -1,9 +1,9 @@
 //! Files taken off a card, one after the other; where they go is the caller's business.
 
 use super::volume::{self, Fault, Volume};
-use crate::format::ext4_read::{Ext4, Found, Inode, Kind};
-use crate::format::fat::volume::FileRef;
-use crate::format::partition_table;
+use crate::format::disk::ext4::read::{Ext4, Found, Inode, Kind};
+use crate::format::disk::fat::read::FileRef;
+use crate::format::disk::partition_table;
 use crate::stream::{ReadAt, Window};
 use crate::tree::{self, Node};
 use std::io::Read;

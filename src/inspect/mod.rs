@@ -17,7 +17,8 @@ pub use report::{
     BootEntry, FileSystem, Generation, Input, Loader, Nixos, Partition, Report, SCHEMA, State, TableKind,
 };
 
-use crate::format::partition_table::{self, GptPartition, MbrPartition, SectorSize, Table};
+use crate::format::disk::partition_table;
+use crate::format::disk::partition_table::{GptPartition, MbrPartition, SectorSize, Table};
 use crate::stream::{ReadAt, Window};
 use std::io;
 pub use volume::Machine;

@@ -2,7 +2,9 @@
 
 use super::volume::{Fault, Volume, join};
 use super::{Generation, Input, Nixos};
-use crate::format::{bootspec, json, nix_db};
+use crate::format::boot::bootspec;
+use crate::format::file::json;
+use crate::format::nix::database;
 use std::io::Read;
 
 /// The longest text that is read, in bytes.
@@ -204,20 +206,20 @@ impl Look<'_, '_> {
         let opened = self.volume.open_file(DATABASE, MAX_DATABASE);
         let Some(Some((len, mut contents))) = self.keep(opened) else { return };
         let opened = if log.is_empty() {
-            nix_db::open_untrusted(contents, len)
+            database::open_untrusted(contents, len)
         } else {
             let mut bytes = Vec::new();
             if let Err(error) = contents.read_to_end(&mut bytes) {
                 return self.problems.push(format!("{DATABASE}: {error}"));
             }
-            if nix_db::apply_log(&mut bytes, &log, MAX_DATABASE) == 0 {
+            if database::apply_log(&mut bytes, &log, MAX_DATABASE) == 0 {
                 let len = log.len();
                 self.problems
                     .push(format!("{DATABASE}: {len} bytes of its write-ahead log hold no change of it"));
             }
-            nix_db::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))
+            database::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))
         };
-        let totals = opened.and_then(|db| nix_db::totals(&db));
+        let totals = opened.and_then(|db| database::totals(&db));
         if let Some((paths, bytes)) = self.keep(totals.map_err(|error| format!("{DATABASE}: {error}"))) {
             nixos.store_paths = Some(paths);
             nixos.nar_bytes = Some(bytes);

@@ -1,7 +1,7 @@
 //! A report for people: 80 columns, no colours, nothing in it that could steer a terminal.
 
 use super::{BootEntry, FileSystem, Loader, Partition, Report, State, TableKind};
-use crate::format::date::Date;
+use crate::format::file::date::Date;
 use crate::num::show_bytes;
 
 /// Where values begin.

@@ -1,8 +1,10 @@
 //! File systems on a card, opened whatever they are, and what is asked of each of them.
 
 use super::{FileSystem, State};
-use crate::format::ext4_read::{self, Ext4, Kind};
-use crate::format::fat::volume::{self, FileRef, Volume as Fat};
+use crate::format::disk::ext4::read as ext4_read;
+use crate::format::disk::ext4::read::{Ext4, Kind};
+use crate::format::disk::fat::read;
+use crate::format::disk::fat::read::{FileRef, Volume as Fat};
 use crate::stream::{ReadAt, Window};
 use crate::tree::{self, Node};
 use std::io::{self, Cursor, Read};
@@ -48,9 +50,9 @@ pub fn open(part: Part<'_>) -> Result<Option<Volume<'_>>, Fault> {
         Err(ext4_read::Error::None) => {}
         Err(error) => return Err(error.to_string()),
     }
-    match volume::open(part) {
+    match read::open(part) {
         Ok(fat) => Ok(Some(Volume::Fat(Box::new(fat)))),
-        Err(volume::Error::Boot { .. }) if !claims_fat(part) => Ok(None),
+        Err(read::Error::Boot { .. }) if !claims_fat(part) => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -99,7 +101,7 @@ impl Volume<'_> {
             },
             Self::Fat(fat) => match fat.read(path.trim_start_matches('/'), limit) {
                 Ok(bytes) => Ok(Some(bytes)),
-                Err(volume::Error::NoFile { .. }) => Ok(None),
+                Err(read::Error::NoFile { .. }) => Ok(None),
                 Err(error) => Err(error.to_string()),
             },
             Self::Machine(machine) => machine.read(path, limit).map_err(|error| format!("{path}: {error}")),

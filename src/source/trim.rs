@@ -4,8 +4,8 @@
 //! comes behind what it describes comes too late, and then the zeros count. Bytes that are not zero always count,
 //! wherever they are.
 
-use crate::format::partition_table::read;
-use crate::format::usage::{Ext4, Fat, Run, Usage, Want};
+use crate::format::disk::partition_table::read;
+use crate::format::disk::usage::{Ext4, Fat, Run, Usage, Want};
 use crate::image::{Piece, Source, SourceError};
 use crate::num;
 use crate::stream::ReadAt;
@@ -239,7 +239,7 @@ mod tests {
 
     /// An image of two FAT16 partitions, 2 MiB and 8 MiB from the start, of 6 MiB each, in pieces of any length.
     fn image() -> Vec<u8> {
-        use crate::format::partition_table::{Mbr, MbrPartition, SectorSize, Table, encode};
+        use crate::format::disk::partition_table::{Mbr, MbrPartition, SectorSize, Table, encode};
         let mut image = vec![0; 16 << 20];
         let places = [(1, 2u64 << 11), (2, 8 << 11)];
         let partitions = places.map(|(number, start)| MbrPartition {

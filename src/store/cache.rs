@@ -1,10 +1,10 @@
 //! A binary cache in a directory: `nix-cache-info`, narinfos, compressed NARs.
 
 use super::{Error, PathInfo, Store};
-use crate::format::listing;
-use crate::format::nar::Room;
-use crate::format::narinfo::NarInfo;
-use crate::format::store_path::{STORE_DIR, StorePath};
+use crate::format::nix::listing;
+use crate::format::nix::nar::Room;
+use crate::format::nix::narinfo::NarInfo;
+use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::num;
 use crate::stream::decompress::Compression;
 use crate::stream::hash::Hashing;
@@ -227,8 +227,10 @@ impl Checked {
         if let Some(inner) = self.inner.take() {
             let found = inner.digest();
             if found != self.expected {
-                let (expected, found) =
-                    (crate::format::nar_hash::show(&self.expected), crate::format::nar_hash::show(&found));
+                let (expected, found) = (
+                    crate::format::nix::nar_hash::show(&self.expected),
+                    crate::format::nix::nar_hash::show(&found),
+                );
                 let error =
                     Error::Mismatch { path: self.path.clone(), what: "its FileHash", expected, found };
                 return Err(io::Error::other(Box::new(error)));

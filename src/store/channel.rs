@@ -7,7 +7,7 @@
 //! Source: nixos-channel-scripts, `mirror-nixos-branch.pl`; <https://channels.nixos.org/nixos-unstable>.
 
 use super::{Error, Remote};
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use crate::num;
 use crate::stream::decompress::Compression;
 use crate::stream::hash::Hashing;

@@ -1,7 +1,7 @@
 //! The closure of a path: it and everything it refers to, over several stores.
 
 use super::{Error, PathInfo, Store};
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use std::collections::BTreeMap;
 
 /// One path of a closure.

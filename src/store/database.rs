@@ -1,8 +1,9 @@
 //! Nix's database on disk, opened so that nothing is written and no right to write is needed.
 
 use super::{Error, PathInfo};
-use crate::format::nix_db::{self, SCHEMA};
-use crate::format::store_path::{STORE_DIR, StorePath};
+use crate::format::nix::database;
+use crate::format::nix::database::SCHEMA;
+use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -66,9 +67,9 @@ impl Database {
         check_schema(&directory.join("schema"))?;
         let path = directory.join("db.sqlite");
         std::fs::File::open(&path).map_err(|source| Error::io(&path, source))?;
-        let named = |source: nix_db::Error| Error::Database { path: path.display().to_string(), source };
+        let named = |source: database::Error| Error::Database { path: path.display().to_string(), source };
         let db = connect(&path, how).map_err(|error| named(error.into()))?;
-        if let Some(found) = nix_db::elsewhere(&db).map_err(named)? {
+        if let Some(found) = database::elsewhere(&db).map_err(named)? {
             return Err(Error::Mismatch {
                 path: path.display().to_string(),
                 what: "the store directory of its paths",
@@ -85,7 +86,7 @@ impl Database {
     }
 
     /// Hands out an answer that was not read while somebody wrote.
-    fn stable<T>(&self, answer: Result<T, nix_db::Error>) -> Result<T, Error> {
+    fn stable<T>(&self, answer: Result<T, database::Error>) -> Result<T, Error> {
         if let Some(before) = self.unchanged
             && Stamp::of(&self.path)? != before
         {
@@ -97,13 +98,13 @@ impl Database {
 
     /// What is known of a path.
     pub fn find(&self, path: &StorePath) -> Result<Option<PathInfo>, Error> {
-        let answer = nix_db::find(&self.connection(), path);
+        let answer = database::find(&self.connection(), path);
         self.stable(answer)
     }
 
     /// Every path, in no particular order.
     pub fn paths(&self) -> Result<Vec<StorePath>, Error> {
-        let answer = nix_db::paths(&self.connection());
+        let answer = database::paths(&self.connection());
         self.stable(answer)
     }
 }
@@ -154,7 +155,7 @@ fn check_schema(path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::nix_db::Row;
+    use crate::format::nix::database::Row;
 
     fn row(name: &str) -> Row {
         Row {
@@ -170,7 +171,7 @@ mod tests {
 
     fn store() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("db.sqlite"), nix_db::write(&[row("a")], 1).unwrap()).unwrap();
+        std::fs::write(dir.path().join("db.sqlite"), database::write(&[row("a")], 1).unwrap()).unwrap();
         dir
     }
 

@@ -4,9 +4,9 @@
 //! packed is read again where it is; anything else is put into a file without a name on the way.
 
 use super::{Error, PathInfo, Store};
-use crate::format::nar::Delimited;
-use crate::format::store_path::StorePath;
-use crate::format::{export, wire};
+use crate::format::nix::nar::Delimited;
+use crate::format::nix::store_path::StorePath;
+use crate::format::nix::{export, wire};
 use crate::num;
 use crate::stream::decompress::Compression;
 use crate::stream::hash::Hashing;

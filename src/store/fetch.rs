@@ -6,9 +6,9 @@
 use super::http::Shared;
 use super::kept::{is_whole, keep, keep_sum, remove, sum_file, touch};
 use super::{Error, http};
-use crate::format::nar_hash;
-use crate::format::narinfo::NarInfo;
-use crate::format::store_path::StorePath;
+use crate::format::nix::nar_hash;
+use crate::format::nix::narinfo::NarInfo;
+use crate::format::nix::store_path::StorePath;
 use crate::net;
 use crate::num::{self, to_base16};
 use sha2::{Digest, Sha256};

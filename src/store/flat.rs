@@ -4,8 +4,8 @@
 //! its NAR is read: `header(96 bytes, the last 8 the length) contents padding ")"`.
 
 use super::{Error, PathInfo};
-use crate::format::nar::Framing;
-use crate::format::nar_hash;
+use crate::format::nix::nar::Framing;
+use crate::format::nix::nar_hash;
 use crate::num;
 use sha2::{Digest, Sha256};
 
@@ -76,7 +76,7 @@ impl Flat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::store_path::StorePath;
+    use crate::format::nix::store_path::StorePath;
     use crate::store::payload::{Verified, verify};
     use std::io::Read;
 

@@ -2,10 +2,10 @@
 
 use super::http::{CONNECTIONS, Shared, locked, on_threads};
 use super::kept::touch;
-use crate::format::listing;
-use crate::format::nar::Room;
-use crate::format::narinfo::NarInfo;
-use crate::format::store_path::StorePath;
+use crate::format::nix::listing;
+use crate::format::nix::nar::Room;
+use crate::format::nix::narinfo::NarInfo;
+use crate::format::nix::store_path::StorePath;
 use crate::num::{self, to_base16};
 use crate::tree::Node;
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use super::payload::{Verified, longer, too_long, verify};
 use super::{Error, PathInfo, Store};
-use crate::format::{listing, nar};
+use crate::format::nix::{listing, nar};
 use crate::tree::Node;
 use std::io::Read;
 

@@ -29,8 +29,8 @@ pub use payload::{FileHeader, Payload};
 pub use remote::{Fetched, Remote};
 pub use trust::{BadKey, Judged, Keys};
 
-use crate::format::store_path::StorePath;
-use crate::format::{nar, nar_hash, narinfo, nix_db, path_info, registration, wire};
+use crate::format::nix::store_path::StorePath;
+use crate::format::nix::{database as nix_db, nar, nar_hash, narinfo, path_info, registration, wire};
 use crate::net;
 use crate::tree::Node;
 use std::io::{self, BufRead, Read};

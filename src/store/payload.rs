@@ -2,8 +2,8 @@
 
 use super::flat::Flat;
 use super::{Error, PathInfo};
-use crate::format::nar::{Event, Reader};
-use crate::format::store_path::StorePath;
+use crate::format::nix::nar::{Event, Reader};
+use crate::format::nix::store_path::StorePath;
 use crate::stream::hash::Hashing;
 use crate::tree::{Directory, Kind, Node};
 use std::io::{self, BufRead, Read};

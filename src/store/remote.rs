@@ -3,7 +3,7 @@
 use super::daemon::Ssh;
 use super::http::locked;
 use super::trust::Keys;
-use crate::format::store_path::StorePath;
+use crate::format::nix::store_path::StorePath;
 use crate::net::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -4,8 +4,8 @@
 //! `store-api.cc` (`makeStorePath`). A fingerprint is `1;PATH;sha256:NARHASH;NARSIZE;REF,REF`, with full paths.
 
 use super::{PathInfo, flat};
-use crate::format::nar_hash;
-use crate::format::store_path::{STORE_DIR, StorePath, to_base32};
+use crate::format::nix::nar_hash;
+use crate::format::nix::store_path::{STORE_DIR, StorePath, to_base32};
 use crate::num::to_base16;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::{Digest, Sha256};

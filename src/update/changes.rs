@@ -4,7 +4,7 @@ use super::place::HOME;
 use super::volume::{Current, Entry, fold};
 use super::{Config, Content, Error, Tree, Wanted};
 use crate::board::{Board, FileRule, matches};
-use crate::format::fat::volume::Error as VolumeError;
+use crate::format::disk::fat::read::Error as VolumeError;
 use crate::num;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use sha2::{Digest, Sha256};

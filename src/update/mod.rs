@@ -26,8 +26,9 @@ pub use moving::Report;
 use crate::board::Board;
 use crate::device::Reader;
 use crate::device::disk::Disk;
-use crate::format::fat;
-use crate::format::partition_table::{self, Table};
+use crate::format::disk::fat;
+use crate::format::disk::partition_table;
+use crate::format::disk::partition_table::Table;
 use crate::num;
 use crate::tree::Node;
 use changes::Changes;
@@ -78,7 +79,7 @@ pub enum Error {
     },
     /// The FAT cannot be read, or is damaged.
     #[error("the FAT with boot files: {0}")]
-    Volume(#[from] fat::volume::Error),
+    Volume(#[from] fat::read::Error),
     /// The new FAT cannot be made.
     #[error("the FAT with boot files: {0}")]
     Fat(#[from] fat::Error),

@@ -4,8 +4,9 @@ use super::changes::Changes;
 use super::volume::Current;
 use super::{Content, Error};
 use crate::extent::Layout;
-use crate::format::fat::{self, Fat, FatType, Kind, Label};
-use crate::format::partition_table::Span;
+use crate::format::disk::fat;
+use crate::format::disk::fat::{Fat, FatType, Kind, Label};
+use crate::format::disk::partition_table::Span;
 use crate::num::{self, show_bytes};
 use crate::tree::{Attrs, Kind as NodeKind, Node};
 

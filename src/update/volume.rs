@@ -2,9 +2,10 @@
 
 use super::Error;
 use crate::device::Reader;
-use crate::format::fat;
-use crate::format::fat::volume::{self as format, FileRef, Volume};
-use crate::format::partition_table::Span;
+use crate::format::disk::fat;
+use crate::format::disk::fat::read as format;
+use crate::format::disk::fat::read::{FileRef, Volume};
+use crate::format::disk::partition_table::Span;
 use crate::num;
 use crate::stream::{ReadAt, Window};
 use crate::tree::{Kind, Node};

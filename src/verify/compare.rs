@@ -8,7 +8,7 @@ use crate::device::buffer::{Buffer, Pool};
 use crate::device::disk::{ALIGN, Disk, is_set, read_exact};
 use crate::device::scan::{is_gone, is_zero};
 use crate::device::{Differences, Meter, Phase};
-use crate::format::partition_table::{Relocated, SectorSize, Span, read, relocate};
+use crate::format::disk::partition_table::{Relocated, SectorSize, Span, read, relocate};
 use crate::image::{CopyError, Progress, Source, copy};
 use crate::num;
 use std::io;

@@ -3,8 +3,9 @@
 use super::content::place::{self, Place, System};
 use super::content::registry;
 use super::content::{Error, Findings, Manifest, Shared, spans};
-use crate::format::partition_table::{self, Table};
-use crate::format::store_path::StorePath;
+use crate::format::disk::partition_table;
+use crate::format::disk::partition_table::Table;
+use crate::format::nix::store_path::StorePath;
 use crate::num;
 use serde_json::Value;
 use std::collections::BTreeMap;

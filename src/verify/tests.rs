@@ -1,7 +1,7 @@
 use super::*;
 use crate::device::Bad;
 use crate::device::testing::{Fault, MemoryDisk};
-use crate::format::partition_table::{Gpt, GptPartition, Table, encode};
+use crate::format::disk::partition_table::{Gpt, GptPartition, Table, encode};
 use crate::image::{Piece, SourceError};
 use uuid::Uuid;
 

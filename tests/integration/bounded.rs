@@ -2,7 +2,7 @@
 //! it took. `cargo test bounded -- --nocapture | grep peak` prints the figures of `docs/measured.md`.
 
 use crate::common::{Tool, demo, nixflash, temp};
-use nixflash::format::nar::Framing;
+use nixflash::format::nix::nar::Framing;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileExt, symlink};

@@ -7,7 +7,7 @@ use nixflash::device::{
     Roots, Verdict, Wanted, WriteError, gather, judge, list, open_disk, unmount,
 };
 use nixflash::flash::{self, Card};
-use nixflash::format::partition_table::{Gpt, GptPartition, SectorSize, Table, encode, read_with};
+use nixflash::format::disk::partition_table::{Gpt, GptPartition, SectorSize, Table, encode, read_with};
 use nixflash::image::{Piece, Source, SourceError};
 use nixflash::verify::{self, compare};
 use std::fs::File;

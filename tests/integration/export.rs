@@ -1,8 +1,8 @@
 //! Closures out of exports and lists of paths, and out of databases that an ordinary user may only read.
 
 use crate::common::{Demo, Tool, demo, nixflash, run, sha256, skip, temp};
-use nixflash::format::narinfo::NarInfo;
-use nixflash::format::wire::{put_bytes, put_number};
+use nixflash::format::nix::narinfo::NarInfo;
+use nixflash::format::nix::wire::{put_bytes, put_number};
 use rusqlite::Connection;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;

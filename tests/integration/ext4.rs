@@ -1,7 +1,8 @@
 //! e2fsck, debugfs and the kernel judge what the ext4 writer makes.
 
 use crate::common::{Tool, image_of, temp};
-use nixflash::format::ext4::{self, Label, Options, Purpose, Size};
+use nixflash::format::disk::ext4;
+use nixflash::format::disk::ext4::{Label, Options, Purpose, Size};
 use nixflash::tree::{Attrs, Directory, Kind, Node};
 use std::path::Path;
 
@@ -365,7 +366,7 @@ fn grow(path: &Path, len: u64) -> Option<u64> {
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
     file.set_len(len).unwrap();
-    let (new, changes) = ext4::grow::grow(&file, len).unwrap()?;
+    let (new, changes) = ext4::change::grow::grow(&file, len).unwrap()?;
     for (offset, bytes) in changes {
         assert!(offset + bytes.len() as u64 <= new);
         file.write_all_at(&bytes, offset).unwrap();
@@ -427,11 +428,11 @@ fn what_is_not_ours_or_damaged_does_not_grow() {
     for at in [1024 + 0x38, 1024 + 0x04, 1024 + 0x60, 4096 + 4, 4096 + 0x12] {
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 2], at).unwrap();
-        assert!(ext4::grow::grow(&file, 1 << 32).is_err(), "{at}");
+        assert!(ext4::change::grow::grow(&file, 1 << 32).is_err(), "{at}");
         file.write_all_at(&byte, at).unwrap();
     }
     let Some(mke2fs) = Tool::find("mke2fs") else { return };
     mke2fs.passes(&["-q", "-F", "-t", "ext4", path.to_str().unwrap()]);
-    let error = ext4::grow::grow(&std::fs::File::open(&path).unwrap(), 1 << 32).unwrap_err();
+    let error = ext4::change::grow::grow(&std::fs::File::open(&path).unwrap(), 1 << 32).unwrap_err();
     assert!(error.to_string().contains("other features"), "{error}");
 }

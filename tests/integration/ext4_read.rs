@@ -1,8 +1,8 @@
 //! The ext4 reader against file systems that mke2fs made, and against damage.
 
 use crate::common::{Tool, image_of, temp};
-use nixflash::format::ext4;
-use nixflash::format::ext4_read::{Error, Ext4, Inode, Kind};
+use nixflash::format::disk::ext4;
+use nixflash::format::disk::ext4::read::{Error, Ext4, Inode, Kind};
 use nixflash::stream::ReadAt;
 use nixflash::tree::{Directory, Node};
 use std::collections::BTreeMap;

@@ -3,8 +3,10 @@
 
 use crate::common::{Tool, image_of, temp};
 use nixflash::extent::{Extent, Fill, Layout};
-use nixflash::format::fat::volume::{self, ChainFault};
-use nixflash::format::fat::{self, Fat, FatType, Kind, Label, Options};
+use nixflash::format::disk::fat;
+use nixflash::format::disk::fat::read;
+use nixflash::format::disk::fat::read::ChainFault;
+use nixflash::format::disk::fat::{Fat, FatType, Kind, Label, Options};
 use nixflash::tree::{Attrs, Directory, Kind as NodeKind, Node};
 use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 use std::collections::BTreeMap;
@@ -131,7 +133,7 @@ fn fatfs_files(dir: &fatfs::Dir<'_, std::fs::File>, prefix: &str, found: &mut BT
 }
 
 /// Files of a volume and their lengths.
-fn listed(node: &Node<volume::FileRef>, prefix: &str, found: &mut BTreeMap<String, u64>) {
+fn listed(node: &Node<read::FileRef>, prefix: &str, found: &mut BTreeMap<String, u64>) {
     match &node.kind {
         NodeKind::File { len, .. } => {
             found.insert(prefix.trim_end_matches('/').to_owned(), *len);
@@ -146,7 +148,7 @@ fn listed(node: &Node<volume::FileRef>, prefix: &str, found: &mut BTreeMap<Strin
 }
 
 fn own_files(image: &[u8]) -> BTreeMap<String, Vec<u8>> {
-    let volume = volume::open(image).unwrap();
+    let volume = read::open(image).unwrap();
     let mut found = BTreeMap::new();
     listed(volume.list(), "", &mut found);
     let read = |(path, len): (String, u64)| {
@@ -244,7 +246,7 @@ fn the_reader_agrees_with_the_plan() {
     for kind in [Kind::Fat16, Kind::Fat32] {
         let plan = fat::plan(&root, &Options { kind, ..options(40 * MIB) }).unwrap();
         let image = rendered(&plan);
-        let volume = volume::open(&image[..]).unwrap();
+        let volume = read::open(&image[..]).unwrap();
         assert_eq!(volume.label(), "FIRMWARE");
         assert_eq!((volume.volume_id(), volume.size()), (0x2178_694e, 40 * MIB));
         assert_eq!(
@@ -256,7 +258,7 @@ fn the_reader_agrees_with_the_plan() {
         assert_eq!(volume.list().at([&b"config.txt"[..]]).unwrap().attrs.mtime, MTIME);
         assert!(matches!(
             volume.read("config.txt", 1999),
-            Err(volume::Error::TooLong { len: 2000, limit: 1999, .. })
+            Err(read::Error::TooLong { len: 2000, limit: 1999, .. })
         ));
         for path in [
             "nope",
@@ -269,7 +271,7 @@ fn the_reader_agrees_with_the_plan() {
             "config.txt/x",
             "/config.txt",
         ] {
-            assert!(matches!(volume.read(path, 9999), Err(volume::Error::NoFile { .. })), "{path:?}");
+            assert!(matches!(volume.read(path, 9999), Err(read::Error::NoFile { .. })), "{path:?}");
         }
         assert_eq!(own_files(&image), contents(&files));
     }
@@ -303,7 +305,7 @@ fn the_reader_reads_volumes_of_mkfs_and_mtools() {
             &[&["LC_ALL=C.UTF-8", "mcopy", "-s", "-i", file_name(&image)][..], &names, &["::"]].concat(),
         );
         let bytes = std::fs::read(&image).unwrap();
-        let volume = volume::open(&bytes[..]).unwrap();
+        let volume = read::open(&bytes[..]).unwrap();
         assert_eq!((volume.label(), volume.volume_id()), ("CARD", 0x1234_5678), "{arguments:?}");
         assert_eq!(own_files(&bytes), contents(&files), "{arguments:?}");
     }
@@ -371,7 +373,7 @@ fn a_directory_of_65536_slots_is_clean() {
     if let Some(fsck) = Tool::find("fsck.fat") {
         fsck.passes(&["-n", file_name(&path)]);
     }
-    let volume = volume::open(std::fs::read(&path).unwrap().leak() as &[u8]).unwrap();
+    let volume = read::open(std::fs::read(&path).unwrap().leak() as &[u8]).unwrap();
     let NodeKind::Directory(many) = &volume.list().at([&b"many"[..]]).unwrap().kind else {
         panic!("not a directory")
     };
@@ -474,8 +476,8 @@ fn victim(kind: Kind) -> (Vec<u8>, Fat<u32>) {
 }
 
 /// Reads all that can be read; gives how many files.
-fn exercise(image: &[u8]) -> Result<usize, volume::Error> {
-    let volume = volume::open(image)?;
+fn exercise(image: &[u8]) -> Result<usize, read::Error> {
+    let volume = read::open(image)?;
     let mut found = BTreeMap::new();
     listed(volume.list(), "", &mut found);
     for (path, len) in &found {
@@ -538,7 +540,7 @@ fn truncated_volumes_are_refused() {
     for kind in [Kind::Fat16, Kind::Fat32] {
         let (image, _) = victim(kind);
         for len in (0..2000).chain((0..image.len()).step_by(image.len() / 50)) {
-            assert!(volume::open(&image[..len]).is_err(), "{kind:?} {len}");
+            assert!(read::open(&image[..len]).is_err(), "{kind:?} {len}");
         }
     }
 }
@@ -580,8 +582,8 @@ fn loops_and_cross_links_are_named() {
                 assert!(exercise(&bad).is_err());
                 continue;
             }
-            match volume::open(&bad[..]).err() {
-                Some(volume::Error::Chain { fault, .. }) => {
+            match read::open(&bad[..]).err() {
+                Some(read::Error::Chain { fault, .. }) => {
                     assert_eq!(fault, expected, "{kind:?} {cluster} {value}")
                 }
                 other => panic!("{kind:?} {cluster} {value}: {other:?}"),
@@ -629,8 +631,8 @@ fn bad_boot_sectors_name_the_field() {
     ] {
         let mut bad = image.clone();
         bad[at..at + bytes.len()].copy_from_slice(bytes);
-        match volume::open(&bad[..]) {
-            Err(volume::Error::Boot { field: found, .. }) => assert_eq!(found, field, "{at:#x} {bytes:x?}"),
+        match read::open(&bad[..]) {
+            Err(read::Error::Boot { field: found, .. }) => assert_eq!(found, field, "{at:#x} {bytes:x?}"),
             // The second FAT is as good as the first.
             Ok(_) if field == "signed" => {}
             other => panic!("{at:#x} {bytes:x?}: {:?}", other.err()),
@@ -638,5 +640,5 @@ fn bad_boot_sectors_name_the_field() {
     }
     let mut long = fat32;
     long[0x020..0x024].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(volume::open(&long[..]).is_err());
+    assert!(read::open(&long[..]).is_err());
 }

@@ -1,9 +1,11 @@
 //! Nix's formats, judged by real data: archives that Nix refuses, narinfos of cache.nixos.org, `nix-store --dump`.
 
 use crate::common::{Tool, demo, run, skip, temp};
-use nixflash::format::nar::{self, Reader, Room};
-use nixflash::format::narinfo::NarInfo;
-use nixflash::format::{bootspec, registration};
+use nixflash::format::boot::bootspec;
+use nixflash::format::nix::nar;
+use nixflash::format::nix::nar::{Reader, Room};
+use nixflash::format::nix::narinfo::NarInfo;
+use nixflash::format::nix::registration;
 use nixflash::store::{Keys, PathInfo};
 use std::path::{Path, PathBuf};
 
@@ -156,7 +158,7 @@ fn the_archive_of_a_directory_is_that_of_nix_store_dump() {
 mod reader {
     //! Our own ext4 reader, on file systems of mke2fs and on damaged ones.
     use crate::common::{Tool, temp};
-    use nixflash::format::ext4_read::{Ext4, Kind};
+    use nixflash::format::disk::ext4::read::{Ext4, Kind};
 
     fn made_by_mke2fs(options: &[&str]) -> Option<Vec<u8>> {
         let mke2fs = Tool::find("mke2fs")?;

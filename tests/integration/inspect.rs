@@ -1,9 +1,10 @@
 //! `inspect` on cards that sfdisk, mke2fs, mtools and sqlite made, and on damaged ones.
 
 use crate::common::{Tool, skip, temp};
-use nixflash::format::bootspec;
-use nixflash::format::nix_db::{self, Row};
-use nixflash::format::store_path::StorePath;
+use nixflash::format::boot::bootspec;
+use nixflash::format::nix::database;
+use nixflash::format::nix::database::Row;
+use nixflash::format::nix::store_path::StorePath;
 use nixflash::inspect::{Loader, Report, State, TableKind, inspect};
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -67,7 +68,7 @@ fn root(root: &Path) {
     };
     let rows = [row(TOPLEVEL, 1000), row(OTHER, 200), row(KERNEL, 30)];
     fs::create_dir_all(root.join("nix/var/nix/db")).unwrap();
-    fs::write(root.join("nix/var/nix/db/db.sqlite"), nix_db::write(&rows, 1).unwrap()).unwrap();
+    fs::write(root.join("nix/var/nix/db/db.sqlite"), database::write(&rows, 1).unwrap()).unwrap();
 }
 
 fn manifest(more: &str) -> String {

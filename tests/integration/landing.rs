@@ -2,7 +2,7 @@
 
 use crate::common::{Demo, Tool, demo, nixflash, run, sha256, temp};
 use crate::remote_faults::add_listings;
-use nixflash::format::nar::Framing;
+use nixflash::format::nix::nar::Framing;
 use nixflash::num::to_base16;
 use sha2::{Digest, Sha256};
 use std::fs::File;

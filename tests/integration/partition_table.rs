@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
 use crate::common::{Tool, temp};
-use nixflash::format::partition_table::{
+use nixflash::format::disk::partition_table::{
     Gpt, GptCopy, GptPartition, HeaderFault, Mbr, MbrPartition, Problem, Reading, SectorSize, Table, encode,
     read, read_with,
 };

@@ -1,8 +1,8 @@
 //! Closures out of a binary cache over http.
 
 use crate::common::{Demo, Run, demo, nixflash, run, sha256, temp};
-use nixflash::format::narinfo::NarInfo;
-use nixflash::format::store_path::to_base32;
+use nixflash::format::nix::narinfo::NarInfo;
+use nixflash::format::nix::store_path::to_base32;
 use nixflash::num::to_base64;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::BTreeMap;

@@ -4,9 +4,9 @@ use crate::common::{Demo, demo, sha256, temp};
 use crate::fault_table::{connections, lies, narinfo, pack, status, statuses, unsigned_lies};
 use crate::faulty::{Reply, Server};
 use crate::remote::signed;
-use nixflash::format::nar::Room;
-use nixflash::format::narinfo::NarInfo;
-use nixflash::format::{listing, nar_hash};
+use nixflash::format::nix::nar::Room;
+use nixflash::format::nix::narinfo::NarInfo;
+use nixflash::format::nix::{listing, nar_hash};
 use nixflash::net::{Client, Netrc, Patience, Settings};
 use nixflash::store::{self, Error, Keys, Payload, Remote};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ fn take_with(
         ssh: Arc::new(crate::formats::NoSsh),
     };
     let stores = [store::open(address, None, &remote)?];
-    let top = nixflash::format::store_path::StorePath::from_absolute(&demo.top).unwrap();
+    let top = nixflash::format::nix::store_path::StorePath::from_absolute(&demo.top).unwrap();
     let closure = store::closure(&stores, &[top])?;
     let paths: Vec<_> = closure.paths.iter().map(|member| member.info.path.clone()).collect();
     stores[0].prefetch(&paths)?;

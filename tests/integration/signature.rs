@@ -1,7 +1,7 @@
 //! Signed manifests: minisign believes ours, and we believe its; neither believes what was changed.
 
 use crate::common::{Demo, Run, Tool, cut, demo, nixflash, partitions, run, sha256, temp};
-use nixflash::format::minisign::{Error, PublicKey, SealedKey, Signature};
+use nixflash::format::file::minisign::{Error, PublicKey, SealedKey, Signature};
 use std::path::{Path, PathBuf};
 
 /// A pair of minisign's own making, without a password or with one.

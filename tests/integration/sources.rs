@@ -5,7 +5,7 @@ use crate::daemon::{Sshd, copied, listen, nix, nixes};
 use crate::export::{records, stream};
 use crate::remote_faults::add_listings;
 use crate::servers::Nginx;
-use nixflash::format::narinfo::NarInfo;
+use nixflash::format::nix::narinfo::NarInfo;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -7,8 +7,8 @@ use crate::compose::forest::Forest;
 use crate::compose::installer::Extlinux;
 use crate::compose::toplevel::Toplevel;
 use crate::compose::{Content, Error};
-use crate::format::extlinux::{Config, DeviceTree, Entry, Generation, menu_order};
-use crate::format::store_path::STORE_DIR;
+use crate::format::boot::extlinux::{Config, DeviceTree, Entry, Generation, menu_order};
+use crate::format::nix::store_path::STORE_DIR;
 use crate::num;
 use crate::tree::Node;
 

@@ -8,8 +8,8 @@ use crate::compose::files::{Files, Literals};
 use crate::compose::forest::Forest;
 use crate::compose::installer::{Naming, SystemdBoot};
 use crate::compose::toplevel::Toplevel;
-use crate::format::store_path::StorePath;
-use crate::format::systemd_boot::{Entry, Extra, LoaderConf};
+use crate::format::boot::systemd_boot::{Entry, Extra, LoaderConf};
+use crate::format::nix::store_path::StorePath;
 use crate::num;
 
 /// Adds the boot loader, kernels, initrds, entries and `loader.conf`.

@@ -3,7 +3,7 @@
 use super::demand::{Demand, Target, disk_id_of, ensure_possible};
 use super::finding::Origin;
 use crate::board::{Board, TableKind};
-use crate::format::fstab::Device;
+use crate::format::boot::fstab::Device;
 
 /// A demand that was taken over, and the line that makes it.
 #[derive(Clone, Debug)]

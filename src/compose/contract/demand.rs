@@ -1,8 +1,8 @@
 //! Identifiers that a partition must carry, as a system's words for its devices demand them.
 
 use crate::board::{Board, TableKind};
-use crate::format::fat;
-use crate::format::fstab::Device;
+use crate::format::boot::fstab::Device;
+use crate::format::disk::fat;
 
 /// The longest label of an ext4, in bytes.
 const EXT4_LABEL: usize = 16;

@@ -7,7 +7,7 @@ use super::{Contract, Origin, Verdict};
 use crate::board::{Board, Role, TableKind};
 use crate::compose::forest::Forest;
 use crate::compose::toplevel::{FIXED_INIT, Toplevel};
-use crate::format::fstab::{Device, Entry};
+use crate::format::boot::fstab::{Device, Entry};
 
 /// The lists of file systems of a system, with what they are called.
 fn lists(system: &Toplevel) -> Vec<(String, &[Entry])> {

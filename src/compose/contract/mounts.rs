@@ -1,7 +1,7 @@
 //! Where the paths of the running system lie on the card.
 
 use super::finding::Origin;
-use crate::format::fstab::Entry;
+use crate::format::boot::fstab::Entry;
 
 /// How many bind mounts a path may lead over.
 const MAX_BINDS: u32 = 8;

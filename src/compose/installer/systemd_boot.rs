@@ -1,7 +1,7 @@
 //! What NixOS's builder for systemd-boot is told: constants in the text of its program, of every release.
 
 use super::Installer;
-use crate::format::systemd_boot::Form;
+use crate::format::boot::systemd_boot::Form;
 
 /// Constants in `systemd-boot-builder.py`.
 #[derive(Clone, Debug, PartialEq, Eq)]

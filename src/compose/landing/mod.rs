@@ -15,7 +15,7 @@ use super::Content;
 use super::forest::Resolved;
 use super::moving::{MoveError, Scattered, watch};
 use crate::extent::Fill;
-use crate::format::nar::Room;
+use crate::format::nix::nar::Room;
 use crate::image::file::RawFile;
 use crate::num;
 use crate::tree::Node;

@@ -6,7 +6,7 @@ use crate::compose::landing::Settled;
 use crate::compose::plan::Image;
 use crate::compose::{Content, Error, forest};
 use crate::extent::{Extent, Fill, MAX_ENCODED};
-use crate::format::listing;
+use crate::format::nix::listing;
 use crate::num;
 use crate::store::Payload;
 use std::ops::Range;

@@ -19,7 +19,7 @@ use super::buffer::Buffer;
 use super::disk::{ALIGN, Disk, Medium};
 use super::fault::{Error, Fault, Left};
 use super::meter::{Meter, Phase};
-use crate::format::partition_table::SectorSize;
+use crate::format::disk::partition_table::SectorSize;
 use crate::num;
 use session::Session;
 use std::sync::atomic::AtomicBool;

@@ -2,7 +2,7 @@ use super::super::block::{BLOCK, Cutter};
 use super::super::buffer::Pool;
 use super::super::testing::{Beyond, Call, Fault as Wrong, MemoryDisk};
 use super::*;
-use crate::format::partition_table::{Gpt, GptPartition, Mbr, MbrPartition, Table, encode, read};
+use crate::format::disk::partition_table::{Gpt, GptPartition, Mbr, MbrPartition, Table, encode, read};
 use crate::image::Sink;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -348,7 +348,7 @@ fn a_gpt_gets_its_backup_at_the_real_end() {
         let bytes = disk.bytes();
         assert!(report.backup_moved);
         let reading = read(&&bytes[..]).unwrap();
-        assert_eq!(reading.problems, Vec::<crate::format::partition_table::Problem>::new(), "{card}");
+        assert_eq!(reading.problems, Vec::<crate::format::disk::partition_table::Problem>::new(), "{card}");
         assert_eq!(bytes[card - 512..card - 504], *b"EFI PART");
         let magics = bytes.windows(8).filter(|window| *window == b"EFI PART").count();
         assert_eq!(magics, 2, "{card}: the old backup is cleared");

@@ -1,10 +1,11 @@
 //! A conversation with a daemon. Questions are asked ahead, since answers come in order: what takes a journey each is
 //! on its way at once, over one connection.
 
-use crate::format::nar::Delimited;
-use crate::format::store_path::StorePath;
-use crate::format::wire;
-use crate::format::worker_protocol::{self as protocol, Message, Version};
+use crate::format::nix::nar::Delimited;
+use crate::format::nix::store_path::StorePath;
+use crate::format::nix::wire;
+use crate::format::nix::worker_protocol as protocol;
+use crate::format::nix::worker_protocol::{Message, Version};
 use crate::store::PathInfo;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -8,7 +8,7 @@ use super::manifest::{FAT, Manifest, ROOT};
 use super::place::Place;
 use super::replaced::{RECORD, Replaced};
 use super::systems::Systems;
-use crate::format::ext4_read::Ext4;
+use crate::format::disk::ext4::read::Ext4;
 use crate::num;
 use serde_json::Value;
 use std::collections::BTreeMap;

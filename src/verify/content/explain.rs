@@ -6,9 +6,9 @@
 use super::Part;
 use super::place::{Place, digest_of};
 use super::systems::Systems;
-use crate::format::ext4_read::{Ext4, Inode, Kind};
-use crate::format::store_path::STORE_DIR;
-use crate::format::{extlinux, systemd_boot};
+use crate::format::boot::{extlinux, systemd_boot};
+use crate::format::disk::ext4::read::{Ext4, Inode, Kind};
+use crate::format::nix::store_path::STORE_DIR;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 

@@ -2,8 +2,9 @@
 
 use super::findings::Findings;
 use super::place::Place;
-use crate::format::store_path::StorePath;
-use crate::format::{json, nar_hash};
+use crate::format::file::json;
+use crate::format::nix::nar_hash;
+use crate::format::nix::store_path::StorePath;
 use crate::num;
 use serde_json::Value;
 use sha2::{Digest, Sha256};

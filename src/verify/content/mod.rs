@@ -25,10 +25,12 @@ mod tables;
 pub use registry::Signatures;
 pub use signed::Signed;
 
-use crate::format::ext4_read::{self, Ext4};
-use crate::format::minisign::PublicKey;
-use crate::format::partition_table::{self, Reading, Span};
-use crate::format::store_path::STORE_DIR;
+use crate::format::disk::ext4::read as ext4_read;
+use crate::format::disk::ext4::read::Ext4;
+use crate::format::disk::partition_table;
+use crate::format::disk::partition_table::{Reading, Span};
+use crate::format::file::minisign::PublicKey;
+use crate::format::nix::store_path::STORE_DIR;
 use crate::store::Keys;
 use crate::stream::{ReadAt, Window};
 pub(super) use findings::Findings;

@@ -1,8 +1,9 @@
 //! One store path: its NAR hash out of the blocks of the ext4, and the attributes that no NAR keeps.
 
 use super::{Part, in_store};
-use crate::format::ext4_read::{self, Ext4, Groups, Inode, Kind};
-use crate::format::nar::Framing;
+use crate::format::disk::ext4::read as ext4_read;
+use crate::format::disk::ext4::read::{Ext4, Groups, Inode, Kind};
+use crate::format::nix::nar::Framing;
 use crate::num;
 use sha2::{Digest, Sha256};
 use std::io;

@@ -3,7 +3,7 @@
 use super::findings::Findings;
 use super::manifest::Manifest;
 use super::{Error, How, Shared};
-use crate::format::partition_table::{Reading, SectorSize, Table, encode};
+use crate::format::disk::partition_table::{Reading, SectorSize, Table, encode};
 use crate::num;
 use serde_json::Value;
 use sha2::{Digest, Sha256};

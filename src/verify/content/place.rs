@@ -2,10 +2,12 @@
 
 use super::findings::Findings;
 use super::{Error, Part, Shared, gone};
-use crate::format::ext4_read::{self, Ext4, Kind};
-use crate::format::fat::volume::{self, FileRef};
-use crate::format::partition_table::Span;
-use crate::format::store_path::STORE_DIR;
+use crate::format::disk::ext4::read as ext4_read;
+use crate::format::disk::ext4::read::{Ext4, Kind};
+use crate::format::disk::fat::read;
+use crate::format::disk::fat::read::FileRef;
+use crate::format::disk::partition_table::Span;
+use crate::format::nix::store_path::STORE_DIR;
 use crate::stream::{ReadAt, Window};
 use crate::tree::{self, Node};
 use sha2::{Digest, Sha256};
@@ -24,7 +26,7 @@ pub enum System<'a> {
     /// ext2, ext3, ext4.
     Ext4(Box<Ext4<Part<'a>>>),
     /// A FAT.
-    Fat(Box<volume::Volume<Part<'a>>>),
+    Fat(Box<read::Volume<Part<'a>>>),
 }
 
 /// A file system and the partition that it is on.
@@ -93,12 +95,12 @@ fn open_one(part: Part<'_>) -> Result<Opened<'_>, Error> {
         Err(ext4_read::Error::None) => {}
         Err(error) => return Ok(Err(gone(error)?.to_string())),
     }
-    match volume::open(part) {
+    match read::open(part) {
         Ok(fat) => Ok(Ok(Some(System::Fat(Box::new(fat))))),
-        Err(volume::Error::Io { source, .. }) if crate::device::scan::is_gone(&source) => {
+        Err(read::Error::Io { source, .. }) if crate::device::scan::is_gone(&source) => {
             Err(Error::Read(source))
         }
-        Err(volume::Error::Boot { .. }) if !claims_fat(part) => Ok(Ok(None)),
+        Err(read::Error::Boot { .. }) if !claims_fat(part) => Ok(Ok(None)),
         Err(error) => Ok(Err(error.to_string())),
     }
 }
@@ -142,7 +144,7 @@ impl<'a> Place<'a> {
             },
             System::Fat(fat) => match fat.read(path.trim_start_matches('/'), limit) {
                 Ok(bytes) => Ok(Some(bytes)),
-                Err(volume::Error::NoFile { .. }) => Ok(None),
+                Err(read::Error::NoFile { .. }) => Ok(None),
                 Err(error) => Err(error.to_string()),
             },
         }

@@ -5,8 +5,8 @@ use super::findings::Findings;
 use super::manifest::Manifest;
 use super::registry::{DATABASE, Registry};
 use super::systems::{PROFILES, Systems, link};
-use crate::format::ext4_read::{Ext4, Kind};
-use crate::format::store_path::StorePath;
+use crate::format::disk::ext4::read::{Ext4, Kind};
+use crate::format::nix::store_path::StorePath;
 
 const GCROOTS: &str = "/nix/var/nix/gcroots/profiles";
 const SCHEMA: &str = "/nix/var/nix/db/schema";

@@ -3,9 +3,10 @@
 use super::findings::Findings;
 use super::manifest::Manifest;
 use super::{Error, Part, gone};
-use crate::format::ext4_read::{self, Ext4};
-use crate::format::nix_db;
-use crate::format::store_path::StorePath;
+use crate::format::disk::ext4::read as ext4_read;
+use crate::format::disk::ext4::read::Ext4;
+use crate::format::nix::database;
+use crate::format::nix::store_path::StorePath;
 use crate::num;
 use crate::store::Keys;
 use serde_json::Value;
@@ -95,10 +96,10 @@ pub fn stored(ext4: &Ext4<Part<'_>>) -> Result<BTreeMap<StorePath, ([u8; 32], u6
 }
 
 /// What the store paths of the manifest refer to decides what garbage collection keeps.
-fn references(rows: &[nix_db::Row], manifest: &Manifest, findings: &mut Findings) {
+fn references(rows: &[database::Row], manifest: &Manifest, findings: &mut Findings) {
     let Some(wanted) = manifest.at(&["closure", "referencesSha256"]).and_then(Value::as_str) else { return };
-    let rows: BTreeMap<&StorePath, &nix_db::Row> = rows.iter().map(|row| (&row.path, row)).collect();
-    let composed: Option<Vec<&nix_db::Row>> =
+    let rows: BTreeMap<&StorePath, &database::Row> = rows.iter().map(|row| (&row.path, row)).collect();
+    let composed: Option<Vec<&database::Row>> =
         manifest.store_paths().map(|listed| rows.get(&listed.path).copied()).collect();
     // A path that is gone is told elsewhere, and the digest says nothing then.
     let Some(composed) = composed else { return };
@@ -109,7 +110,7 @@ fn references(rows: &[nix_db::Row], manifest: &Manifest, findings: &mut Findings
     }
 }
 
-fn names_of(row: &nix_db::Row) -> BTreeSet<String> {
+fn names_of(row: &database::Row) -> BTreeSet<String> {
     row.signatures.iter().filter_map(|sig| Some(sig.split_once(':')?.0.to_owned())).collect()
 }
 
@@ -124,13 +125,13 @@ impl From<ext4_read::Error> for Fault {
     }
 }
 
-impl From<nix_db::Error> for Fault {
-    fn from(error: nix_db::Error) -> Self {
+impl From<database::Error> for Fault {
+    fn from(error: database::Error) -> Self {
         Self::Database(error.to_string())
     }
 }
 
-fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<nix_db::Row>, Fault> {
+fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<database::Row>, Fault> {
     let log = match ext4.read_file(LOG, MAX_LOG) {
         Ok(log) => log,
         Err(ext4_read::Error::NotFound(_)) => Vec::new(),
@@ -144,20 +145,20 @@ fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<nix_db::Ro
         return Err(Fault::Database(format!("it has {} bytes, expected at most {MAX_DATABASE}", inode.size)));
     }
     let db = if log.is_empty() {
-        nix_db::open_untrusted(ext4.open_file(&inode)?, inode.size)?
+        database::open_untrusted(ext4.open_file(&inode)?, inode.size)?
     } else {
         let mut bytes = ext4.read_inode(&inode, MAX_DATABASE)?;
-        let pages = nix_db::apply_log(&mut bytes, &log, MAX_DATABASE);
+        let pages = database::apply_log(&mut bytes, &log, MAX_DATABASE);
         findings.since(format!("{pages} pages of the database were in its log"));
-        nix_db::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))?
+        database::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))?
     };
-    match nix_db::faults(&db) {
+    match database::faults(&db) {
         Ok(faults) => faults.iter().for_each(|fault| findings.bad(DATABASE, fault)),
         Err(error) => findings.bad(DATABASE, &error.to_string()),
     }
     let mut rows = Vec::new();
-    for path in nix_db::paths(&db)? {
-        match nix_db::find(&db, &path) {
+    for path in database::paths(&db)? {
+        match database::find(&db, &path) {
             Ok(row) => rows.extend(row),
             Err(error) => findings.bad(DATABASE, &error.to_string()),
         }
@@ -166,7 +167,7 @@ fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<nix_db::Ro
 }
 
 impl Signatures {
-    fn take(&mut self, row: &nix_db::Row, keys: &Keys, findings: &mut Findings) {
+    fn take(&mut self, row: &database::Row, keys: &Keys, findings: &mut Findings) {
         let judged = keys.judge(row);
         for name in &judged.bad {
             findings.bad(&row.path.to_string(), &format!("its signature by {name} is wrong"));

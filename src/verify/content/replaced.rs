@@ -6,7 +6,7 @@
 use super::boot::{Known, fold};
 use super::findings::Findings;
 use super::place::Place;
-use crate::format::json;
+use crate::format::file::json;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

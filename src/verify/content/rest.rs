@@ -4,7 +4,7 @@ use super::findings::Findings;
 use super::manifest::Manifest;
 use super::place::boot_directories;
 use super::{Error, How, Part, gone};
-use crate::format::ext4_read::{Ext4, Found, Kind};
+use crate::format::disk::ext4::read::{Ext4, Found, Kind};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

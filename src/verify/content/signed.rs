@@ -3,7 +3,7 @@
 use super::findings::Findings;
 use super::manifest::Manifest;
 use super::place::Place;
-use crate::format::minisign::{PublicKey, Signature};
+use crate::format::file::minisign::{PublicKey, Signature};
 
 /// Where the signature is on the root.
 const SIGNATURE: &str = "/nix/var/nixflash/manifest.json.minisig";

@@ -3,8 +3,8 @@
 use super::Part;
 use super::findings::Findings;
 use super::registry::Registry;
-use crate::format::ext4_read::{Ext4, Kind};
-use crate::format::store_path::StorePath;
+use crate::format::disk::ext4::read::{Ext4, Kind};
+use crate::format::nix::store_path::StorePath;
 use std::collections::BTreeMap;
 
 /// Where profiles are.

@@ -3,8 +3,8 @@
 use super::findings::Findings;
 use super::manifest::Manifest;
 use super::place::{Place, System};
-use crate::format::fat::volume;
-use crate::format::partition_table::{Problem, Reading, Table};
+use crate::format::disk::fat::read;
+use crate::format::disk::partition_table::{Problem, Reading, Table};
 use serde_json::Value;
 
 /// The attribute of a GPT that means what the active flag of an MBR does.
@@ -173,7 +173,7 @@ fn found(reading: &Reading) -> Vec<Found> {
 fn copies(place: &Place<'_>, findings: &mut Findings) {
     let System::Fat(_) = &place.system else { return };
     let what = format!("partition {}", place.number);
-    match volume::copies_differ(&place.part) {
+    match read::copies_differ(&place.part) {
         Ok(None) => {}
         Ok(Some(twice)) => findings.edited(&what, &format!("the two copies of its {twice} differ")),
         Err(error) => findings.bad(&what, &error.to_string()),

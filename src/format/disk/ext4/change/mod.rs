@@ -1,0 +1,3 @@
+//! Changes to an ext4 that exists.
+
+pub mod grow;

@@ -1,0 +1,70 @@
+//! The plan of an ext4: every byte of its metadata, and where contents go.
+
+use super::allocate::Plan;
+use super::encode;
+use super::list::Token;
+use crate::extent::Extent;
+use crate::extent::Layout;
+use crate::tree::Node;
+
+use super::options::Error;
+use super::options::Options;
+use crate::format::disk::ext4::ondisk::block::BLOCK;
+
+/// The numbers of a planned file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Blocks of 4096 bytes.
+    pub blocks: u64,
+    /// Blocks that hold nothing.
+    pub free_blocks: u64,
+    /// Blocks of those that only root can use.
+    pub reserved_blocks: u64,
+    /// Inodes in all.
+    pub inodes: u64,
+    /// Inodes that are not used.
+    pub free_inodes: u64,
+    /// Block groups.
+    pub groups: u64,
+    /// Blocks of the journal.
+    pub journal_blocks: u64,
+}
+impl Summary {
+    /// Bytes that can still be written, by root.
+    #[must_use]
+    pub const fn free_bytes(&self) -> u64 {
+        self.free_blocks * BLOCK
+    }
+}
+/// A planned file system.
+pub struct Ext4<C> {
+    plan: Plan<C>,
+    extents: Vec<Extent<C>>,
+    tokens: Vec<Token>,
+}
+/// Plans a file system that holds `root`.
+pub fn plan<C: Copy>(root: &Node<C>, options: &Options) -> Result<Ext4<C>, Error> {
+    let plan = Plan::new(root, options)?;
+    let (extents, tokens) = plan.extents();
+    Ok(Ext4 { plan, extents, tokens })
+}
+impl<C> Ext4<C> {
+    /// Its numbers.
+    #[must_use]
+    pub const fn summary(&self) -> Summary {
+        self.plan.summary
+    }
+}
+impl<C: Copy> Layout<C> for Ext4<C> {
+    fn len(&self) -> u64 {
+        self.plan.summary.blocks * BLOCK
+    }
+
+    fn extents(&self) -> &[Extent<C>] {
+        &self.extents
+    }
+
+    fn encode(&self, index: usize, out: &mut [u8]) {
+        encode::token(&self.plan, self.tokens[index], out);
+    }
+}

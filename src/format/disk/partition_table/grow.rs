@@ -1,0 +1,146 @@
+//! Makes the last partition of a table reach the end of a larger disk, in place.
+
+use super::encode::chs;
+use super::relocate::{sound, store_entries};
+use super::{MBR_ENTRIES, SectorSize, Table, read_with};
+use crate::num;
+use crate::stream::ReadAt;
+use std::io;
+
+/// A partition that became longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// Its number.
+    pub number: u32,
+    /// Where it begins, in bytes.
+    pub start: u64,
+    /// Its length now, in bytes.
+    pub len: u64,
+}
+
+/// Partitions end at multiples of this many bytes.
+const ALIGN: u64 = 1 << 20;
+
+/// Changes the table at the start of a disk so that its last partition reaches the end of `disk_len` bytes.
+///
+/// `None`, and nothing changed, when there is no sound table, when the last partition is a logical one, or when there
+/// is less than a MiB to gain. The backup of a GPT is left to [`relocate`](super::relocate()).
+pub fn grow(start: &mut [u8], disk_len: u64, sector: SectorSize) -> Option<Grown> {
+    let bytes = sector.bytes();
+    let reading = read_with(&Start(start, disk_len), sector).ok()?;
+    match reading.table? {
+        Table::Mbr(mbr) => {
+            let last = mbr.partitions.iter().max_by_key(|partition| partition.start)?;
+            if last.number > 4 || last.is_extended() {
+                return None;
+            }
+            let end = (disk_len / ALIGN * ALIGN / bytes).min(u64::from(u32::MAX));
+            let sectors = end.checked_sub(last.start).filter(|sectors| *sectors > last.sectors)?;
+            let at = MBR_ENTRIES + 16 * num::to_usize(u64::from(last.number) - 1);
+            start[at + 5..at + 8].copy_from_slice(&chs(end - 1));
+            start[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes()[..4]);
+            Some(Grown { number: last.number, start: last.start * bytes, len: sectors * bytes })
+        }
+        Table::Gpt(gpt) => {
+            let last = gpt.partitions.iter().max_by_key(|partition| partition.start)?;
+            let header_at = num::to_usize(bytes);
+            let header = start.get(header_at..header_at * 2)?.to_vec();
+            let mut entries = sound(&header, start, header_at)?;
+            let array = num::to_u64(entries.len()).div_ceil(bytes);
+            // Behind the partition come the entries of the backup and its header.
+            let end = (disk_len / bytes).checked_sub(1 + array)? * bytes / ALIGN * ALIGN / bytes;
+            let sectors = end.checked_sub(last.start).filter(|sectors| *sectors > last.sectors)?;
+            let size = entries.len() / num::to_usize(entry_count(&header).max(1));
+            let at = size * num::to_usize(u64::from(last.number) - 1);
+            entries.get_mut(at + 40..at + 48)?.copy_from_slice(&(end - 1).to_le_bytes());
+            store_entries(start, header_at, &entries);
+            Some(Grown { number: last.number, start: last.start * bytes, len: sectors * bytes })
+        }
+    }
+}
+
+fn entry_count(header: &[u8]) -> u64 {
+    u32::from_le_bytes([header[80], header[81], header[82], header[83]]).into()
+}
+
+/// The start of a disk whose rest is not known: zeros.
+struct Start<'a>(&'a [u8], u64);
+
+impl ReadAt for Start<'_> {
+    fn size(&self) -> u64 {
+        self.1
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = num::to_usize(offset).min(self.0.len());
+        let len = buf.len().min(self.0.len() - from);
+        buf[..len].copy_from_slice(&self.0[from..from + len]);
+        buf[len..].fill(0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::disk::partition_table::{
+        Gpt, GptPartition, Mbr, MbrPartition, encode, read, relocate,
+    };
+    use uuid::Uuid;
+
+    fn image(table: &Table, len: u64) -> Vec<u8> {
+        let mut image = vec![0; num::to_usize(len)];
+        for (offset, bytes) in encode(table, len, SectorSize::S512).unwrap() {
+            image[num::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
+        }
+        image
+    }
+
+    #[test]
+    fn the_last_partition_reaches_the_end() {
+        let mbr = |number, start| MbrPartition { number, start, sectors: 2048, kind: 0x83, active: false };
+        let table = Table::Mbr(Mbr { disk_id: 1, partitions: vec![mbr(1, 4096), mbr(2, 2048)] });
+        let mut disk = image(&table, 4 << 20);
+        assert_eq!(grow(&mut disk.clone(), 3 << 20, SectorSize::S512), None);
+        let len = (9 << 20) + 512;
+        let grown = Grown { number: 1, start: 2 << 20, len: 7 << 20 };
+        assert_eq!(grow(&mut disk, len, SectorSize::S512), Some(grown));
+        disk.resize(len as usize, 0);
+        let reading = read(&&disk[..]).unwrap();
+        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        assert_eq!(reading.places()[0].len, 7 << 20);
+        assert_eq!(grow(&mut disk, len, SectorSize::S512), None, "once is enough");
+    }
+
+    #[test]
+    fn a_gpt_grows_and_its_backup_follows() {
+        let gpt = |number, start| GptPartition {
+            number,
+            start,
+            sectors: 2048,
+            type_guid: Uuid::from_u128(1),
+            unique_guid: Uuid::from_u128(u128::from(number)),
+            name: "x".into(),
+            attributes: 0,
+        };
+        let table =
+            Table::Gpt(Gpt { disk_guid: Uuid::from_u128(9), partitions: vec![gpt(1, 2048), gpt(2, 4096)] });
+        let mut disk = image(&table, 4 << 20);
+        let len: u64 = (9 << 20) + 1024;
+        let grown = grow(&mut disk, len, SectorSize::S512).unwrap();
+        assert_eq!(grown, Grown { number: 2, start: 2 << 20, len: 6 << 20 });
+        let moved = relocate(&mut disk, len, SectorSize::S512).unwrap();
+        disk.resize(len as usize, 0);
+        disk[moved.offset as usize..][..moved.backup.len()].copy_from_slice(&moved.backup);
+        let reading = read(&&disk[..]).unwrap();
+        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        assert_eq!(reading.places()[1].len, 6 << 20);
+    }
+
+    #[test]
+    fn what_is_no_table_stays_as_it_is() {
+        let mut nothing = vec![0; 1 << 20];
+        assert_eq!(grow(&mut nothing, 1 << 30, SectorSize::S512), None);
+        assert!(nothing.iter().all(|byte| *byte == 0));
+    }
+}

@@ -1,0 +1,5 @@
+//! Formats of single files that belong to no disk, no loader and not to Nix.
+
+pub mod date;
+pub mod json;
+pub mod minisign;
