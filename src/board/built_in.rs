@@ -1,6 +1,8 @@
 //! The boards that come with the program.
 
-use super::{Board, Error, parse};
+use super::board::Board;
+use super::error::Error;
+use super::parse;
 
 /// Every profile built in, as file name and text, sorted by name.
 pub(super) const BUILT_IN: &[(&str, &str)] = &[
@@ -64,7 +66,7 @@ fn near(word: &str, boards: &[Board]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::Role;
+    use crate::board::board::Role;
     use std::collections::BTreeSet;
 
     #[test]

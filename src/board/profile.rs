@@ -1,8 +1,10 @@
 //! The profile file as written, and its way to a [`Board`]; what values must satisfy together is in `rules`.
 
+use super::board::{
+    Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind,
+};
 use super::key::Key;
 use super::rules;
-use super::{Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind};
 use crate::format::disk::fat;
 use crate::num;
 use serde::Deserialize;

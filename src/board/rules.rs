@@ -1,8 +1,9 @@
 //! What the values of a profile must satisfy together: a list of demands whose messages say what is allowed.
 
+use super::board::{Board, FileRule, Loader, Raw, Role, TableKind};
 use super::key::Key;
+use super::matches;
 use super::profile::Wrong;
-use super::{Board, FileRule, Loader, Raw, Role, TableKind, matches};
 use crate::num::show_bytes;
 
 const KIB: u64 = 1 << 10;

@@ -8,10 +8,13 @@ use super::project::{self, Asked, Project};
 use super::ui::{self, Voice};
 use super::{Outcome, output};
 use crate::compose::{Plan, RootSize};
-use crate::image::beside::{self, Hashed, HashedSink};
-use crate::image::file::{self, Pending, RawFile};
-use crate::image::pack::{self, Packing};
-use crate::image::raw::Raw;
+use crate::image::write::beside;
+use crate::image::write::beside::{Hashed, HashedSink};
+use crate::image::write::complete_file;
+use crate::image::write::complete_file::{Pending, RawFile};
+use crate::image::write::pack;
+use crate::image::write::pack::Packing;
+use crate::image::write::raw::Raw;
 use crate::image::{Progress, Sink};
 use crate::num::show_bytes;
 use std::io::Write;
@@ -216,7 +219,7 @@ fn write(
     pending.commit().map_err(|error| unwritable(&error))?;
     for (path, text) in [(&output.sha256, texts.sha256), (&output.bmap, texts.bmap)] {
         if let (Some(path), Some(text)) = (path, text) {
-            file::write_small(path, &text, output.overwrite).map_err(|error| unwritable(&error))?;
+            complete_file::write_small(path, &text, output.overwrite).map_err(|error| unwritable(&error))?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::{Outcome, devices, inspect, output, system};
 use crate::device::{Named, Reader, resolve};
 use crate::format::file::json;
 use crate::format::nix::store_path::STORE_DIR;
-use crate::image::open;
+use crate::image::read::open;
 use crate::num::show_bytes;
 use crate::store::closure;
 use crate::verify::content;

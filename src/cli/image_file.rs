@@ -6,8 +6,10 @@ use super::failures::{copy_failed, refused};
 use super::inputs::Quiet;
 use super::ui::{self, Voice};
 use crate::compose::{Found, MoveError, Plan};
-use crate::image::file::{self, Overwrite, Pending, RawFile};
-use crate::image::pack::{self, Packing};
+use crate::image::write::complete_file;
+use crate::image::write::complete_file::{Overwrite, Pending, RawFile};
+use crate::image::write::pack;
+use crate::image::write::pack::Packing;
 use crate::image::{CopyError, Progress};
 use crate::num::show_bytes;
 use std::io::IsTerminal;
@@ -53,7 +55,7 @@ impl<'a> Output<'a> {
             (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
         if target != Path::new("-") {
             for path in [Some(target), sha256.as_deref(), bmap.as_deref()].into_iter().flatten() {
-                file::check(path, overwrite).map_err(|error| unwritable(&error))?;
+                complete_file::check(path, overwrite).map_err(|error| unwritable(&error))?;
             }
         } else if sha256.is_some() || bmap.is_some() {
             return Err(Failure::new(
@@ -148,13 +150,13 @@ fn stopped() -> Failure {
 }
 
 /// An output that cannot be made, with its code.
-pub fn unwritable(error: &file::Error) -> Failure {
+pub fn unwritable(error: &complete_file::Error) -> Failure {
     match error {
-        file::Error::Exists(_) => Failure::of(Code::Other, error).hint("replace it with --force"),
-        file::Error::Kind { .. } => Failure::of(Code::Usage, error),
-        file::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        complete_file::Error::Exists(_) => Failure::of(Code::Other, error).hint("replace it with --force"),
+        complete_file::Error::Kind { .. } => Failure::of(Code::Usage, error),
+        complete_file::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Failure::of(Code::Permission, error)
         }
-        file::Error::Io { .. } => Failure::of(Code::Target, error),
+        complete_file::Error::Io { .. } => Failure::of(Code::Target, error),
     }
 }

@@ -5,7 +5,7 @@ use super::moving::MoveError;
 use super::{Content, Error};
 use crate::format::nix::nar::Room;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::image::file::RawFile;
+use crate::image::write::complete_file::RawFile;
 use crate::num;
 use crate::store::{self, Member, PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};

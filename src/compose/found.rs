@@ -7,7 +7,7 @@ use super::plan::{Plan, decide};
 use super::{Error, Request};
 use crate::board::{Board, Role};
 use crate::format::nix::store_path::StorePath;
-use crate::image::file::RawFile;
+use crate::image::write::complete_file::RawFile;
 
 /// What is to be composed, and its closure.
 pub struct Found {

@@ -1,7 +1,7 @@
 //! What the tests of devices share: systems made of files, disks made of memory.
 
 use super::disk::Disk;
-use super::roots::Roots;
+use super::sys::linux::roots::Roots;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};

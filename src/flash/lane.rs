@@ -1,8 +1,8 @@
 //! The thread of one card.
 
 use super::{Card, Options};
-use crate::device::block::Part;
 use crate::device::disk::is_set;
+use crate::device::read_back::block::Part;
 use crate::device::write::{self, Report, Writing, begin};
 use crate::device::{Fault, Left, Phase, WriteError};
 use crate::format::disk::partition_table::{SectorSize, read};

@@ -7,9 +7,9 @@
 
 mod lane;
 
-use crate::device::block::{BLOCK, Cutter, Part};
 use crate::device::buffer::Pool;
 use crate::device::disk::{Disk, is_set};
+use crate::device::read_back::block::{BLOCK, Cutter, Part};
 use crate::device::write::{Check, Report, Rewrite};
 use crate::device::{Fault, Left, Meter, WriteError};
 use crate::format::disk::partition_table::{SectorSize, Span, read};

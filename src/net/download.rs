@@ -1,6 +1,8 @@
 //! One file on its way: resumed where that is safe, decoded where the server has encoded it.
 
-use super::{Answer, Client, Error, TRIES, broken, header, login};
+use super::client::{Answer, Client, broken, header};
+use super::settings::TRIES;
+use super::{Error, login};
 use crate::num;
 use crate::stream::decompress::Compression;
 use std::io::{self, BufReader, Read};

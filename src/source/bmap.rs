@@ -253,7 +253,7 @@ impl<S: Source> Source for Mapped<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::stream::Stream;
+    use crate::image::read::stream::Stream;
 
     fn map(ranges: &str, len: u64) -> String {
         let text = format!(

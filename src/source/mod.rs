@@ -12,9 +12,11 @@ pub use bmap::{BlockMap, Mapped};
 pub use sums::{BadSum, parse_sha256};
 pub use trim::Trim;
 
-use crate::image::sparse::Sparse;
-use crate::image::stream::Stream;
-use crate::image::{Source, file, foreign};
+use crate::image::Source;
+use crate::image::read::foreign;
+use crate::image::read::sparse::Sparse;
+use crate::image::read::stream::Stream;
+use crate::image::write::complete_file;
 use crate::net::{self, Client};
 use crate::num::{self, to_base16};
 use crate::stream::decompress::Compression;
@@ -203,7 +205,7 @@ fn io_error(name: &str, source: io::Error) -> Error {
 
 fn open_file(spec: &str) -> Result<(File, Option<u64>), Error> {
     let failed = |source| io_error(spec, source);
-    let mut opened = file::open(Path::new(spec)).map_err(failed)?;
+    let mut opened = complete_file::open(Path::new(spec)).map_err(failed)?;
     let kind = opened.metadata().map_err(failed)?.file_type();
     if kind.is_dir() {
         return Err(Error::Foreign { name: spec.to_owned(), kind: "a directory" });
@@ -285,7 +287,7 @@ fn read_bmap(path: &Path) -> Result<BlockMap, Error> {
 /// A small text; `None` if it is not there.
 fn read_small(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     let name = path.display().to_string();
-    let file = match file::open(path) {
+    let file = match complete_file::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(|source| io_error(&name, source))?,
     };

@@ -235,7 +235,7 @@ impl ReadAt for Head<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::stream::Stream;
+    use crate::image::read::stream::Stream;
 
     /// An image of two FAT16 partitions, 2 MiB and 8 MiB from the start, of 6 MiB each, in pieces of any length.
     fn image() -> Vec<u8> {

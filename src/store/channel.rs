@@ -6,7 +6,8 @@
 //! ```
 //! Source: nixos-channel-scripts, `mirror-nixos-branch.pl`; <https://channels.nixos.org/nixos-unstable>.
 
-use super::{Error, Remote};
+use super::Remote;
+use super::error::Error;
 use crate::format::nix::store_path::StorePath;
 use crate::num;
 use crate::stream::decompress::Compression;

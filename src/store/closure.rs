@@ -1,6 +1,7 @@
 //! The closure of a path: it and everything it refers to, over several stores.
 
-use super::{Error, PathInfo, Store};
+use super::error::Error;
+use super::interface::{PathInfo, Store};
 use crate::format::nix::store_path::StorePath;
 use std::collections::BTreeMap;
 

@@ -3,10 +3,10 @@
 //! What the image does not care about is not read. A GPT whose backup was moved to the end of the disk is equal to the
 //! image that it came from: the fields that say so, the moved backup and the cleared old one are expected.
 
-use crate::device::block::{BLOCK, Cutter, HEAD, Part};
 use crate::device::buffer::{Buffer, Pool};
 use crate::device::disk::{ALIGN, Disk, is_set, read_exact};
-use crate::device::scan::{is_gone, is_zero};
+use crate::device::read_back::block::{BLOCK, Cutter, HEAD, Part};
+use crate::device::read_back::scan::{is_gone, is_zero};
 use crate::device::{Differences, Meter, Phase};
 use crate::format::disk::partition_table::{Relocated, SectorSize, Span, read, relocate};
 use crate::image::{CopyError, Progress, Source, copy};

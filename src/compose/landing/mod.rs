@@ -16,7 +16,7 @@ use super::forest::Resolved;
 use super::moving::{MoveError, Scattered, watch};
 use crate::extent::Fill;
 use crate::format::nix::nar::Room;
-use crate::image::file::RawFile;
+use crate::image::write::complete_file::RawFile;
 use crate::num;
 use crate::tree::Node;
 use placing::Piece;

@@ -10,7 +10,7 @@ mod raw;
 use super::Error;
 use super::landing::Settled;
 use super::plan::Plan;
-use crate::image::file::RawFile;
+use crate::image::write::complete_file::RawFile;
 use crate::image::{self, CopyError, Feeder, Piece, Progress, Sink, Source, SourceError};
 use ahead::Composed;
 use job::{jobs, run};

@@ -4,7 +4,7 @@ use super::job::{Job, jobs, run};
 use super::{MoveError, Out};
 use crate::compose::landing::Settled;
 use crate::compose::plan::Image;
-use crate::image::file::RawFile;
+use crate::image::write::complete_file::RawFile;
 use crate::num;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};

@@ -1,14 +1,16 @@
 //! What all phases of a write share, and how parts of an image reach the disk.
 
-use super::super::block::{Block, HEAD, Part, digests};
 use super::super::buffer::Buffer;
-use super::super::differences::Differences;
 use super::super::disk::{ALIGN, Disk, Medium, is_set, read_exact, write_all};
-use super::super::fault::{Error, Fault, Left};
-use super::super::marker;
-use super::super::meter::Phase;
-use super::super::scan::{Expect, Stop, Written, is_gone, is_zero, scan};
-use super::{Growth, Options, PAGE, Rewrite, ZEROS};
+use super::fault::{Error, Fault, Left};
+use super::marker;
+use super::options::{Options, Rewrite};
+use super::page::{PAGE, ZEROS};
+use super::progress::Phase;
+use super::report::Growth;
+use crate::device::read_back::block::{Block, HEAD, Part, digests};
+use crate::device::read_back::differences::Differences;
+use crate::device::read_back::scan::{Expect, Stop, Written, is_gone, is_zero, scan};
 use crate::num;
 use std::io;
 use std::sync::Arc;
@@ -188,7 +190,8 @@ impl Session<'_> {
 
     /// Writes what the card does not hold yet; without bytes, zeros.
     fn write_changed(&mut self, bytes: Option<&[u8]>, offset: u64, len: usize) -> Result<(), Fault> {
-        let mut held = self.scratch.take().unwrap_or_else(|| Buffer::new(super::super::block::BLOCK));
+        let mut held =
+            self.scratch.take().unwrap_or_else(|| Buffer::new(crate::device::read_back::block::BLOCK));
         self.read(&mut held[..len], offset)?;
         let grains = held[..len].chunks(GRAIN).zip((0..len).step_by(GRAIN));
         let is_same = |(grain, at): (&[u8], usize)| match bytes {

@@ -1,10 +1,16 @@
-use super::super::block::{BLOCK, Cutter};
-use super::super::buffer::Pool;
-use super::super::testing::{Beyond, Call, Fault as Wrong, MemoryDisk};
-use super::*;
+use super::fault::{Error, Fault, Left};
+use super::phases::begin;
+use super::progress::Meter;
+use super::{Check, Options, Report, Rewrite, Verification};
+use crate::device::buffer::Pool;
+use crate::device::read_back::block::Part;
+use crate::device::read_back::block::{BLOCK, Cutter};
+use crate::device::testing::{Beyond, Call, Fault as Wrong, MemoryDisk};
+use crate::format::disk::partition_table::SectorSize;
 use crate::format::disk::partition_table::{Gpt, GptPartition, Mbr, MbrPartition, Table, encode, read};
 use crate::image::Sink;
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use uuid::Uuid;
 

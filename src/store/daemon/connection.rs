@@ -6,7 +6,7 @@ use crate::format::nix::store_path::StorePath;
 use crate::format::nix::wire;
 use crate::format::nix::worker_protocol as protocol;
 use crate::format::nix::worker_protocol::{Message, Version};
-use crate::store::PathInfo;
+use crate::store::interface::PathInfo;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;

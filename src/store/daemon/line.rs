@@ -1,7 +1,8 @@
 //! A connection to a daemon that is made again when it breaks, a few times in a row.
 
+use super::Builder;
+use super::client::Ssh;
 use super::connection::{Connection, Error, Line};
-use super::{Builder, Ssh};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,7 +107,7 @@ pub enum Fault {
     /// The daemon, or the way to it.
     Daemon(Error),
     /// What it says, or what is done with that: no new connection mends it.
-    Store(crate::store::Error),
+    Store(crate::store::error::Error),
 }
 
 impl From<Error> for Fault {
@@ -115,8 +116,8 @@ impl From<Error> for Fault {
     }
 }
 
-impl From<crate::store::Error> for Fault {
-    fn from(error: crate::store::Error) -> Self {
+impl From<crate::store::error::Error> for Fault {
+    fn from(error: crate::store::error::Error) -> Self {
         Self::Store(error)
     }
 }

@@ -239,7 +239,7 @@ fn state(ext4: &Ext4<Part<'_>>, findings: &mut Findings) {
 /// Whether an error means that the card is gone, which ends all; anything else is damage.
 fn gone(error: ext4_read::Error) -> Result<ext4_read::Error, Error> {
     match error {
-        ext4_read::Error::Io { source, .. } if crate::device::scan::is_gone(&source) => {
+        ext4_read::Error::Io { source, .. } if crate::device::read_back::scan::is_gone(&source) => {
             Err(Error::Read(source))
         }
         other => Ok(other),

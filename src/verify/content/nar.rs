@@ -32,7 +32,7 @@ impl From<ext4_read::Error> for Stop {
     fn from(error: ext4_read::Error) -> Self {
         match error {
             // A sector that cannot be read is damage; a card that is gone ends all.
-            ext4_read::Error::Io { source, .. } if crate::device::scan::is_gone(&source) => {
+            ext4_read::Error::Io { source, .. } if crate::device::read_back::scan::is_gone(&source) => {
                 Self::Gone(source)
             }
             other => Self::Bad(other.to_string()),

@@ -168,7 +168,9 @@ fn each(
         let len = num::to_usize(CHUNK.min(range.end - at));
         match disk.read_exact_at(&mut buffer[..len], at) {
             Ok(()) => {}
-            Err(source) if crate::device::scan::is_gone(&source) => return Err(Error::Read(source)),
+            Err(source) if crate::device::read_back::scan::is_gone(&source) => {
+                return Err(Error::Read(source));
+            }
             Err(source) => return Ok(Some(format!("cannot read at byte {at}: {source}"))),
         }
         if !take(&buffer[..len], at) {

@@ -97,7 +97,7 @@ fn open_one(part: Part<'_>) -> Result<Opened<'_>, Error> {
     }
     match read::open(part) {
         Ok(fat) => Ok(Ok(Some(System::Fat(Box::new(fat))))),
-        Err(read::Error::Io { source, .. }) if crate::device::scan::is_gone(&source) => {
+        Err(read::Error::Io { source, .. }) if crate::device::read_back::scan::is_gone(&source) => {
             Err(Error::Read(source))
         }
         Err(read::Error::Boot { .. }) if !claims_fat(part) => Ok(Ok(None)),

@@ -1,6 +1,7 @@
 //! One archive out of a longer stream.
 
-use super::{Error, padding_of};
+use super::error::Error;
+use super::limits::padding_of;
 use crate::num;
 use std::io::{self, BufRead, Read};
 

@@ -1,6 +1,7 @@
 //! Reads an archive event by event.
 
-use super::{Error, MAX_DEPTH, MAX_NAME, MAX_TARGET, padding_of};
+use super::error::Error;
+use super::limits::{MAX_DEPTH, MAX_NAME, MAX_TARGET, padding_of};
 use crate::num;
 use std::io::{self, BufRead};
 

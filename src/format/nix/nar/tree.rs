@@ -1,6 +1,7 @@
 //! Reads an archive for its tree.
 
-use super::{Error, Event, Reader};
+use super::error::Error;
+use super::{Event, Reader};
 use crate::num;
 use crate::tree::{Directory, Node};
 use std::io::BufRead;

@@ -1,6 +1,6 @@
 //! Writes archives, whole or piece by piece.
 
-use super::padding_of;
+use super::limits::padding_of;
 use crate::num;
 use crate::tree::{Kind, Node};
 

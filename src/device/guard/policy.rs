@@ -1,0 +1,396 @@
+//! Whether a target may be written: a pure function of facts and policy.
+//!
+//! | what the target is | verdict |
+//! |---|---|
+//! | not there, not below `/dev` | allowed: a new file |
+//! | a regular file | asked for, as it is overwritten |
+//! | below `/dev` but no disk; directory, pipe, partition, volume, ... | refused |
+//! | a disk with `/`, `/boot`, `/nix`, `/home`, ... or swap in use, through whatever is stacked on it | refused, no override |
+//! | the disk that holds what is read | refused, no override |
+//! | read-only, without a medium, other sector size than the image, too small | refused |
+//! | mounted elsewhere | refused, or unmounted first if the policy says so |
+//! | held by device-mapper, RAID, bcache; mounted as one of several of a btrfs | refused |
+//! | a disk with signs of LVM, RAID, LUKS, ZFS, ... | its model or serial number must be given |
+//! | not removable, larger than 256 GiB, loop | `allow_fixed`, or its model or serial number must be given |
+//! | any other disk | asked for |
+
+use super::signatures::Member;
+use crate::device::sys::linux::list::{Bus, Device, Use};
+use crate::device::sys::linux::mounts::is_below;
+use crate::device::sys::linux::resolve::Named;
+use crate::num::show_bytes;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// All that the verdict depends on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The target as the user named it.
+    pub path: PathBuf,
+    /// Whether the path lies below `/dev`.
+    pub below_dev: bool,
+    /// What it names.
+    pub named: Named,
+    /// Signs on the disk and its partitions, with the device that has each.
+    pub members: Vec<(String, Member)>,
+    /// Whether the target holds what is read: the image, the store.
+    pub holds_source: bool,
+    /// The length of the image in bytes, where known.
+    pub need: Option<u64>,
+    /// The sector size that the image is made for, where it has one.
+    pub image_sector: Option<u32>,
+}
+
+/// What the user allows.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// What to do about mounts.
+    pub mounts: Mounted,
+    /// What to do about disks that do not look like a card.
+    pub fixed: Fixed,
+    /// What the user answered.
+    pub answer: Answer,
+}
+
+/// What to do about a mounted disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mounted {
+    /// Refuse it.
+    #[default]
+    Refuse,
+    /// It will be unmounted before it is opened.
+    Unmount,
+}
+
+/// What to do about a disk that does not look like a card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fixed {
+    /// Ask for its model or serial number.
+    #[default]
+    Identify,
+    /// Ask as for a card.
+    Allow,
+}
+
+/// What the user answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing yet.
+    #[default]
+    None,
+    /// Yes, or the option that says so.
+    Yes,
+    /// The model or serial number of the disk, or what else was typed.
+    Typed(String),
+}
+
+/// Whether the target may be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Allowed,
+    /// Only if the user says so, knowing these.
+    NeedsConfirmation {
+        /// Why, in the order of the table.
+        reasons: Vec<Reason>,
+        /// What the user has to give.
+        proof: Proof,
+    },
+    /// It may not.
+    Refused(Refusal),
+}
+
+/// What a user has to give to confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// A yes.
+    Yes,
+    /// The model or serial number; the path where a disk has neither.
+    Identity,
+}
+
+/// Why a confirmation is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What is on it is lost.
+    Overwritten,
+    /// It is mounted and will be unmounted.
+    Unmounts(Vec<PathBuf>),
+    /// It is not removable.
+    NotRemovable,
+    /// It is larger than cards are.
+    Large(u64),
+    /// It is a file of this machine.
+    Loop,
+    /// It is a part of something larger.
+    Member {
+        /// The device with the sign.
+        device: String,
+        /// What it says.
+        member: Member,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overwritten => f.write_str("all that is on it will be lost"),
+            Self::Unmounts(at) => write!(f, "it is mounted at {} and will be unmounted", list(at)),
+            Self::NotRemovable => f.write_str("it is not removable"),
+            Self::Large(size) => write!(f, "it has {}, more than a card has", show_bytes(*size)),
+            Self::Loop => f.write_str("it is a loop device, a file of this machine"),
+            Self::Member { device, member } => write!(f, "{device} is {member}"),
+        }
+    }
+}
+
+/// Why a target may not be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A typing error would have become a file.
+    #[error("{0} does not exist, and no file is made below /dev")]
+    NoSuchDevice(String),
+    /// A regular file where devices are.
+    #[error("{0} is a regular file below /dev, left there by a mistake")]
+    FileBelowDev(String),
+    /// Neither disk nor file.
+    #[error("{path} is {kind}, expected a disk or a regular file")]
+    NotATarget {
+        /// The target.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A partition.
+    #[error("{path} is a partition, expected the whole disk: {disk}")]
+    Partition {
+        /// The target.
+        path: String,
+        /// Its disk.
+        disk: String,
+    },
+    /// The system runs from it.
+    #[error("{path} is a disk of this system: {what}")]
+    System {
+        /// The target.
+        path: String,
+        /// What lies on it.
+        what: String,
+    },
+    /// What is read lies on it.
+    #[error("{0} holds what is to be written")]
+    Source(String),
+    /// The kernel refuses writes.
+    #[error("{0} is read-only; a card may have a lock switch")]
+    ReadOnly(String),
+    /// A reader without a card.
+    #[error("{0} has no medium: its size is 0")]
+    Empty(String),
+    /// The image's table counts in other sectors.
+    #[error("{path} has sectors of {found} bytes, the image is made for sectors of {expected} bytes")]
+    Sector {
+        /// The target.
+        path: String,
+        /// Of the image.
+        expected: u32,
+        /// Of the target.
+        found: u32,
+    },
+    /// Somebody uses it.
+    #[error("{path} is in use: {what}")]
+    InUse {
+        /// The target.
+        path: String,
+        /// By whom.
+        what: String,
+    },
+    /// It is mounted.
+    #[error("{path} is mounted at {at}")]
+    Mounted {
+        /// The target.
+        path: String,
+        /// Where.
+        at: String,
+    },
+    /// The image does not fit.
+    #[error("{path} has {size} bytes, the image needs {need}")]
+    TooSmall {
+        /// The target.
+        path: String,
+        /// Its size.
+        size: u64,
+        /// The image's.
+        need: u64,
+    },
+    /// What was typed names another disk.
+    #[error("{path} is not {typed:?}")]
+    WrongIdentity {
+        /// The target.
+        path: String,
+        /// What was typed.
+        typed: String,
+    },
+}
+
+/// Larger disks do not look like a card.
+pub const LARGE: u64 = 256 << 30;
+
+/// Mount points, and all below them, without which a system does not run or people lose what they own.
+const SYSTEM: &[&str] = &[
+    "/boot",
+    "/efi",
+    "/esp",
+    "/etc",
+    "/home",
+    "/iso",
+    "/nix",
+    "/opt",
+    "/root",
+    "/srv",
+    "/sysroot",
+    "/usr",
+    "/var",
+    "/run/initramfs",
+    "/run/live",
+    "/lib/live",
+    "/gnu",
+];
+
+/// Decides whether a target may be written. No clock, no system call.
+#[must_use]
+pub fn judge(facts: &Facts, policy: &Policy) -> Verdict {
+    let path = facts.path.display().to_string();
+    let device = match &facts.named {
+        Named::Absent if facts.below_dev => return Verdict::Refused(Refusal::NoSuchDevice(path)),
+        Named::Absent => return Verdict::Allowed,
+        Named::File { .. } if facts.below_dev => return Verdict::Refused(Refusal::FileBelowDev(path)),
+        Named::File { .. } if facts.holds_source => return Verdict::Refused(Refusal::Source(path)),
+        Named::File { .. } => return confirm(vec![Reason::Overwritten], None, facts, policy),
+        Named::Other(kind) => return Verdict::Refused(Refusal::NotATarget { path, kind }),
+        Named::Volume => {
+            return Verdict::Refused(Refusal::NotATarget {
+                path,
+                kind: "a volume on other disks, or no disk",
+            });
+        }
+        Named::Partition { disk } => {
+            let disk = disk.display().to_string();
+            return Verdict::Refused(Refusal::Partition { path, disk });
+        }
+        Named::Disk(device) => device,
+    };
+    match refusal(device, facts, policy, path) {
+        Some(refusal) => Verdict::Refused(refusal),
+        None => confirm(reasons(device, facts, policy), Some(device), facts, policy),
+    }
+}
+
+/// The first rule that a disk breaks, the gravest first.
+fn refusal(device: &Device, facts: &Facts, policy: &Policy, path: String) -> Option<Refusal> {
+    if let Some(what) = system_use(device) {
+        return Some(Refusal::System { path, what });
+    }
+    if facts.holds_source {
+        return Some(Refusal::Source(path));
+    }
+    if let Some(what) = device.uses.iter().find_map(holder) {
+        return Some(Refusal::InUse { path, what });
+    }
+    if policy.mounts == Mounted::Refuse && device.mounts().next().is_some() {
+        return Some(Refusal::Mounted { path, at: list(device.mounts()) });
+    }
+    if device.size == 0 {
+        return Some(Refusal::Empty(path));
+    }
+    if device.read_only {
+        return Some(Refusal::ReadOnly(path));
+    }
+    let found = device.sector;
+    if let Some(expected) = facts.image_sector.filter(|expected| *expected != found) {
+        return Some(Refusal::Sector { path, expected, found });
+    }
+    let need = facts.need.filter(|need| *need > device.size)?;
+    Some(Refusal::TooSmall { path, size: device.size, need })
+}
+
+/// What the running system needs of a disk.
+fn system_use(device: &Device) -> Option<String> {
+    device.uses.iter().find_map(|user| match user {
+        Use::Mount { device, at } if is_system(at) => {
+            Some(format!("{device} is mounted at {}", at.display()))
+        }
+        Use::Swap { device } => Some(format!("it swaps to {device}")),
+        _ => None,
+    })
+}
+
+fn is_system(at: &Path) -> bool {
+    at == Path::new("/") || SYSTEM.iter().any(|directory| is_below(at, directory))
+}
+
+fn holder(user: &Use) -> Option<String> {
+    match user {
+        Use::Holder { device, holder, kind } => Some(format!("{device} is a part of {holder} ({kind})")),
+        Use::Btrfs { device } => Some(format!("{device} is a part of a mounted btrfs")),
+        Use::Mount { .. } | Use::Swap { .. } => None,
+    }
+}
+
+fn reasons(device: &Device, facts: &Facts, policy: &Policy) -> Vec<Reason> {
+    let mut reasons = vec![Reason::Overwritten];
+    if policy.mounts == Mounted::Unmount && device.mounts().next().is_some() {
+        reasons.push(Reason::Unmounts(device.mounts().map(Path::to_path_buf).collect()));
+    }
+    if policy.fixed == Fixed::Identify {
+        match device.bus {
+            Bus::Loop => reasons.push(Reason::Loop),
+            _ if !device.removable => reasons.push(Reason::NotRemovable),
+            _ => {}
+        }
+        reasons.extend((device.size > LARGE).then_some(Reason::Large(device.size)));
+    }
+    let members = facts.members.iter();
+    reasons
+        .extend(members.map(|(device, member)| Reason::Member { device: device.clone(), member: *member }));
+    reasons
+}
+
+impl Reason {
+    /// What this reason asks for.
+    const fn proof(&self) -> Proof {
+        match self {
+            Self::Overwritten | Self::Unmounts(_) => Proof::Yes,
+            Self::NotRemovable | Self::Large(_) | Self::Loop | Self::Member { .. } => Proof::Identity,
+        }
+    }
+}
+
+/// Compares what the reasons ask for with what was answered.
+fn confirm(reasons: Vec<Reason>, device: Option<&Device>, facts: &Facts, policy: &Policy) -> Verdict {
+    let proof = reasons.iter().map(Reason::proof).max().unwrap_or(Proof::Yes);
+    match (&policy.answer, proof) {
+        (Answer::Yes, Proof::Yes) => Verdict::Allowed,
+        (Answer::Typed(typed), _) if identities(device, facts).contains(typed) => Verdict::Allowed,
+        (Answer::Typed(typed), _) => Verdict::Refused(Refusal::WrongIdentity {
+            path: facts.path.display().to_string(),
+            typed: typed.clone(),
+        }),
+        (Answer::None | Answer::Yes, _) => Verdict::NeedsConfirmation { reasons, proof },
+    }
+}
+
+/// What may be typed to name a target: model or serial number; the path where it has neither.
+fn identities(device: Option<&Device>, facts: &Facts) -> Vec<String> {
+    let own = device.map(|device| [device.model.clone(), device.serial.clone()]);
+    let own: Vec<_> = own.into_iter().flatten().flatten().filter(|text| !text.is_empty()).collect();
+    if own.is_empty() { vec![facts.path.display().to_string()] } else { own }
+}
+
+fn list(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> String {
+    let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().display().to_string()).collect();
+    paths.join(", ")
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

@@ -1,0 +1,9 @@
+//! Disks as Linux shows them: sysfs, procfs, block devices, UDisks2.
+
+pub(crate) mod list;
+pub(crate) mod mounts;
+pub(crate) mod open;
+pub(crate) mod resolve;
+pub(crate) mod roots;
+pub(crate) mod udisks;
+pub(crate) mod unmount;

@@ -1,0 +1,3 @@
+//! The few questions that are put to the operating system.
+
+pub(crate) mod linux;

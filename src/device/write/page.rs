@@ -1,0 +1,9 @@
+//! The page that makes a card bootable, and zeros.
+
+use crate::device::disk::ALIGN;
+
+use crate::num;
+
+/// Zeros are written in pieces of this many bytes.
+pub(super) const ZEROS: usize = 1 << 20;
+pub(super) const PAGE: u64 = num::to_u64(ALIGN);

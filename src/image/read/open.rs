@@ -1,0 +1,150 @@
+//! Opening an image to look at it: raw as it is, compressed through an unlinked temporary file with holes.
+
+use super::foreign;
+use crate::num;
+use crate::stream::ReadAt;
+use crate::stream::decompress::Compression;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::Path;
+
+/// The longest image that is decoded, in bytes.
+const MAX_DECODED: u64 = 1 << 40;
+/// Bytes decoded at a time.
+const CHUNK: usize = 256 << 10;
+/// Runs of zeros shorter than this are written.
+const HOLE: usize = 4096;
+
+/// An image cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The image.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is truncated or damaged.
+    #[error("{path}: damaged or truncated {kind} stream: {source}")]
+    Stream {
+        /// The image.
+        path: String,
+        /// How it is compressed.
+        kind: &'static str,
+        /// What the decoder says.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{path} is {kind}, expected a disk image or a device")]
+    Foreign {
+        /// The image.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// It is longer than any card.
+    #[error("{path} is longer than {MAX_DECODED} bytes when decoded")]
+    TooLong {
+        /// The image.
+        path: String,
+    },
+    /// There is no room to decode it.
+    #[error("cannot decode {path} in {directory}: {source}")]
+    Scratch {
+        /// The image.
+        path: String,
+        /// Where temporary files go.
+        directory: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An image that can be read at any place.
+pub struct Image {
+    /// How it is compressed.
+    pub compression: Compression,
+    file: File,
+    len: u64,
+}
+
+impl ReadAt for Image {
+    fn size(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(&self.file, buf, offset)
+    }
+}
+
+/// Opens an image or a device. What is compressed is decoded into `scratch`, under no name.
+pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
+    let shown = path.display().to_string();
+    let failed = |source: io::Error| Error::Io { path: shown.clone(), source };
+    let file = crate::image::write::complete_file::open(path).map_err(failed)?;
+    let kind = file.metadata().map_err(failed)?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(Error::Foreign {
+            path: shown,
+            kind: if kind.is_dir() { "a directory" } else { "no regular file" },
+        });
+    }
+    let len = ReadAt::size(&file);
+    let mut start = Vec::new();
+    (&file).take(64).read_to_end(&mut start).map_err(failed)?;
+    if let Some(kind) = foreign::kind(&start) {
+        return Err(Error::Foreign { path: shown, kind });
+    }
+    let compression = Compression::sniff(&start);
+    if compression == Compression::None || kind.is_block_device() {
+        return Ok(Image { compression: Compression::None, file, len });
+    }
+    let unpacked =
+        tempfile::tempfile_in(scratch).map_err(|source| scratch_failed(&shown, scratch, source))?;
+    io::Seek::rewind(&mut &file).map_err(failed)?;
+    let packed: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(CHUNK, file));
+    let stream = |source: io::Error| Error::Stream { path: shown.clone(), kind: compression.name(), source };
+    let mut reader = compression.open(packed).map_err(stream)?;
+    let mut len = 0;
+    loop {
+        let chunk = reader.fill_buf().map_err(stream)?;
+        if chunk.is_empty() {
+            break;
+        }
+        let taken = chunk.len();
+        if len + num::to_u64(taken) > MAX_DECODED {
+            return Err(Error::TooLong { path: shown });
+        }
+        write_sparse(&unpacked, chunk, len).map_err(|source| scratch_failed(&shown, scratch, source))?;
+        reader.consume(taken);
+        len += num::to_u64(taken);
+    }
+    unpacked.set_len(len).map_err(|source| scratch_failed(&shown, scratch, source))?;
+    Ok(Image { compression, file: unpacked, len })
+}
+
+fn scratch_failed(path: &str, directory: &Path, source: io::Error) -> Error {
+    Error::Scratch { path: path.to_owned(), directory: directory.display().to_string(), source }
+}
+
+fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let block = &bytes[at..bytes.len().min(at + HOLE)];
+        if block.iter().all(|b| *b == 0) {
+            at += block.len();
+            continue;
+        }
+        let mut end = at + block.len();
+        while end < bytes.len() && bytes[end..bytes.len().min(end + HOLE)].iter().any(|b| *b != 0) {
+            end = bytes.len().min(end + HOLE);
+        }
+        file.write_all_at(&bytes[at..end], offset + num::to_u64(at))?;
+        at = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Images as they are made: raw, packed, and what is written beside them.
+
+pub mod beside;
+pub mod complete_file;
+pub mod pack;
+pub mod raw;
+pub(crate) mod zst;

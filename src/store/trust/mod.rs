@@ -1,0 +1,4 @@
+//! Why contents from elsewhere may be believed.
+
+pub(crate) mod content_address;
+pub(crate) mod keys;
