@@ -11,6 +11,7 @@ pub enum TableKind {
     /// GUID partition table.
     Gpt,
 }
+
 /// Who loads the kernel, and from where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -22,6 +23,7 @@ pub enum Loader {
     /// The firmware of a Raspberry Pi starts the kernel, which lies beside it.
     RaspberryPi,
 }
+
 /// What a partition is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,6 +35,7 @@ pub enum Role {
     /// ext4 with the store; the last one.
     Root,
 }
+
 /// The type of a partition in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionType {
@@ -41,6 +44,7 @@ pub enum PartitionType {
     /// A GUID, in a GPT.
     Gpt(uuid::Uuid),
 }
+
 /// One partition of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
@@ -63,6 +67,7 @@ pub struct Partition {
     /// Why it is as it is.
     pub reason: Option<String>,
 }
+
 /// Firmware that is not part of a NixOS system, and how it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
@@ -81,6 +86,7 @@ pub struct Package {
     /// What it is for.
     pub reason: Option<String>,
 }
+
 /// A boot loader that lies outside of all partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
@@ -95,6 +101,7 @@ pub struct Raw {
     /// Why it lies there.
     pub reason: Option<String>,
 }
+
 /// Where files for the first FAT come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRule {
@@ -111,6 +118,7 @@ pub struct FileRule {
     /// Why they are there.
     pub reason: Option<String>,
 }
+
 /// Something that the board boots from, and what a kernel needs to find its root there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Medium {
@@ -119,6 +127,7 @@ pub struct Medium {
     /// Drivers, as the kernel writes them; `|` between those of which one is enough.
     pub drivers: Vec<String>,
 }
+
 /// One board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
@@ -159,6 +168,7 @@ pub struct Board {
     /// SHA-256 of the profile's text.
     pub digest: [u8; 32],
 }
+
 impl Board {
     /// The root's partition.
     #[must_use]

@@ -1,6 +1,5 @@
 //! Why a profile is refused.
 
-
 /// A profile is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

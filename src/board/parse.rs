@@ -1,13 +1,11 @@
 //! The text of a profile becomes a board.
 
-use super::key;
-use super::profile;
-
-use sha2::Digest;
-use sha2::Sha256;
-
 use super::board::Board;
 use super::error::Error;
+use super::key;
+use super::profile;
+use sha2::Digest;
+use sha2::Sha256;
 
 /// Parses a profile; `file` names it in errors.
 pub fn parse(file: &str, text: &str) -> Result<Board, Error> {

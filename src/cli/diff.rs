@@ -12,7 +12,7 @@ use crate::format::nix::store_path::STORE_DIR;
 use crate::image::read::open;
 use crate::num::show_bytes;
 use crate::store::closure;
-use crate::verify::content;
+use crate::verify::card;
 use crate::verify::facts::{Changed, Difference, Facts, Other};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -75,7 +75,7 @@ fn facts(words: &str, options: &Options, voice: &Voice) -> Result<Facts, Failure
         Facts::of_card(&Reader::new(&*disk))
     };
     found.map_err(|error| match &error {
-        content::Error::Read(_) => Failure::new(Code::Target, format!("{words}: {error}")),
+        card::Error::Read(_) => Failure::new(Code::Target, format!("{words}: {error}")),
         _ => Failure::new(Code::Source, format!("{words}: {error}")),
     })
 }

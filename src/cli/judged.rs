@@ -10,7 +10,8 @@ use crate::image::Progress;
 use crate::image::read::open;
 use crate::num::show_bytes;
 use crate::stream::ReadAt;
-use crate::verify::content::{self, Content, How, Signed, Verdict};
+use crate::verify::card;
+use crate::verify::card::{Content, How, Signed, Verdict};
 use serde_json::json;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -43,11 +44,11 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     tell(&name, &found, voice)
 }
 
-fn failed(options: &Options, name: &str, error: &content::Error) -> Outcome {
+fn failed(options: &Options, name: &str, error: &card::Error) -> Outcome {
     let code = match error {
-        content::Error::NotOurs(_) => Code::Differs,
-        content::Error::Read(_) => Code::Target,
-        content::Error::Interrupted => {
+        card::Error::NotOurs(_) => Code::Differs,
+        card::Error::Read(_) => Code::Target,
+        card::Error::Interrupted => {
             return Err(Failure::new(Code::Interrupted, "interrupted; nothing was changed"));
         }
     };
@@ -164,7 +165,7 @@ fn judge(
     (trusted, threads): (&Trusted, usize),
     stop: &Arc<AtomicBool>,
     voice: &Voice,
-) -> Result<Content, content::Error> {
+) -> Result<Content, card::Error> {
     let meter = RefCell::new(None);
     let seen = |bytes, total| {
         let mut meter = meter.borrow_mut();
@@ -172,7 +173,7 @@ fn judge(
         meter.get_or_insert_with(|| voice.meter("verify", total, stop)).at(bytes);
     };
     let Trusted { keys, signers } = trusted;
-    let found = content::content(disk, &How { keys, signers, threads, stop, seen: &seen });
+    let found = card::content(disk, &How { keys, signers, threads, stop, seen: &seen });
     if let (Some(mut meter), Ok(found)) = (meter.into_inner(), &found) {
         meter.finish(found.bytes);
     }

@@ -14,6 +14,7 @@ const BUNDLES: &[&str] = &[
     "/etc/ssl/cert.pem",
     "/nix/var/nix/profiles/default/etc/ssl/certs/ca-bundle.crt",
 ];
+
 /// The longest file of authorities that is read, in bytes.
 const LONGEST: u64 = 16 << 20;
 

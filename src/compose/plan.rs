@@ -1,25 +1,31 @@
 //! The plan: every decision about an image, made before a byte is written.
 
-use super::assembly::{self, Assembly, Part};
 use super::boot;
-use super::boot_files::BootFiles;
-use super::carried;
-use super::channel::Pin;
-use super::check::generations;
-use super::configuration::{Configuration, Root as InRoot};
-use super::contract::{Contract, Loading};
-use super::files::{Files, Literals};
-use super::firmware::{self, Places};
-use super::forest::{Forest, Packed};
-use super::identifiers::Ids;
+use super::closure::{Forest, Packed};
+use super::content::Content;
+use super::demands::{Contract, Loading};
+use super::dry_check::generations;
+use super::error::Error;
+use super::firmware::channel::Pin;
+use super::firmware::find;
+use super::firmware::find::Places;
+use super::firmware::raw_loaders;
 use super::identity::Identity;
-use super::landing::{Landed, Settled};
-use super::provenance::{self, Composition, Draft, Recipe};
-use super::raw;
-use super::rootfs::{self, Root};
+use super::ids::Ids;
+use super::layout;
+use super::layout::{Assembly, Part};
+use super::request::{Embed, Request, RootSize};
+use super::root::boot_digests::BootFiles;
+use super::root::configuration::{Configuration, Root as InRoot};
+use super::root::files::{Files, Literals};
+use super::root::manifest_text;
+use super::root::manifest_text::{Composition, Draft, Recipe};
+use super::root::skeleton;
+use super::root::skeleton::Root;
 use super::summary::{self, Summary};
-use super::toplevel::Toplevel;
-use super::{Content, Embed, Error, Request, RootSize};
+use super::system::own_configuration;
+use super::system::toplevel::Toplevel;
+use super::write::in_place::{Landed, Settled};
 use crate::board::{Board, Role};
 use crate::extent::Layout;
 use crate::format::disk::{ext4, fat};
@@ -82,7 +88,7 @@ pub fn decide(
     contract.ensure(toplevel, &board)?;
     let board = with_active(seeded(board, id_seed.as_deref()), &contract.loading);
     let mut warnings = contract.warnings();
-    let (places, pins) = firmware::find(&board, &firmware, channels.as_ref(), &mut forest)?;
+    let (places, pins) = find::find(&board, &firmware, channels.as_ref(), &mut forest)?;
     let identity = Identity::new(&board.name, forest.sources[..closure].iter(), id_seed.as_deref());
     let ids = Ids::new(&board, &contract, &identity).map_err(|message| Error::Demand {
         system: system.name().to_owned(),
@@ -103,9 +109,9 @@ pub fn decide(
     let boot_fat = world.on_fat(&mut literals)?;
     let mut files = Files::new(epoch);
     world.on_root(&mut files, &mut literals)?;
-    let blobs = raw::blobs(&board, &places, &forest)?;
+    let blobs = raw_loaders::blobs(&board, &places, &forest)?;
     let boot_files = boot_files(&board, boot_fat.as_ref(), &files, &blobs, &literals).digest(&forest)?;
-    let revision = carried::revision(toplevel, &forest)?;
+    let revision = own_configuration::revision(toplevel, &forest)?;
     let system_revision = revision.as_deref();
     let configuration =
         match embedded(&record.configuration, toplevel, &forest, system_revision, &mut warnings)? {
@@ -138,11 +144,11 @@ pub fn decide(
         system_revision,
         recipe: &recipe,
     });
-    let manifest = files.room(provenance::MANIFEST, draft.room(), &mut literals)?;
+    let manifest = files.room(manifest_text::MANIFEST, draft.room(), &mut literals)?;
     let signature = match &record.signing {
         Some(signing) => {
-            let len = provenance::signature(signing, "", toplevel).len();
-            Some((signing, files.room(provenance::SIGNATURE, len, &mut literals)?))
+            let len = manifest_text::signature(signing, "", toplevel).len();
+            Some((signing, files.room(manifest_text::SIGNATURE, len, &mut literals)?))
         }
         None => None,
     };
@@ -160,7 +166,7 @@ pub fn decide(
     let Forest { stores, sources, .. } = forest;
     let firmware_trees = trees.split_off(closure);
     let paths = sources[..closure].iter().map(|packed| packed.info.path.clone());
-    files.put(STORE_DIR, rootfs::store_directory(paths.zip(trees).collect())?)?;
+    files.put(STORE_DIR, skeleton::store_directory(paths.zip(trees).collect())?)?;
 
     let root_start = board.root().start;
     let size = ext4_size(root_size, root_start, &board, free_inodes)?;
@@ -174,17 +180,17 @@ pub fn decide(
     let front = STORE_DIR.trim_start_matches(top);
     let ext4 = ext4::plan(&tree, &ids.ext4(size, epoch, purpose, front)?)?;
     // The trees go out of the root again: contents are compared with them while they move.
-    let mut trees = rootfs::store_trees(tree, top);
+    let mut trees = skeleton::store_trees(tree, top);
     trees.extend(firmware_trees);
     let ext4_summary = ext4.summary();
     let finished = draft.finish(ext4.len());
     literals.settle(manifest, finished.text.as_bytes());
     if let Some((signing, literal)) = signature {
-        literals.settle(literal, provenance::signature(signing, &finished.text, toplevel).into_bytes());
+        literals.settle(literal, manifest_text::signature(signing, &finished.text, toplevel).into_bytes());
     }
     let boot_fat = match (board.boot_fat(), boot_fat) {
         (Some((_, partition)), Some(mut files)) => {
-            files.literal(provenance::FAT_COPY, finished.fat_copy().as_bytes(), &mut literals)?;
+            files.literal(manifest_text::FAT_COPY, finished.fat_copy().as_bytes(), &mut literals)?;
             Some(fat::plan(&files.into_root(), &ids.fat(partition, epoch)?)?)
         }
         _ => None,
@@ -235,7 +241,7 @@ fn boot_files(
     board: &Board,
     boot_fat: Option<&Files>,
     root: &Files,
-    blobs: &[assembly::Blob],
+    blobs: &[layout::Blob],
     literals: &Literals,
 ) -> BootFiles {
     let mut found = BootFiles::default();
@@ -259,7 +265,7 @@ fn embedded(
 ) -> Result<Option<Configuration>, Error> {
     match wanted {
         Embed::Nothing => Ok(None),
-        Embed::Carried => carried::configuration(toplevel, forest, revision, warnings),
+        Embed::Carried => own_configuration::configuration(toplevel, forest, revision, warnings),
         Embed::This(configuration) => Ok(Some(configuration.clone())),
     }
 }
@@ -289,7 +295,7 @@ fn ext4_size(root_size: RootSize, start: u64, board: &Board, free_inodes: u32) -
     match root_size {
         RootSize::Free(free_bytes) => Ok(ext4::Size::Smallest { free_bytes, free_inodes }),
         RootSize::Image(given) | RootSize::Card(given) => {
-            let room = given.checked_sub(start + assembly::tail(board.table)).filter(|room| *room > 0);
+            let room = given.checked_sub(start + layout::tail(board.table)).filter(|room| *room > 0);
             Ok(ext4::Size::Exact(room.ok_or(Error::NoRoot { given, start })?))
         }
     }

@@ -1,9 +1,9 @@
 //! A plan for people and programs.
 
-use super::Content;
-use super::configuration::Placed;
-use super::contract::Contract;
-use super::identifiers::Identifiers;
+use super::content::Content;
+use super::demands::Contract;
+use super::ids::Identifiers;
+use super::root::configuration::Placed;
 use crate::board::{Board, Role, TableKind};
 use crate::extent::Layout;
 use crate::format::disk::ext4::Ext4;

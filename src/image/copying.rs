@@ -21,17 +21,20 @@ pub enum CopyError {
     #[error("interrupted")]
     Interrupted,
 }
+
 /// Sees how far a copy has come, and may call it off.
 pub trait Progress {
     /// The image is complete up to byte `position`; `false` calls the copy off.
     fn at(&mut self, position: u64) -> bool;
 }
+
 /// Feeds a sink and tells the progress; gigabytes of zeros go in steps, so that they can be interrupted.
 pub struct Feeder<'a> {
     pub(super) sink: Box<dyn Sink + 'a>,
     pub(super) progress: &'a mut dyn Progress,
     pub(super) position: u64,
 }
+
 impl<'a> Feeder<'a> {
     /// Begins at the first byte of an image.
     pub fn new(sink: Box<dyn Sink + 'a>, progress: &'a mut dyn Progress) -> Self {
@@ -76,6 +79,7 @@ impl<'a> Feeder<'a> {
         Ok(self.position)
     }
 }
+
 /// Moves all of a source into a sink and completes it.
 pub fn copy<'a>(
     source: &mut dyn Source,

@@ -16,6 +16,7 @@ pub trait Sink {
     /// Completes the output; what was taken is durable where the sink can promise that.
     fn finish(self: Box<Self>) -> Result<(), SinkError>;
 }
+
 /// A sink failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {

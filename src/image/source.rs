@@ -12,6 +12,7 @@ pub enum Piece<'a> {
     /// That many bytes that nobody will read: unallocated blocks. A file leaves a hole; a pipe gets zeros.
     Skip(u64),
 }
+
 /// An image that can be read once, from its first byte to its last.
 pub trait Source {
     /// The length in bytes, where it is known before the end.
@@ -25,6 +26,7 @@ pub trait Source {
         self.len() == Some(0)
     }
 }
+
 impl<S: Source + ?Sized> Source for Box<S> {
     fn len(&self) -> Option<u64> {
         (**self).len()
@@ -34,6 +36,7 @@ impl<S: Source + ?Sized> Source for Box<S> {
         (**self).next()
     }
 }
+
 /// A source failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

@@ -1,11 +1,20 @@
 //! Requests, redirects and answers.
 
 use super::address;
+use super::download::Download;
 use super::fault;
+use super::fault::Error;
 use super::fault::Failure;
 use super::forward::Forward;
 use super::login;
+use super::login::Netrc;
+use super::proxy::Proxies;
 use super::proxy::Proxy;
+use super::settings::CONNECTIONS;
+use super::settings::LONGEST_WAIT;
+use super::settings::REDIRECTS;
+use super::settings::Settings;
+use super::settings::TRIES;
 use std::collections::BTreeSet;
 use std::io;
 use std::io::Read;
@@ -25,16 +34,6 @@ use ureq::unversioned::transport::RustlsConnector;
 use ureq::unversioned::transport::SocksConnector;
 use ureq::unversioned::transport::TcpConnector;
 
-use super::download::Download;
-use super::fault::Error;
-use super::login::Netrc;
-use super::proxy::Proxies;
-use super::settings::CONNECTIONS;
-use super::settings::LONGEST_WAIT;
-use super::settings::REDIRECTS;
-use super::settings::Settings;
-use super::settings::TRIES;
-
 /// Connections to servers, kept alive.
 #[derive(Clone)]
 pub struct Client {
@@ -45,11 +44,13 @@ pub struct Client {
     pub(super) pause: Duration,
     pub(super) unusable: Option<Arc<str>>,
 }
+
 /// What a server answers, and the proxy that it came through.
 pub(super) struct Answer<'a> {
     pub(super) response: Response<Body>,
     pub(super) proxy: Option<&'a Proxy>,
 }
+
 impl Client {
     /// A client.
     #[must_use]
@@ -203,6 +204,7 @@ impl Client {
         Ok(())
     }
 }
+
 /// Reads an answer to its end, so that the connection can be used again.
 pub(super) fn drain(answer: Response<Body>) {
     drop(io::copy(&mut answer.into_body().into_reader().take(64 << 10), &mut io::sink()));

@@ -1,10 +1,9 @@
 //! How patient a client is, and what it is told of the network.
 
 use super::authorities::Authorities;
-use std::time::Duration;
-
 use super::login::Netrc;
 use super::proxy::Proxies;
+use std::time::Duration;
 
 /// How often in a row the rest is asked for in vain.
 pub(super) const TRIES: u32 = 5;
@@ -24,6 +23,7 @@ pub struct Patience {
     /// How long to wait before something is tried again; then twice as long each time, give or take a half.
     pub pause: Duration,
 }
+
 impl Default for Patience {
     fn default() -> Self {
         Self {
@@ -33,6 +33,7 @@ impl Default for Patience {
         }
     }
 }
+
 /// How servers are reached.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {

@@ -10,7 +10,6 @@ use crate::format::nix::registration;
 use crate::format::nix::store_path::StorePath;
 use crate::format::nix::wire;
 use crate::net;
-
 use std::io;
 use std::path::Path;
 
@@ -152,6 +151,7 @@ pub enum Error {
         referrer: String,
     },
 }
+
 impl Error {
     /// Whether what was read is at fault, and not the machine.
     #[must_use]

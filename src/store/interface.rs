@@ -1,15 +1,14 @@
 //! The questions that every store answers.
 
+use super::error::Error;
 use crate::format::nix::database as nix_db;
 use crate::format::nix::store_path::StorePath;
-
 use crate::tree::Node;
 use std::io::BufRead;
 
-use super::error::Error;
-
 /// What a store knows of a path without its contents.
 pub type PathInfo = nix_db::Row;
+
 /// A place that has store paths.
 pub trait Store: Send + Sync {
     /// Names the store in messages: its path or URL.

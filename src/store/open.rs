@@ -3,16 +3,13 @@
 use super::archive::cache_dir;
 use super::archive::export;
 use super::daemon;
-use super::local::directory;
-use super::remote::http;
-
-use std::io::Read;
-use std::path::Path;
-
-use super::remote::progress::Remote;
-
 use super::error::Error;
 use super::interface::Store;
+use super::local::directory;
+use super::remote::http;
+use super::remote::progress::Remote;
+use std::io::Read;
+use std::path::Path;
 
 /// Opens a store by what the user named: `auto` (this machine's), `daemon`, `unix://SOCKET`, `ssh-ng://HOST`,
 /// `http(s)://...`, `file://DIR`, `export:FILE`, a directory, or a file that lists paths. `paths` is the directory that
@@ -59,6 +56,7 @@ pub fn open(spec: &str, paths: Option<&Path>, remote: &Remote) -> Result<Box<dyn
     }
     Ok(Box::new(directory::Directory::open(place, paths, remote)?))
 }
+
 /// Whether a file begins as an export does: with the number 1.
 pub(super) fn is_export(file: &Path) -> Result<bool, Error> {
     let mut start = Vec::new();

@@ -10,6 +10,7 @@ pub trait ReadAt {
     /// Fills `buf` from `offset`; an error of kind `UnexpectedEof` when it ends before.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
+
 impl ReadAt for [u8] {
     fn size(&self) -> u64 {
         crate::num::to_u64(self.len())
@@ -22,6 +23,7 @@ impl ReadAt for [u8] {
         Ok(())
     }
 }
+
 /// A part of something readable: a partition of a card.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<T> {
@@ -29,6 +31,7 @@ pub struct Window<T> {
     pub(super) offset: u64,
     pub(super) len: u64,
 }
+
 impl<T: ReadAt> Window<T> {
     /// The `len` bytes from `offset`, cut at the end of `inner`.
     pub fn new(inner: T, offset: u64, len: u64) -> Self {
@@ -36,6 +39,7 @@ impl<T: ReadAt> Window<T> {
         Self { inner, offset, len }
     }
 }
+
 impl<T: ReadAt> ReadAt for Window<T> {
     fn size(&self) -> u64 {
         self.len

@@ -1,8 +1,10 @@
 //! What an update changes: files that are new, replaced, removed; and what becomes of config.txt.
 
+use super::error::Error;
 use super::place::HOME;
+use super::plan::{Content, Tree};
+use super::request::{Config, Wanted};
 use super::volume::{Current, Entry, fold};
-use super::{Config, Content, Error, Tree, Wanted};
 use crate::board::{Board, FileRule, matches};
 use crate::format::disk::fat::read::Error as VolumeError;
 use crate::num;

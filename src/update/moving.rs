@@ -1,8 +1,9 @@
 //! Writes the volumes and switches between them.
 
+use super::error::{Error, Left};
 use super::place::{NOTE, Placed};
+use super::plan::{Content, Plan, SECTOR};
 use super::volume::{self, Current};
-use super::{Content, Error, Left, Plan, SECTOR};
 use crate::device::Reader;
 use crate::device::buffer::Buffer;
 use crate::device::disk::{ALIGN, Disk, is_set, read_exact, write_all};

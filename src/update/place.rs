@@ -1,8 +1,9 @@
 //! Where the new volume and, until it is whole, a second one lie.
 
 use super::changes::Changes;
+use super::error::Error;
+use super::plan::Content;
 use super::volume::Current;
-use super::{Content, Error};
 use crate::extent::Layout;
 use crate::format::disk::fat;
 use crate::format::disk::fat::{Fat, FatType, Kind, Label};

@@ -1,6 +1,6 @@
 //! The volume that a card has: its files by their path, whatever the case.
 
-use super::Error;
+use super::error::Error;
 use crate::device::Reader;
 use crate::format::disk::fat;
 use crate::format::disk::fat::read as format;

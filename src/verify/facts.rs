@@ -1,8 +1,9 @@
 //! What a card, a manifest or a closure is made of, in a form in which two of them can be compared.
 
-use super::content::place::{self, Place, System};
-use super::content::registry;
-use super::content::{Error, Findings, Manifest, Shared, spans};
+use super::card::place;
+use super::card::place::{Place, System};
+use super::card::registry;
+use super::card::{Error, Findings, Manifest, Shared, spans};
 use crate::format::disk::partition_table;
 use crate::format::disk::partition_table::Table;
 use crate::format::nix::store_path::StorePath;
@@ -75,7 +76,7 @@ impl Facts {
         let mut ignored = Findings::default();
         let files = digests(place.boot_files(&mut ignored));
         // The copy of the manifest differs wherever anything does.
-        let files = files.into_iter().filter(|(path, _)| path != super::content::FAT_MANIFEST);
+        let files = files.into_iter().filter(|(path, _)| path != super::card::FAT_MANIFEST);
         let named = files.map(|(path, file)| (format!("{number}:{path}"), file));
         self.boot_files.get_or_insert_default().extend(named);
         match &place.system {

@@ -1,7 +1,7 @@
 //! Whether a card holds an image, byte for byte; or, without one, what it says of itself; and how two cards differ.
 
+pub mod card;
 mod compare;
-pub mod content;
 pub mod facts;
 pub mod ranges;
 

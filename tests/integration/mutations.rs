@@ -3,7 +3,7 @@
 use crate::common::{Tool, demo, partitions, run, temp};
 use nixflash::inspect::inspect;
 use nixflash::store::Keys;
-use nixflash::verify::content::{How, Verdict, content};
+use nixflash::verify::card::{How, Verdict, content};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -3,11 +3,11 @@
 //! The layout is that of nixos-raspberrypi's `nixos-generations-builder.sh` and `kernelboot-gen-builder.sh`:
 //! `config.txt` says `os_prefix=nixos/default/`, and everything that is started lies below that.
 
-use crate::compose::Error;
-use crate::compose::files::{Files, Literals};
-use crate::compose::forest::Forest;
+use crate::compose::closure::Forest;
+use crate::compose::error::Error;
 use crate::compose::installer::RaspberryPi;
-use crate::compose::toplevel::Toplevel;
+use crate::compose::root::files::{Files, Literals};
+use crate::compose::system::toplevel::Toplevel;
 use crate::num;
 use crate::tree::{Kind, Node};
 
@@ -77,7 +77,7 @@ impl Builder<'_> {
     /// Copies the files of a directory whose names have an ending; of two with one name the first.
     fn files_of(
         &mut self,
-        node: &Node<crate::compose::Content>,
+        node: &Node<crate::compose::content::Content>,
         to: &str,
         suffix: &str,
     ) -> Result<(), Error> {

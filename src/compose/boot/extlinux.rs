@@ -2,11 +2,12 @@
 //!
 //! The names are those of NixOS's `extlinux-conf-builder.sh`: the store path without `/nix/store/`, slashes as dashes.
 
-use crate::compose::files::{Files, Literals};
-use crate::compose::forest::Forest;
+use crate::compose::closure::Forest;
+use crate::compose::content::Content;
+use crate::compose::error::Error;
 use crate::compose::installer::Extlinux;
-use crate::compose::toplevel::Toplevel;
-use crate::compose::{Content, Error};
+use crate::compose::root::files::{Files, Literals};
+use crate::compose::system::toplevel::Toplevel;
 use crate::format::boot::extlinux::{Config, DeviceTree, Entry, Generation, menu_order};
 use crate::format::nix::store_path::STORE_DIR;
 use crate::num;

@@ -1,9 +1,9 @@
 //! The FAT that a Raspberry Pi's ROM and firmware read: firmware, device trees, U-Boot, `config.txt`.
 
 use crate::board::Board;
-use crate::compose::Error;
-use crate::compose::files::{Files, Literals};
-use crate::compose::firmware::Copy;
+use crate::compose::error::Error;
+use crate::compose::firmware::find::Copy;
+use crate::compose::root::files::{Files, Literals};
 
 /// Adds the files that the board's rules name, and its `config.txt`.
 pub fn add(

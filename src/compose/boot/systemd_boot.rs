@@ -3,11 +3,11 @@
 //! Names and contents are those of NixOS's `systemd-boot-builder.py`, in the form of the one that the system has; the
 //! boot loader itself is in every closure.
 
-use crate::compose::Error;
-use crate::compose::files::{Files, Literals};
-use crate::compose::forest::Forest;
+use crate::compose::closure::Forest;
+use crate::compose::error::Error;
 use crate::compose::installer::{Naming, SystemdBoot};
-use crate::compose::toplevel::Toplevel;
+use crate::compose::root::files::{Files, Literals};
+use crate::compose::system::toplevel::Toplevel;
 use crate::format::boot::systemd_boot::{Entry, Extra, LoaderConf};
 use crate::format::nix::store_path::StorePath;
 use crate::num;

@@ -7,7 +7,7 @@ mod systemd_boot;
 
 pub use systemd_boot::{Naming, SystemdBoot};
 
-use super::forest::Forest;
+use super::closure::Forest;
 
 /// What installs the boot loader of a system.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use super::progress::Meter;
 use crate::format::disk::partition_table::SectorSize;
-
 use std::sync::atomic::AtomicBool;
 
 /// Whether a card is read back.
@@ -13,6 +12,7 @@ pub enum Check {
     /// Only the table is.
     Skip,
 }
+
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rewrite {
@@ -21,6 +21,7 @@ pub enum Rewrite {
     /// What the card does not hold yet.
     Changed,
 }
+
 /// How a card is written.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {

@@ -1,7 +1,6 @@
 //! The page that makes a card bootable, and zeros.
 
 use crate::device::disk::ALIGN;
-
 use crate::num;
 
 /// Zeros are written in pieces of this many bytes.

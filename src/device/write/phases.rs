@@ -3,36 +3,37 @@
 use super::fault::Error;
 use super::fault::Fault;
 use super::fault::Left;
+use super::options::Check;
+use super::options::Options;
+use super::page::PAGE;
+use super::page::ZEROS;
 use super::progress::Phase;
+use super::report::Report;
+use super::report::Verification;
+use super::session::Session;
 use crate::device::buffer::Buffer;
 use crate::device::disk::Disk;
 use crate::device::disk::Medium;
 use crate::device::read_back::block::HEAD;
 use crate::device::read_back::block::Part;
-
-use super::session::Session;
 use crate::num;
-
-use super::options::Check;
-use super::options::Options;
-use super::page::PAGE;
-use super::page::ZEROS;
-use super::report::Report;
-use super::report::Verification;
 
 /// Parts may be written.
 pub struct Writing<'a>(Session<'a>);
+
 /// All parts are on the medium, as far as it says.
 pub struct Flushed<'a> {
     pub(super) session: Session<'a>,
     pub(super) image_len: u64,
 }
+
 /// All parts were read back.
 pub struct Verified<'a> {
     pub(super) session: Session<'a>,
     pub(super) image_len: u64,
     pub(super) verified: u64,
 }
+
 /// Begins a write: from here on the card has no table until it is verified.
 pub fn begin<'a>(disk: &'a dyn Disk, options: Options<'a>) -> Result<Writing<'a>, Error> {
     let len = disk.len();
@@ -69,6 +70,7 @@ pub fn begin<'a>(disk: &'a dyn Disk, options: Options<'a>) -> Result<Writing<'a>
     options.meter.begin(Phase::Write, 0);
     Ok(Writing(session))
 }
+
 impl<'a> Writing<'a> {
     /// Writes a part.
     pub fn part(mut self, part: &Part) -> Result<Self, Error> {
@@ -94,6 +96,7 @@ impl<'a> Writing<'a> {
         }
     }
 }
+
 impl<'a> Flushed<'a> {
     /// Reads back what was written, unless nobody asked for it.
     pub fn verify(self) -> Result<Verified<'a>, Error> {
@@ -107,6 +110,7 @@ impl<'a> Flushed<'a> {
         }
     }
 }
+
 impl Verified<'_> {
     /// Writes the table, and with it all that was kept back.
     pub fn finish(self) -> Result<Report, Error> {

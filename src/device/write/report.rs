@@ -10,6 +10,7 @@ pub enum Verification {
     /// Nobody asked.
     Skipped,
 }
+
 /// A card was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -28,6 +29,7 @@ pub struct Report {
     /// What became of the last partition, if it should grow.
     pub growth: Option<Growth>,
 }
+
 /// What became of the last partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Growth {

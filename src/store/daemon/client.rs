@@ -52,6 +52,7 @@ pub trait Ssh: Send + Sync {
     /// Runs the builder's command on its host; what it reads and writes there is the line.
     fn run(&self, builder: &Builder) -> io::Result<Box<dyn Line>>;
 }
+
 /// A store behind a daemon.
 pub struct Daemon {
     pub(super) name: String,
@@ -65,6 +66,7 @@ pub struct Daemon {
     /// Files in it that are whole.
     pub(super) whole: Mutex<BTreeSet<PathBuf>>,
 }
+
 impl Daemon {
     pub(super) fn new(name: String, way: Way, keys: Option<Keys>, remote: &Remote) -> Self {
         Self {
@@ -247,6 +249,7 @@ impl Daemon {
         self.path_info(path)?.ok_or_else(missing)
     }
 }
+
 impl Store for Daemon {
     fn name(&self) -> String {
         self.name.clone()
@@ -307,6 +310,7 @@ impl Store for Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::daemon::connection::Error;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-
 use zbus::{Connection, OwnedObjectPath, Variant};
 
 const SERVICE: &str = "org.freedesktop.UDisks2";

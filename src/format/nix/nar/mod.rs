@@ -23,7 +23,6 @@ pub use read::{Event, Reader};
 pub use tree::{Room, tree, tree_with};
 pub use write::{Framing, len, write};
 
-
 pub use error::Error;
 pub use limits::{MAX_DEPTH, MAX_NAME, MAX_TARGET, padding_of};
 

@@ -1,5 +1,5 @@
 use super::*;
-
+use crate::num;
 use crate::tree::{Directory, Node};
 use proptest::prelude::*;
 

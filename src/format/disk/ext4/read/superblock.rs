@@ -32,6 +32,7 @@ const COMPAT: [(u32, &str); 12] = [
     (0x800, "stable_inodes"),
     (0x1000, "orphan_file"),
 ];
+
 /// Features that change what is read, and are understood.
 const INCOMPAT: [(u32, &str); 8] = [
     (0x2, "filetype"),
@@ -43,6 +44,7 @@ const INCOMPAT: [(u32, &str); 8] = [
     (0x2000, "metadata_csum_seed"),
     (0x4000, "large_dir"),
 ];
+
 /// Features that a writer must know, and a reader only where said below.
 const RO_COMPAT: [(u32, &str); 14] = [
     (0x1, "sparse_super"),
@@ -60,6 +62,7 @@ const RO_COMPAT: [(u32, &str); 14] = [
     (0x8000, "verity"),
     (0x1_0000, "orphan_present"),
 ];
+
 /// Features that are not understood: where their bit is, and their name.
 const UNSUPPORTED_INCOMPAT: [(u32, &str); 8] = [
     (0x1, "compression"),
@@ -71,6 +74,7 @@ const UNSUPPORTED_INCOMPAT: [(u32, &str); 8] = [
     (0x1_0000, "encrypt"),
     (0x2_0000, "casefold"),
 ];
+
 /// Counts clusters where other file systems count blocks.
 const BIGALLOC: u32 = 0x200;
 

@@ -3,6 +3,7 @@
 /// A volume label: at most 16 bytes, none of them NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(pub(crate) [u8; 16]);
+
 impl Label {
     /// Checks a label.
     pub fn new(label: &[u8]) -> Result<Self, Error> {
@@ -14,6 +15,7 @@ impl Label {
         Ok(Self(bytes))
     }
 }
+
 /// How long a file system is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
@@ -27,6 +29,7 @@ pub enum Size {
         free_inodes: u32,
     },
 }
+
 /// What a file system is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -35,6 +38,7 @@ pub enum Purpose {
     /// A card: unused inode tables are left as they are, for the kernel to zero when it has time.
     Card,
 }
+
 /// What the tree does not say.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -54,6 +58,7 @@ pub struct Options {
     /// for none.
     pub front: String,
 }
+
 /// A tree cannot become a file system.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -3,13 +3,12 @@
 use super::allocate::Plan;
 use super::encode;
 use super::list::Token;
-use crate::extent::Extent;
-use crate::extent::Layout;
-use crate::tree::Node;
-
 use super::options::Error;
 use super::options::Options;
+use crate::extent::Extent;
+use crate::extent::Layout;
 use crate::format::disk::ext4::ondisk::block::BLOCK;
+use crate::tree::Node;
 
 /// The numbers of a planned file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +28,7 @@ pub struct Summary {
     /// Blocks of the journal.
     pub journal_blocks: u64,
 }
+
 impl Summary {
     /// Bytes that can still be written, by root.
     #[must_use]
@@ -36,18 +36,21 @@ impl Summary {
         self.free_blocks * BLOCK
     }
 }
+
 /// A planned file system.
 pub struct Ext4<C> {
     plan: Plan<C>,
     extents: Vec<Extent<C>>,
     tokens: Vec<Token>,
 }
+
 /// Plans a file system that holds `root`.
 pub fn plan<C: Copy>(root: &Node<C>, options: &Options) -> Result<Ext4<C>, Error> {
     let plan = Plan::new(root, options)?;
     let (extents, tokens) = plan.extents();
     Ok(Ext4 { plan, extents, tokens })
 }
+
 impl<C> Ext4<C> {
     /// Its numbers.
     #[must_use]
@@ -55,6 +58,7 @@ impl<C> Ext4<C> {
         self.plan.summary
     }
 }
+
 impl<C: Copy> Layout<C> for Ext4<C> {
     fn len(&self) -> u64 {
         self.plan.summary.blocks * BLOCK

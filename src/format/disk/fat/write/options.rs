@@ -2,9 +2,8 @@
 
 use crate::format::disk::fat::ondisk::label::Label;
 use crate::format::disk::fat::ondisk::name::Fault;
-use std::fmt;
-
 use crate::format::disk::fat::ondisk::slot::MAX_DEPTH;
+use std::fmt;
 
 /// Which type of FAT is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +15,7 @@ pub enum Kind {
     /// FAT32, or an error where the size does not allow it.
     Fat32,
 }
+
 /// The type that a volume has; the number of its clusters decides, nothing else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FatType {
@@ -24,6 +24,7 @@ pub enum FatType {
     /// More clusters.
     Fat32,
 }
+
 impl fmt::Display for FatType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -32,6 +33,7 @@ impl fmt::Display for FatType {
         })
     }
 }
+
 /// What the tree does not say.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -48,6 +50,7 @@ pub struct Options {
     /// The time of the label, seconds since 1970; what is before 1980 becomes 1980-01-01.
     pub epoch: u32,
 }
+
 /// A tree cannot become a FAT volume.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -127,6 +130,7 @@ pub enum Error {
         cluster: u64,
     },
 }
+
 /// The numbers of a planned volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {

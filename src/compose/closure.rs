@@ -1,0 +1,329 @@
+//! Every tree of a closure at once, with symlinks that lead from one store path into another.
+
+use super::content::Content;
+use super::error::Error;
+use super::write::MoveError;
+use super::write::in_place;
+use super::write::in_place::Landed;
+use crate::format::nix::nar::Room;
+use crate::format::nix::store_path::{STORE_DIR, StorePath};
+use crate::image::write::complete_file::RawFile;
+use crate::num;
+use crate::store;
+use crate::store::{Member, PathInfo, Payload, Store};
+use crate::tree::{Kind, Node};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Read};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The longest small file that is read while planning, in bytes.
+const SMALL_FILE: u64 = 4 << 20;
+
+/// How many symlinks a path may lead over, as in Linux.
+const MAX_SYMLINKS: u32 = 40;
+
+/// Where a packed tree comes from.
+pub enum Origin {
+    /// One of the stores.
+    Store(usize),
+    /// A directory outside any store.
+    Directory(PathBuf),
+}
+
+/// A store path, or a package of firmware from outside a store.
+pub struct Packed {
+    /// What is known of it; for a package outside a store the hash was computed while planning.
+    pub info: PathInfo,
+    /// Where it is.
+    pub origin: Origin,
+}
+
+/// All that may be copied onto a card.
+pub struct Forest {
+    /// Stores, by their index in [`Origin`].
+    pub stores: Vec<Box<dyn Store>>,
+    /// Sources, by their index in [`Content`]: the closure first, sorted by path.
+    pub sources: Vec<Packed>,
+    trees: Vec<Node<Content>>,
+    by_path: BTreeMap<StorePath, u32>,
+    /// What more trees may take in memory.
+    pub room: Room,
+}
+
+/// The trees of all members, in their order; several threads where NARs have to be decoded for them.
+fn indices(stores: &[Box<dyn Store>], members: &[Member], room: &Room) -> Result<Vec<Node<()>>, Error> {
+    let packed = members.iter().any(|member| stores[member.store].is_packed());
+    let threads =
+        if packed { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { 1 };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let tree = store::index(&*stores[member.store], &member.info, room);
+            let failed = tree.is_err();
+            done.push((&member.info.path, tree));
+            if failed {
+                // Nobody begins another one. The first failure in order is told, whoever met it.
+                next.store(members.len(), Ordering::Relaxed);
+            }
+        }
+        done
+    };
+    let mut trees = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        trees.extend(work());
+        for worker in workers {
+            // cannot fail: a worker returns its errors
+            trees.extend(worker.join().expect("a worker does not panic"));
+        }
+    });
+    let trees: Result<Vec<_>, _> = trees.into_values().collect();
+    Ok(trees?)
+}
+
+/// A file or directory found by its absolute path.
+pub struct Found<'a> {
+    /// Its path after all symlinks: `/nix/store/...`.
+    pub path: String,
+    /// What it is; never a symlink.
+    pub node: &'a Node<Content>,
+}
+
+/// A closure whose paths are known, and what is in them not yet.
+pub struct Resolved {
+    /// The stores.
+    pub stores: Vec<Box<dyn Store>>,
+    /// Its paths, sorted.
+    pub members: Vec<Member>,
+}
+
+impl Resolved {
+    /// Walks from several paths, and has begun to fetch what is far away.
+    pub fn of(stores: Vec<Box<dyn Store>>, roots: &[StorePath]) -> Result<Self, Error> {
+        let members = store::closure(&stores, roots)?.paths;
+        for (at, store) in stores.iter().enumerate() {
+            let mine = members.iter().filter(|member| member.store == at);
+            store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
+        }
+        Ok(Self { stores, members })
+    }
+
+    /// Whether contents have to be decoded for anything to be known of them.
+    pub fn is_packed(&self) -> bool {
+        self.members.iter().any(|member| self.stores[member.store].is_packed())
+    }
+
+    /// Looks through all paths.
+    pub fn index(self) -> Result<Forest, Error> {
+        let room = Room::default();
+        let trees = indices(&self.stores, &self.members, &room)?;
+        self.with_trees(trees, room)
+    }
+
+    /// Looks through all paths and puts contents to their place in an image, as [`in_place::land`] says.
+    pub fn land(
+        self,
+        place: (&RawFile, u64),
+        workers: usize,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(Forest, Landed), MoveError> {
+        let room = Room::default();
+        let (trees, landed) = in_place::land(&self, place, &room, workers, progress)?;
+        Ok((self.with_trees(trees, room)?, landed))
+    }
+
+    fn with_trees(self, trees: Vec<Node<()>>, room: Room) -> Result<Forest, Error> {
+        let mut forest = Forest { room, ..Forest::empty(self.stores) };
+        for (member, tree) in self.members.into_iter().zip(trees) {
+            forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
+        }
+        Ok(forest)
+    }
+}
+
+impl Forest {
+    /// Nothing yet, for what is only in stores.
+    pub fn empty(stores: Vec<Box<dyn Store>>) -> Self {
+        let room = Room::default();
+        Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new(), room }
+    }
+
+    /// Adds a source from outside the closure and gives its index.
+    pub fn add(&mut self, packed: Packed, tree: Node<()>) -> Result<u32, Error> {
+        let too_many = || Error::TooMany(packed.info.path.to_string());
+        let source = u32::try_from(self.sources.len()).map_err(|_| too_many())?;
+        let mut next = Some(0u32);
+        let tree = tree.map(&mut |()| {
+            let file = next.unwrap_or(u32::MAX);
+            next = next.and_then(|n| n.checked_add(1));
+            Content::Packed { source, file }
+        });
+        next.ok_or_else(too_many)?;
+        self.by_path.insert(packed.info.path.clone(), source);
+        self.sources.push(packed);
+        self.trees.push(tree);
+        Ok(source)
+    }
+
+    /// The tree of a source.
+    pub fn tree(&self, source: u32) -> &Node<Content> {
+        &self.trees[num::to_usize(u64::from(source))]
+    }
+
+    /// The source that is this store path.
+    pub fn source(&self, path: &StorePath) -> Option<u32> {
+        self.by_path.get(path).copied()
+    }
+
+    /// Follows an absolute path and every symlink on the way; `None` when it leads nowhere or out of the store.
+    pub fn resolve(&self, path: &str) -> Option<Found<'_>> {
+        let mut rest: Vec<Vec<u8>> = components(path.as_bytes()).rev().map(<[u8]>::to_vec).collect();
+        let mut done: Vec<Vec<u8>> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == b".." {
+                done.pop();
+                continue;
+            }
+            done.push(name);
+            let Some(Kind::Symlink(target)) = self.node_at(&done).map(|node| &node.kind) else { continue };
+            links += 1;
+            if links > MAX_SYMLINKS {
+                return None;
+            }
+            done.pop();
+            if target.starts_with(b"/") {
+                done.clear();
+            }
+            rest.extend(components(target).rev().map(<[u8]>::to_vec));
+        }
+        let path =
+            String::from_utf8(done.iter().flat_map(|name| [b"/", &name[..]].concat()).collect()).ok()?;
+        Some(Found { path, node: self.node_at(&done)? })
+    }
+
+    /// The node at a path without symlinks, below `/nix/store`.
+    fn node_at(&self, names: &[Vec<u8>]) -> Option<&Node<Content>> {
+        let [nix, store, base, inner @ ..] = names else { return None };
+        if [b"/", &nix[..], b"/", store].concat() != STORE_DIR.as_bytes() {
+            return None;
+        }
+        let path = StorePath::from_base_name(std::str::from_utf8(base).ok()?).ok()?;
+        self.tree(self.source(&path)?).at(inner.iter().map(Vec::as_slice))
+    }
+
+    /// Reads a small file, `None` when there is none at that path.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(found) = self.resolve(path) else { return Ok(None) };
+        let Kind::File { len, content: Content::Packed { source, file } } = found.node.kind else {
+            return Ok(None);
+        };
+        if len > SMALL_FILE {
+            let message = format!("has {len} bytes, expected at most {SMALL_FILE}");
+            return Err(Error::Toplevel { path: found.path, message });
+        }
+        let mut payload = self.open(source)?;
+        let mut bytes = Vec::new();
+        let mut at = 0;
+        while payload.next_file()?.is_some() {
+            if at == file {
+                loop {
+                    let chunk = payload.chunk()?;
+                    let len = chunk.len();
+                    bytes.extend_from_slice(chunk);
+                    if len == 0 {
+                        return Ok(Some(bytes));
+                    }
+                    payload.consume(len);
+                }
+            }
+            at += 1;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Reads a small text file without the white space at its end.
+    pub fn read_text(&self, path: &str) -> Result<Option<String>, Error> {
+        let Some(bytes) = self.read(path)? else { return Ok(None) };
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::Toplevel { path: path.to_owned(), message: "is not UTF-8".to_owned() })?;
+        Ok(Some(text.trim_end().to_owned()))
+    }
+
+    /// Opens a file of any length, `None` when there is none at that path.
+    pub fn open_file(&self, path: &str) -> Result<Option<Box<dyn BufRead + Send + '_>>, Error> {
+        let Some(found) = self.resolve(path) else { return Ok(None) };
+        let Kind::File { content: Content::Packed { source, file }, .. } = found.node.kind else {
+            return Ok(None);
+        };
+        let mut payload = self.open(source)?;
+        for _ in 0..=file {
+            if payload.next_file()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Box::new(FileReader(payload))))
+    }
+
+    /// The names in a directory, in order; none where there is no such directory.
+    pub fn names(&self, path: &str) -> Vec<String> {
+        match self.resolve(path).map(|found| &found.node.kind) {
+            Some(Kind::Directory(directory)) => {
+                directory.iter().filter_map(|(name, _)| String::from_utf8(name.to_vec()).ok()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Opens the contents of a source.
+    pub fn open(&self, source: u32) -> Result<Payload<'_, Content>, Error> {
+        open(&self.stores, &self.sources[num::to_usize(u64::from(source))], self.tree(source))
+    }
+
+    /// Takes the trees out, in the order of the sources.
+    pub fn take_trees(&mut self) -> Vec<Node<Content>> {
+        std::mem::take(&mut self.trees)
+    }
+}
+
+/// What is left of the current file of a payload.
+struct FileReader<'a>(Payload<'a, Content>);
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let chunk = self.0.chunk().map_err(io::Error::other)?;
+        let len = chunk.len().min(buf.len());
+        buf[..len].copy_from_slice(&chunk[..len]);
+        self.0.consume(len);
+        Ok(len)
+    }
+}
+
+impl BufRead for FileReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.chunk().map_err(io::Error::other)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+/// Opens the contents of a source, checked against its tree and its hash on the way.
+pub fn open<'a>(
+    stores: &[Box<dyn Store>],
+    packed: &'a Packed,
+    tree: &'a Node<Content>,
+) -> Result<Payload<'a, Content>, Error> {
+    let reader: Box<dyn BufRead + Send> = match &packed.origin {
+        Origin::Store(at) => stores[*at].open_nar(&packed.info.path)?,
+        Origin::Directory(path) => store::open_directory_nar(path)?,
+    };
+    Ok(Payload::new(reader, &packed.info, tree))
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".")
+}

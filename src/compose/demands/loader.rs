@@ -1,0 +1,149 @@
+//! Which boot loader files are written and where: what the system's own builder would do, as far as the board allows.
+
+use super::Origin;
+use super::contract::Contract;
+use super::mounts::Place;
+use crate::board::{Board, Loader};
+use crate::compose::closure::Forest;
+use crate::compose::installer::{Extlinux, Installer, RaspberryPi, SystemdBoot};
+use crate::compose::system::toplevel::Toplevel;
+
+/// What is written for the boot loader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// `extlinux.conf` and kernels, once for each place.
+    Extlinux(Vec<(Extlinux, Place)>),
+    /// systemd-boot, its entries and kernels, on the EFI system partition.
+    SystemdBoot(Box<SystemdBoot>),
+    /// Kernels that the firmware of a Raspberry Pi starts, on its FAT.
+    RaspberryPi(RaspberryPi),
+}
+
+impl Loading {
+    /// What NixOS writes without a word.
+    pub fn default_of(loader: Loader) -> Self {
+        match loader {
+            Loader::Extlinux => Self::Extlinux(vec![(Extlinux::default(), Place::Root("/boot".to_owned()))]),
+            Loader::SystemdBoot => Self::SystemdBoot(Box::default()),
+            Loader::RaspberryPi => Self::RaspberryPi(RaspberryPi::default()),
+        }
+    }
+
+    /// Whether U-Boot finds its files on the FAT rather than on the ext4.
+    pub fn is_on_fat(&self) -> bool {
+        matches!(self, Self::Extlinux(builders) if builders.iter().all(|(_, place)| matches!(place, Place::Boot(_))))
+    }
+}
+
+const SWITCH: &str = "bin/switch-to-configuration";
+
+impl Contract {
+    /// Takes over the flags of the builder, or says that another boot loader will be looked after.
+    pub(crate) fn loader(&mut self, system: &Toplevel, board: &Board, _forest: &Forest) {
+        let origin = Origin::file(SWITCH);
+        match (board.loader, &system.installer) {
+            (Loader::Extlinux, Installer::Extlinux(builders)) => {
+                self.met("it keeps U-Boot's extlinux.conf", origin);
+                self.extlinux(builders.clone());
+            }
+            (Loader::SystemdBoot, Installer::SystemdBoot(builder)) => {
+                self.met("it keeps systemd-boot", origin);
+                self.systemd_boot(builder);
+            }
+            (Loader::RaspberryPi, Installer::RaspberryPi(builder)) => {
+                self.met("it keeps kernels beside the firmware", origin.clone());
+                if !self.mounts.has_boot_at(&builder.firmware) {
+                    let message = format!(
+                        "etc/fstab does not mount the FAT at {}, where it keeps them",
+                        builder.firmware
+                    );
+                    self.warn(message, Some(origin));
+                }
+                self.loading = Loading::RaspberryPi(builder.clone());
+            }
+            (loader, other) => {
+                self.other(loader, other, origin);
+                if loader == Loader::Extlinux {
+                    self.extlinux(vec![Extlinux::default()]);
+                }
+            }
+        }
+    }
+
+    fn other(&mut self, loader: Loader, installer: &Installer, origin: Origin) {
+        let keeps = match installer {
+            Installer::Extlinux(_) => "extlinux.conf for U-Boot".to_owned(),
+            Installer::SystemdBoot(_) => "systemd-boot".to_owned(),
+            Installer::RaspberryPi(_) => "kernels beside the firmware".to_owned(),
+            Installer::Other(name) => name.clone(),
+            Installer::None => "no boot loader".to_owned(),
+        };
+        let board = match loader {
+            Loader::Extlinux => "U-Boot with extlinux.conf",
+            Loader::SystemdBoot => "systemd-boot",
+            Loader::RaspberryPi => "the firmware, with kernels beside it",
+        };
+        let message = format!(
+            "the system keeps {keeps}, the board starts with {board}: `nixos-rebuild switch` on the machine will not change what this card boots"
+        );
+        self.warn(message, Some(origin));
+    }
+
+    /// U-Boot looks in `/extlinux` and `/boot/extlinux` of the partition that is flagged active.
+    fn extlinux(&mut self, builders: Vec<Extlinux>) {
+        let mut places = Vec::new();
+        let mut lost = None;
+        for builder in builders {
+            match self.mounts.place(&builder.directory) {
+                Place::Lost(origin) => lost = Some(origin),
+                place => places.push((builder, place)),
+            }
+        }
+        let in_memory = self.mounts.has_root_in_memory();
+        let seen = |place: &Place| {
+            let inner = match place {
+                Place::Root(path) if in_memory => path.strip_prefix("/nix"),
+                Place::Root(path) | Place::Boot(path) => Some(path.as_str()),
+                Place::Lost(_) => None,
+            };
+            matches!(inner, Some("" | "/" | "/boot"))
+        };
+        let Some(first) = places.iter().position(|(_, place)| seen(place)) else {
+            let message = "U-Boot looks for extlinux.conf at the top of a partition of the card and in its /boot; the system keeps it elsewhere";
+            self.refuse(message, lost);
+            return;
+        };
+        places.swap(0, first);
+        let on_fat = matches!(places[0].1, Place::Boot(_));
+        // One partition is active; another that holds the same files is written too.
+        if on_fat {
+            self.warn(
+                "kernels go onto the FAT with the firmware, where etc/fstab mounts it: --boot-size gives it more room",
+                None,
+            );
+        }
+        self.loading = Loading::Extlinux(places);
+    }
+
+    fn systemd_boot(&mut self, builder: &SystemdBoot) {
+        if !self.mounts.has_boot_at(&builder.esp) {
+            let message = format!(
+                "etc/fstab does not mount the EFI system partition at {}, where the system keeps its boot loader",
+                builder.esp
+            );
+            self.warn(message, Some(Origin::file(SWITCH)));
+        }
+        if builder.boot != builder.esp {
+            let message = format!(
+                "the system keeps kernels on a partition of their own (XBOOTLDR) at {}, which this board has not",
+                builder.boot
+            );
+            self.refuse(message, Some(Origin::file(SWITCH)));
+        }
+        if builder.more {
+            let message = "the system copies more files or runs more commands after it has installed systemd-boot, which nixflash does not";
+            self.warn(message, Some(Origin::file(SWITCH)));
+        }
+        self.loading = Loading::SystemdBoot(Box::new(builder.clone()));
+    }
+}

@@ -1,0 +1,61 @@
+//! A system held against a board, without composing anything.
+
+use super::closure::{Forest, Resolved};
+use super::demands::{Contract, Finding, Verdict};
+use super::error::Error;
+use super::system::toplevel::Toplevel;
+use crate::board::Board;
+use crate::format::nix::store_path::StorePath;
+use crate::store::Store;
+
+/// What to hold against each other.
+pub struct Check {
+    /// The board.
+    pub board: Board,
+    /// The toplevel.
+    pub system: StorePath,
+    /// Systems that were there before it, the oldest first.
+    pub older: Vec<StorePath>,
+    /// Stores, asked in this order.
+    pub stores: Vec<Box<dyn Store>>,
+}
+
+/// What came of it, for people and programs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Names the form: `nixflash-check/1`.
+    pub schema: &'static str,
+    /// The board.
+    pub board: String,
+    /// The toplevel.
+    pub toplevel: String,
+    /// The NixOS version.
+    pub nixos_version: String,
+    /// Whether a card can be composed that boots.
+    pub possible: bool,
+    /// Every demand and how it fares.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads a system and holds it against the board.
+pub fn check(check: Check) -> Result<Report, Error> {
+    let Check { board, system, older, stores } = check;
+    let systems = [&older[..], std::slice::from_ref(&system)].concat();
+    let forest = Resolved::of(stores, &systems)?.index()?;
+    let generations = generations(&forest, &systems)?;
+    let contract = Contract::of(&generations, &board, &forest);
+    Ok(Report {
+        schema: "nixflash-check/1",
+        board: board.name,
+        toplevel: system.to_string(),
+        nixos_version: generations.last().map(|system| system.version.clone()).unwrap_or_default(),
+        possible: contract.findings.iter().all(|finding| finding.verdict != Verdict::Refused),
+        findings: contract.findings,
+    })
+}
+
+/// Reads every generation.
+pub fn generations(forest: &Forest, systems: &[StorePath]) -> Result<Vec<Toplevel>, Error> {
+    systems.iter().map(|system| Toplevel::read(forest, system)).collect()
+}

@@ -1,0 +1,152 @@
+//! What boots, digested while planning: files of firmware and boot loaders, kernels, initrds, device trees.
+//!
+//! No file system keeps a checksum of these, and a boot loader checks none; the manifest does.
+
+use super::files::Literals;
+use crate::compose::closure::Forest;
+use crate::compose::content::Content;
+use crate::compose::error::Error;
+use crate::num;
+use crate::tree::{Kind, Node};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One file that nixflash puts onto a card so that it boots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootFile {
+    /// The number of its partition; 0 outside of all.
+    pub partition: usize,
+    /// Its path there.
+    pub path: String,
+    /// Where on the card it begins, in bytes, if it is outside of all partitions.
+    pub offset: Option<u64>,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+}
+
+impl Serialize for BootFile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object =
+            serializer.serialize_struct("BootFile", if self.offset.is_some() { 3 } else { 4 })?;
+        match self.offset {
+            Some(offset) => object.serialize_field("offset", &offset)?,
+            None => {
+                object.serialize_field("partition", &self.partition)?;
+                object.serialize_field("path", &self.path)?;
+            }
+        }
+        object.serialize_field("size", &self.size)?;
+        object.serialize_field("sha256", &num::to_base16(&self.sha256))?;
+        object.end()
+    }
+}
+
+/// Files whose digests are wanted, each with where its bytes are.
+#[derive(Default)]
+pub struct BootFiles {
+    found: Vec<BootFile>,
+    /// By source, then by the number of the file in it: indices into `found`.
+    packed: BTreeMap<u32, BTreeMap<u32, Vec<usize>>>,
+}
+
+impl BootFiles {
+    /// Takes in every regular file of a tree that stands at `path` on a partition.
+    pub fn add(&mut self, partition: usize, path: &str, tree: &Node<Content>, literals: &Literals) {
+        let mut open = vec![(path.to_owned(), tree)];
+        while let Some((path, node)) = open.pop() {
+            match &node.kind {
+                Kind::Symlink(_) => {}
+                Kind::Directory(directory) => {
+                    let child = |name: &[u8]| format!("{path}/{}", String::from_utf8_lossy(name));
+                    open.extend(directory.iter().rev().map(|(name, node)| (child(name), node)));
+                }
+                Kind::File { len, content } => {
+                    let file = BootFile { partition, path, offset: None, size: *len, sha256: [0; 32] };
+                    self.want(file, *content, literals);
+                }
+            }
+        }
+    }
+
+    /// Takes in a boot loader outside of all partitions.
+    pub fn add_raw(&mut self, offset: u64, size: u64, content: Content, literals: &Literals) {
+        let (path, sha256) = (String::new(), [0; 32]);
+        self.want(BootFile { partition: 0, path, offset: Some(offset), size, sha256 }, content, literals);
+    }
+
+    fn want(&mut self, mut file: BootFile, content: Content, literals: &Literals) {
+        match content {
+            Content::Literal(index) => file.sha256 = Sha256::digest(literals.get(index)).into(),
+            Content::Packed { source, file } => {
+                let wanted = self.packed.entry(source).or_default().entry(file).or_default();
+                wanted.push(self.found.len());
+            }
+        }
+        self.found.push(file);
+    }
+
+    /// Reads what is in store paths, several at a time, each once, and gives all with their digests.
+    ///
+    /// A path is not read to its end, so its NAR hash is not checked here; it is when the bytes move.
+    pub fn digest(self, forest: &Forest) -> Result<Vec<BootFile>, Error> {
+        let Self { mut found, packed } = self;
+        let sources: Vec<_> = packed.into_iter().collect();
+        let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = || {
+            while let Some((source, files)) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let digests = digests(forest, *source, files);
+                if let Ok(mut done) = done.lock() {
+                    done.push((*source, digests));
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            (1..threads.min(sources.len())).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        let mut done = done.into_inner().unwrap_or_default();
+        // The first failure in the order of the sources is told, whoever met it.
+        done.sort_by_key(|(source, _)| *source);
+        for (_, digests) in done {
+            for (index, digest) in digests? {
+                found[index].sha256 = digest;
+            }
+        }
+        Ok(found)
+    }
+}
+
+type Digests = Vec<(usize, [u8; 32])>;
+
+/// The digests of some files of a source.
+fn digests(forest: &Forest, source: u32, files: &BTreeMap<u32, Vec<usize>>) -> Result<Digests, Error> {
+    let mut digests = Vec::new();
+    let mut payload = forest.open(source)?;
+    let (mut left, mut at) = (files.len(), 0);
+    while left > 0 && payload.next_file()?.is_some() {
+        if let Some(indices) = files.get(&at) {
+            let mut hasher = Sha256::new();
+            loop {
+                let chunk = payload.chunk()?;
+                let len = chunk.len();
+                if len == 0 {
+                    break;
+                }
+                hasher.update(chunk);
+                payload.consume(len);
+            }
+            let digest = hasher.finalize().into();
+            digests.extend(indices.iter().map(|index| (*index, digest)));
+            left -= 1;
+        }
+        at += 1;
+    }
+    Ok(digests)
+}

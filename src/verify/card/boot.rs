@@ -1,0 +1,139 @@
+//! Boot files: each as the manifest or a firmware update has it, or as NixOS's own builder writes it for a generation
+//! that is there.
+
+use super::explain::Explain;
+use super::findings::Findings;
+use super::judge::Part;
+use super::manifest::{FAT, Manifest, ROOT};
+use super::place::Place;
+use super::replaced::{RECORD, Replaced};
+use super::systems::Systems;
+use crate::format::disk::ext4::read::Ext4;
+use crate::num;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A file as the manifest, or the record of an update, has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    size: u64,
+    sha256: String,
+}
+
+impl Known {
+    /// Length and digest out of an entry.
+    pub fn of(value: &Value) -> Option<Self> {
+        let sha256 = value.get("sha256")?.as_str()?.to_ascii_lowercase();
+        Some(Self { size: value.get("size")?.as_u64()?, sha256 })
+    }
+}
+
+/// All known files by partition and folded path.
+type Files = BTreeMap<(u32, String), Known>;
+
+/// Compares all boot files; gives how many are as the manifest has them.
+pub fn check(
+    places: &[Place<'_>],
+    root: &Ext4<Part<'_>>,
+    manifest: &Manifest,
+    systems: &Systems,
+    findings: &mut Findings,
+) -> u64 {
+    if !manifest.is_ours() {
+        return 0;
+    }
+    let of_root = root_number(manifest);
+    let composed = known(manifest, of_root);
+    let replaced = Replaced::read(places, findings);
+    let known = match &replaced {
+        Some(replaced) => replaced.over(&composed),
+        None => composed.clone(),
+    };
+    if let Some(replaced) = &replaced {
+        replaced.tell(&composed, &known, places, findings);
+    }
+    let alone = places.iter().all(|place| place.number == 0);
+    let explain = Explain::new(root, systems);
+    let mut equal = 0;
+    for place in places {
+        let is_root = place.root().is_some();
+        let files = place.boot_files(findings);
+        let of_place =
+            |number: u32| number == place.number || (alone && is_root && Some(u64::from(number)) == of_root);
+        let mut left: BTreeMap<&str, u64> = files.iter().map(|(path, len)| (&**path, *len)).collect();
+        for ((_, name), file) in known.iter().filter(|((number, _), _)| of_place(*number)) {
+            let Some((path, len)) = files.iter().find(|(path, _)| fold(path, is_root) == *name) else {
+                if !replaced.as_ref().is_some_and(|replaced| replaced.may_lack(place.number, name)) {
+                    missing(name, manifest, systems, findings);
+                }
+                continue;
+            };
+            left.remove(&**path);
+            match compare(place, (path, *len), file) {
+                Ok(true) => equal += 1,
+                Ok(false) => changed(place, path, &explain, findings),
+                Err(why) => findings.bad(path, &why),
+            }
+        }
+        let own = [FAT, ROOT, RECORD, "/nixflash.json.minisig"];
+        for (path, len) in left.into_iter().filter(|(path, _)| !own.contains(path)) {
+            match explain.added(place, path, len, &files) {
+                // A manifest without digests: what copies a file of the store is right, the rest is not known.
+                Some(_) if known.is_empty() => equal += 1,
+                None if known.is_empty() => {}
+                Some(why) => findings.since(format!("{path} was added: {why}")),
+                None => findings.bad(path, "it was added, and belongs to no generation"),
+            }
+        }
+    }
+    equal
+}
+
+/// The number of the root's partition, as the manifest says.
+fn root_number(manifest: &Manifest) -> Option<u64> {
+    let root = manifest.list("partitions").iter().find(|partition| partition["role"] == "root");
+    root.and_then(|partition| partition.get("number")?.as_u64())
+}
+
+/// The files of the manifest.
+fn known(manifest: &Manifest, of_root: Option<u64>) -> Files {
+    let one = |value: &Value| {
+        let number = value.get("partition")?.as_u64()?;
+        let path = fold(value.get("path")?.as_str()?, Some(number) == of_root);
+        Some(((u32::try_from(number).ok()?, path), Known::of(value)?))
+    };
+    manifest.list("bootFiles").iter().filter_map(one).collect()
+}
+
+/// A path with one slash at its beginning; on a FAT, case does not matter.
+pub fn fold(path: &str, is_root: bool) -> String {
+    let path = format!("/{}", path.trim_start_matches('/'));
+    if is_root { path } else { path.to_lowercase() }
+}
+
+fn compare(place: &Place<'_>, (path, len): (&str, u64), known: &Known) -> Result<bool, String> {
+    // The length first: what is longer need not be read.
+    Ok(len == known.size && num::to_base16(&place.digest(path)?) == known.sha256)
+}
+
+/// A file is not what was written.
+fn changed(place: &Place<'_>, path: &str, explain: &Explain<'_>, findings: &mut Findings) {
+    match explain.changed(place, path) {
+        Ok(Some(why)) => findings.since(format!("{path} was changed: {why}")),
+        Ok(None) => findings.bad(path, "it is not what was written"),
+        Err(why) => findings.bad(path, &format!("it is not what was written: {why}")),
+    }
+}
+
+/// A file is not there: builders remove what no generation needs.
+fn missing(path: &str, manifest: &Manifest, systems: &Systems, findings: &mut Findings) {
+    let of_builder = ["/nixos/", "/loader/entries/"];
+    let generations = manifest.generations();
+    let is_gone = generations.keys().any(|number| !systems.links.contains_key(number));
+    let is_collected = is_gone && !systems.links.is_empty();
+    if is_collected && of_builder.iter().any(|directory| path.contains(directory)) {
+        findings.since(format!("{path} was removed, with a generation"));
+    } else {
+        findings.bad(path, "it is missing");
+    }
+}

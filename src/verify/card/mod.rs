@@ -1,0 +1,35 @@
+//! Whether what is on a card is what its own database and manifest say: no image at hand, perhaps after months of use.
+//!
+//! The NAR hash of every registered store path is computed again from the blocks of the ext4, boot files are compared
+//! with the manifest, tables, labels, links and attributes with what was written. What a running system changes is told
+//! apart from damage: new store paths and generations with their boot entries, a journal, logs, times. A card that no
+//! system has mounted has none of that, so there it is damage too.
+
+mod boot;
+mod configuration;
+mod explain;
+mod findings;
+pub(crate) mod judge;
+mod manifest;
+mod nar;
+mod outside;
+pub(super) mod place;
+mod profile;
+pub(super) mod registry;
+mod replaced;
+mod rest;
+mod signed;
+mod store;
+mod systems;
+mod tables;
+pub(crate) mod verdict;
+
+pub use registry::Signatures;
+pub use signed::Signed;
+
+pub(super) use findings::Findings;
+pub(super) use manifest::{FAT as FAT_MANIFEST, Manifest};
+
+pub(super) use judge::spans;
+pub use judge::{How, Shared, content};
+pub use verdict::{Content, Error, Verdict};

@@ -1,0 +1,119 @@
+//! The systems that a card can boot by right: generations of the system profile and their specialisations.
+
+use super::findings::Findings;
+use super::judge::Part;
+use super::registry::Registry;
+use crate::format::disk::ext4::read::{Ext4, Kind};
+use crate::format::nix::store_path::StorePath;
+use std::collections::BTreeMap;
+
+/// Where profiles are.
+pub const PROFILES: &str = "/nix/var/nix/profiles";
+/// The most generations, and specialisations of one, that are looked at.
+const MAX_GENERATIONS: usize = 1000;
+const MAX_SPECIALISATIONS: usize = 100;
+/// The longest text, in bytes.
+const MAX_TEXT: u64 = 64 << 10;
+
+/// One system that can be booted.
+pub struct System {
+    /// The number of its generation.
+    pub generation: u32,
+    /// Its toplevel.
+    pub toplevel: String,
+    /// Its kernel, as the toplevel names it; the same for what follows.
+    pub kernel: Option<String>,
+    /// Its initrd.
+    pub initrd: Option<String>,
+    /// Its device trees.
+    pub device_trees: Option<String>,
+    /// Its command line without `init=`, word by word.
+    pub params: Vec<String>,
+}
+
+/// All of them.
+pub struct Systems {
+    /// Each.
+    pub all: Vec<System>,
+    /// Generations by number, with what their links say.
+    pub links: BTreeMap<u32, String>,
+}
+
+impl Systems {
+    /// Reads the links of the system profile.
+    pub fn read(ext4: &Ext4<Part<'_>>, registry: &Registry, findings: &mut Findings) -> Self {
+        let mut systems = Self { all: Vec::new(), links: BTreeMap::new() };
+        for name in names(ext4, PROFILES) {
+            let number = name.strip_prefix("system-").and_then(|rest| rest.strip_suffix("-link"));
+            let Some(number) = number.and_then(|number| number.parse().ok()) else { continue };
+            if systems.links.len() == MAX_GENERATIONS {
+                break;
+            }
+            let path = format!("{PROFILES}/{name}");
+            let Some(target) = link(ext4, &path) else {
+                findings.bad(&path, "it is no link to a system");
+                continue;
+            };
+            let is_path = StorePath::from_absolute(&target);
+            if !is_path.is_ok_and(|target| registry.has(&target)) {
+                findings.bad(&path, &format!("it leads to {target}, which is not a registered store path"));
+                continue;
+            }
+            systems.add(ext4, number, &target);
+            systems.links.insert(number, target);
+        }
+        systems
+    }
+
+    fn add(&mut self, ext4: &Ext4<Part<'_>>, generation: u32, toplevel: &str) {
+        self.all.push(system(ext4, generation, toplevel));
+        let directory = format!("{toplevel}/specialisation");
+        for name in names(ext4, &directory).into_iter().take(MAX_SPECIALISATIONS) {
+            if let Some(target) = link(ext4, &format!("{directory}/{name}")) {
+                self.all.push(system(ext4, generation, &target));
+            }
+        }
+    }
+
+    /// The system that a command line starts: `init=` is its own, and the rest its parameters.
+    pub fn of_command_line(&self, line: &str) -> Option<&System> {
+        let mut words = line.split_ascii_whitespace();
+        let init = words.next()?.strip_prefix("init=")?;
+        let params: Vec<&str> = words.collect();
+        let found = self
+            .all
+            .iter()
+            .find(|system| init.strip_suffix("/init") == Some(&system.toplevel) || init == system.toplevel)?;
+        (found.params == params).then_some(found)
+    }
+}
+
+fn system(ext4: &Ext4<Part<'_>>, generation: u32, toplevel: &str) -> System {
+    let of = |name: &str| link(ext4, &format!("{toplevel}/{name}"));
+    let params = ext4.read_file(&format!("{toplevel}/kernel-params"), MAX_TEXT).unwrap_or_default();
+    let params = String::from_utf8_lossy(&params).split_ascii_whitespace().map(str::to_owned).collect();
+    System {
+        generation,
+        toplevel: toplevel.to_owned(),
+        kernel: of("kernel"),
+        initrd: of("initrd"),
+        device_trees: of("dtbs"),
+        params,
+    }
+}
+
+/// The target of a symlink.
+pub fn link(ext4: &Ext4<Part<'_>>, path: &str) -> Option<String> {
+    let inode = ext4.lookup(path.as_bytes()).ok().filter(|inode| inode.kind == Kind::Symlink)?;
+    Some(String::from_utf8_lossy(&ext4.read_link(&inode).ok()?).into_owned())
+}
+
+/// The names in a directory, sorted; none where there is no directory.
+pub fn names(ext4: &Ext4<Part<'_>>, path: &str) -> Vec<String> {
+    let Ok(directory) = ext4.resolve(path.as_bytes()) else { return Vec::new() };
+    let Ok(entries) = ext4.read_dir(&directory) else { return Vec::new() };
+    let mut names: Vec<_> =
+        entries.flatten().map(|entry| String::from_utf8_lossy(&entry.name).into_owned()).collect();
+    names.sort();
+    names
+}
