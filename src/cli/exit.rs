@@ -1,6 +1,6 @@
 //! Failures, and the exit codes that scripts rely on.
 
-use super::output;
+use super::show::output;
 use std::error::Error;
 use std::process::ExitCode;
 

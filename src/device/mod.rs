@@ -10,14 +10,13 @@ mod file_target;
 pub(crate) mod guard;
 pub(crate) mod read_back;
 pub(crate) mod sys;
-pub use error::Error;
-
 #[cfg(test)]
 #[expect(missing_docs, clippy::new_without_default, clippy::too_many_arguments, reason = "for tests only")]
 pub mod testing;
 pub mod write;
 
 pub use disk::{Disk, Medium};
+pub use error::Error;
 pub use file_target::{Existing, Look, OpenFile, look, open_file, open_file_in_place, open_to_read};
 pub use guard::facts::{Wanted, gather};
 pub use guard::policy::{

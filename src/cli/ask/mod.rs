@@ -1,0 +1,4 @@
+//! Questions to the user.
+
+pub(crate) mod password;
+pub(crate) mod target;

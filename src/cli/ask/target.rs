@@ -1,0 +1,314 @@
+//! Targets: judged by the guard, agreed to by the user, opened.
+
+use crate::cli::command::devices;
+use crate::cli::exit::{Code, Failure};
+use crate::cli::show::terminal::Voice;
+use crate::cli::show::{card_table, output};
+use crate::device::disk::Disk;
+use crate::device::{
+    Access, Answer, Device, Existing, Fixed, Listing, Mounted, Named, OpenError, Policy, Proof, Reason,
+    Refusal, Roots, Verdict, Wanted, gather, judge, open_disk, open_file, unmount,
+};
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+/// What the user allows.
+#[derive(clap::Args)]
+pub struct Consent {
+    /// Do not ask; needed without a terminal
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Allow disks that are not removable or larger than 256 GiB
+    #[arg(long)]
+    pub allow_fixed: bool,
+    /// Confirm by the model or serial number of the disk
+    #[arg(long, value_name = "TEXT")]
+    pub identity: Option<String>,
+    /// Unmount what is mounted from it first
+    #[arg(long)]
+    pub unmount: bool,
+}
+
+impl Consent {
+    fn policy(&self, answer: Answer) -> Policy {
+        Policy {
+            mounts: if self.unmount { Mounted::Unmount } else { Mounted::Refuse },
+            fixed: if self.allow_fixed { Fixed::Allow } else { Fixed::Identify },
+            answer,
+        }
+    }
+}
+
+/// Something that may be written.
+pub enum Target {
+    /// A disk, as it was confirmed.
+    Disk(Box<Device>),
+    /// A regular file.
+    File(PathBuf, Existing),
+}
+
+impl Target {
+    /// How the user named it.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Disk(device) => &device.path,
+            Self::File(path, _) => path,
+        }
+    }
+
+    /// The length of a logical sector in bytes.
+    pub const fn sector(&self) -> u32 {
+        match self {
+            Self::Disk(device) => device.sector,
+            Self::File(..) => 512,
+        }
+    }
+
+    /// The length in bytes, where it has one.
+    pub const fn size(&self) -> Option<u64> {
+        match self {
+            Self::Disk(device) => Some(device.size),
+            Self::File(..) => None,
+        }
+    }
+}
+
+/// A refusal, with its code and a hint.
+fn refused(refusal: &Refusal) -> Failure {
+    let code = if matches!(refusal, Refusal::TooSmall { .. }) { Code::TooSmall } else { Code::Refused };
+    let failure = Failure::of(code, refusal);
+    match card_table::hint(refusal) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Judges all targets, asks about each, and gives them only when all may be written.
+pub fn agree(
+    paths: &[PathBuf],
+    wanted: &Wanted<'_>,
+    consent: &Consent,
+    voice: &Voice,
+) -> Result<Vec<Target>, Failure> {
+    let listing = devices::listing()?;
+    let mut targets: Vec<Target> = Vec::new();
+    let mut questions = Vec::new();
+    for path in paths {
+        let facts = gather(&listing, path, wanted).map_err(|error| looking(&error))?;
+        let answer = match &consent.identity {
+            Some(text) => Answer::Typed(text.clone()),
+            None if consent.yes => Answer::Yes,
+            None => Answer::None,
+        };
+        match judge(&facts, &consent.policy(answer)) {
+            Verdict::Refused(refusal) => return Err(refused(&refusal)),
+            Verdict::Allowed => {}
+            Verdict::NeedsConfirmation { reasons, proof } => questions.push((facts.clone(), reasons, proof)),
+        }
+        let target = match facts.named {
+            Named::Disk(device) => Target::Disk(device),
+            Named::Absent => Target::File(path.clone(), Existing::Refuse),
+            _ => Target::File(path.clone(), Existing::Overwrite),
+        };
+        let same = |other: &Target| match (other, &target) {
+            (Target::Disk(one), Target::Disk(two)) => one.number == two.number,
+            (one, two) => one.path() == two.path(),
+        };
+        if targets.iter().any(same) {
+            return Err(Failure::new(Code::Usage, format!("{} is named twice", path.display())));
+        }
+        targets.push(target);
+    }
+    for (facts, reasons, proof) in questions {
+        let typed = ask(&facts.named, &facts.path, &reasons, proof, voice)?;
+        match judge(&facts, &consent.policy(typed)) {
+            Verdict::Allowed => {}
+            Verdict::Refused(refusal) => return Err(refused(&refusal)),
+            Verdict::NeedsConfirmation { .. } => {
+                return Err(Failure::new(
+                    Code::Refused,
+                    format!("{} was not confirmed", facts.path.display()),
+                ));
+            }
+        }
+    }
+    Ok(targets)
+}
+
+/// A target that cannot be looked at.
+pub fn looking(error: &crate::device::Error) -> Failure {
+    let denied = matches!(error, crate::device::Error::Path { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied);
+    Failure::of(if denied { Code::Permission } else { Code::Other }, error)
+}
+
+/// Where answers come from; standard input may hold the image.
+fn terminal() -> Option<Box<dyn BufRead>> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    if std::io::stdin().is_terminal() {
+        return Some(Box::new(BufReader::new(std::io::stdin())));
+    }
+    File::open("/dev/tty").ok().filter(IsTerminal::is_terminal).map(|tty| Box::new(BufReader::new(tty)) as _)
+}
+
+fn prompt(text: &str) {
+    let mut err = std::io::stderr().lock();
+    drop(err.write_all(output::escape(text).as_bytes()).and_then(|()| err.flush()));
+}
+
+fn read_line(from: &mut dyn BufRead) -> Result<String, Failure> {
+    let mut line = String::new();
+    from.read_line(&mut line)
+        .map_err(|error| Failure::new(Code::Other, format!("cannot read the answer: {error}")))?;
+    Ok(line.trim().to_owned())
+}
+
+/// Shows what is going to be lost and asks.
+fn ask(
+    named: &Named,
+    path: &Path,
+    reasons: &[Reason],
+    proof: Proof,
+    voice: &Voice,
+) -> Result<Answer, Failure> {
+    let words: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    let Some(mut from) = terminal() else {
+        let hint = match proof {
+            Proof::Yes => "add --yes",
+            Proof::Identity if reasons.iter().any(|reason| matches!(reason, Reason::Member { .. })) => {
+                "give its model or serial number with --identity"
+            }
+            Proof::Identity => "add --yes --allow-fixed, or its model or serial number with --identity",
+        };
+        let text = format!(
+            "{} needs a confirmation ({}), and there is no terminal",
+            path.display(),
+            words.join("; ")
+        );
+        return Err(Failure::new(Code::Refused, text).hint(hint));
+    };
+    let (what, identity) = match named {
+        Named::Disk(device) => (card_table::in_full(device), identity(device)),
+        _ => (format!("{}: a file", path.display()), path.display().to_string()),
+    };
+    voice.always(&format!("{what}\n  {}", words.join("\n  ")));
+    match proof {
+        Proof::Yes => {
+            prompt(&format!("Write to {}? [y/N] ", path.display()));
+            let line = read_line(&mut *from)?;
+            Ok(if ["y", "yes"].contains(&line.to_lowercase().as_str()) { Answer::Yes } else { Answer::None })
+        }
+        Proof::Identity => {
+            prompt(&format!("Type its {identity} to write to {}: ", path.display()));
+            let line = read_line(&mut *from)?;
+            Ok(if line.is_empty() { Answer::None } else { Answer::Typed(line) })
+        }
+    }
+}
+
+/// What may be typed to name a disk.
+fn identity(device: &Device) -> String {
+    match (&device.model, &device.serial) {
+        (Some(model), Some(serial)) => format!("model ({model}) or serial number ({serial})"),
+        (Some(model), None) => format!("model ({model})"),
+        (None, Some(serial)) => format!("serial number ({serial})"),
+        (None, None) => format!("path ({})", device.path.display()),
+    }
+}
+
+/// Lets the user pick one of the disks that look like cards.
+pub fn pick() -> Result<PathBuf, Failure> {
+    let listing: Listing = devices::listing()?;
+    let candidates: Vec<&Device> =
+        listing.devices.iter().filter(|device| devices::reason(&listing, device).is_none()).collect();
+    let none = || {
+        Failure::new(Code::Usage, "no DEVICE was given")
+            .hint("see `nixflash devices`, or `nixflash devices --all`")
+    };
+    let Some(mut from) = terminal() else { return Err(none()) };
+    if candidates.is_empty() {
+        return Err(Failure::new(Code::Usage, "no DEVICE was given, and no disk looks like a card")
+            .hint("put a card in, or see `nixflash devices --all`"));
+    }
+    for (number, device) in (1..).zip(&candidates) {
+        prompt(&format!("{number}: {}\n", card_table::in_a_line(device)));
+    }
+    prompt("Number of the disk to write, or nothing to stop: ");
+    let line = read_line(&mut *from)?;
+    let chosen = line.parse::<usize>().ok().and_then(|number| candidates.get(number.checked_sub(1)?));
+    match chosen {
+        Some(device) => Ok(device.path.clone()),
+        None => Err(Failure::new(Code::Refused, "no disk was picked; nothing was written")),
+    }
+}
+
+/// Opens a target to write.
+pub fn open(target: &Target, consent: &Consent, voice: &Voice) -> Result<Box<dyn Disk>, Failure> {
+    match target {
+        Target::File(path, existing) => {
+            Ok(Box::new(open_file(path, *existing).map_err(|error| unopened(&error))?))
+        }
+        Target::Disk(device) => {
+            let mut confirmed = device.clone();
+            if consent.unmount && device.mounts().next().is_some() {
+                let done = unmount(device).map_err(|error| {
+                    let denied = error.source.kind() == std::io::ErrorKind::PermissionDenied;
+                    let failure = Failure::of(if denied { Code::Permission } else { Code::Refused }, &error);
+                    if denied { failure.hint(sudo()) } else { failure.hint("close what uses it") }
+                })?;
+                for at in done {
+                    voice.say(&format!("unmounted {}", at.display()));
+                }
+                confirmed.uses.retain(|user| !matches!(user, crate::device::Use::Mount { .. }));
+            }
+            let disk =
+                open_disk(&Roots::system(), &confirmed, Access::Write).map_err(|error| unopened(&error))?;
+            Ok(Box::new(disk))
+        }
+    }
+}
+
+/// A target that cannot be opened, with its code and a hint.
+pub fn unopened(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Permission { .. } => Failure::of(Code::Permission, error).hint(sudo()),
+        OpenError::Exists(_) => Failure::of(Code::Refused, error),
+        OpenError::Io { .. } => Failure::of(Code::Target, error),
+        _ => Failure::of(Code::Refused, error),
+    }
+}
+
+/// The same command as root.
+fn sudo() -> String {
+    let program =
+        std::env::current_exe().map_or_else(|_| "nixflash".to_owned(), |path| path.display().to_string());
+    let words = std::env::args().skip(1).map(|word| quote(&word));
+    let command: Vec<String> = ["sudo".to_owned(), quote(&program)].into_iter().chain(words).collect();
+    format!("{}\n      or let this user write removable disks: see udev/README.md", command.join(" "))
+}
+
+/// A word as a shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, expected) in
+            [("/dev/sda", "/dev/sda"), ("a b", "'a b'"), ("", "''"), ("it's", "'it'\\''s'"), ("$x", "'$x'")]
+        {
+            assert_eq!(quote(word), expected);
+        }
+    }
+}

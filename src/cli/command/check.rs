@@ -1,0 +1,65 @@
+//! `nixflash check`: whether a system can run from a card of a board, before anything is composed.
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::option::system_source::Inputs;
+use crate::cli::outcome::Outcome;
+use crate::cli::show::output;
+use crate::cli::show::terminal::Voice;
+use crate::compose::{Report, Verdict};
+
+/// Hold a system against a board: what it demands, what is met.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The board: see `nixflash boards`
+    #[arg(required_unless_present = "board_file", conflicts_with = "board_file")]
+    board: Option<String>,
+    /// The toplevel: a store path, or a link to one such as ./result
+    #[arg(long, value_name = "PATH")]
+    system: String,
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Print everything that was found as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(options: &Options, voice: &Voice) -> Outcome {
+    let report = options.inputs.check(options.board.as_deref(), &options.system, voice)?;
+    if options.json {
+        // cannot fail: the report has string keys only
+        let value = serde_json::to_value(&report).expect("a report is JSON");
+        output::data(&format!("{value:#}\n"))?;
+    } else {
+        output::data(&output::escape(&text(&report)))?;
+    }
+    if report.possible {
+        return Ok(());
+    }
+    let refused = count(&report, Verdict::Refused);
+    let demands = if refused == 1 { "one demand".to_owned() } else { format!("{refused} demands") };
+    Err(Failure::new(Code::Other, format!("{} cannot meet {demands} of the system", report.board)))
+}
+
+fn count(report: &Report, verdict: Verdict) -> usize {
+    report.findings.iter().filter(|finding| finding.verdict == verdict).count()
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![format!("{} on {}", report.toplevel, report.board)];
+    for finding in &report.findings {
+        let word = match finding.verdict {
+            Verdict::Met => "met",
+            Verdict::Warning => "warning",
+            Verdict::Refused => "refused",
+        };
+        lines.push(format!("{word:<8} {}", finding.message));
+        if let Some(origin) = &finding.origin {
+            lines.push(format!("         {origin}"));
+        }
+        if let Some(against) = &finding.against {
+            lines.push(format!("         against {against}"));
+        }
+    }
+    lines.join("\n") + "\n"
+}

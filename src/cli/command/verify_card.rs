@@ -1,0 +1,185 @@
+//! `nixflash verify` without an image: what a card says of itself, held against what is on it.
+
+use super::verify::{Options, open_target};
+use super::{devices, inspect};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::option::trusted_keys;
+use crate::cli::option::trusted_keys::Trusted;
+use crate::cli::outcome::Outcome;
+use crate::cli::show::output;
+use crate::cli::show::terminal;
+use crate::cli::show::terminal::Voice;
+use crate::device::{Named, Reader, resolve};
+use crate::image::Progress;
+use crate::image::read::open;
+use crate::num::show_bytes;
+use crate::stream::ReadAt;
+use crate::verify::card;
+use crate::verify::card::{Content, How, Signed, Verdict};
+use serde_json::json;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Judges a card or an image.
+pub fn run(options: &Options, voice: &Voice) -> Outcome {
+    let name = options.device.display().to_string();
+    let stop = Arc::new(AtomicBool::new(false));
+    terminal::interrupt_into(&stop)?;
+    let trusted = trusted_keys::read(&options.trusted_key)?;
+    let listing = devices::listing()?;
+    let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
+    let judge = |disk: &(dyn ReadAt + Sync)| judge(disk, (&trusted, options.workers()), &stop, voice);
+    let found = if matches!(named, Named::File { .. }) {
+        let image = open::open(&options.device, &crate::cli::caller::scratch())
+            .map_err(|error| inspect::unreadable(&error))?;
+        judge(&image)
+    } else {
+        let (disk, _) = open_target(&options.device, voice)?;
+        judge(&Reader::new(&*disk))
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return failed(options, &name, &error),
+    };
+    if options.json {
+        output::data(&format!("{:#}\n", value(options, &found)))?;
+    }
+    tell(&name, &found, voice)
+}
+
+fn failed(options: &Options, name: &str, error: &card::Error) -> Outcome {
+    let code = match error {
+        card::Error::NotOurs(_) => Code::Differs,
+        card::Error::Read(_) => Code::Target,
+        card::Error::Interrupted => {
+            return Err(Failure::new(Code::Interrupted, "interrupted; nothing was changed"));
+        }
+    };
+    if options.json && code == Code::Differs {
+        let value = json!({
+            "schema": "nixflash-verify-content/1",
+            "target": options.device,
+            "verdict": word(Verdict::NotOurs),
+            "reason": error.to_string(),
+        });
+        output::data(&format!("{value:#}\n"))?;
+    }
+    Err(Failure::new(code, format!("{name}: {error}")))
+}
+
+fn value(options: &Options, found: &Content) -> serde_json::Value {
+    let bad: Vec<_> =
+        found.damaged.iter().map(|(path, how)| json!({ "path": path, "problem": how })).collect();
+    json!({
+        "schema": "nixflash-verify-content/1",
+        "target": options.device,
+        "verdict": word(found.verdict),
+        "madeFor": found.made_for,
+        "toplevel": found.toplevel,
+        "storePaths": found.paths,
+        "narBytes": found.bytes,
+        "bootFiles": found.boot_files,
+        "signatures": {
+            "signed": found.signatures.signed,
+            "unknownKeys": found.signatures.unknown,
+            "contentAddressed": found.signatures.content_addressed,
+            "unsigned": found.signatures.unsigned,
+        },
+        "manifestSignature": signature(&found.signed),
+        "reason": found.not_ours,
+        "damaged": bad,
+        "changed": found.changed,
+        "notListed": found.not_listed,
+    })
+}
+
+fn signature(signed: &Signed) -> serde_json::Value {
+    match signed {
+        Signed::No => serde_json::Value::Null,
+        Signed::Unknown { key } => json!({ "key": key, "trusted": false }),
+        Signed::By { key, comment } => json!({ "key": key, "trusted": true, "comment": comment }),
+    }
+}
+
+fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
+    found.changed.iter().for_each(|what| voice.say(&output::escape(&format!("  since then: {what}"))));
+    match &found.signed {
+        Signed::No => {}
+        Signed::Unknown { key } => voice.say(&format!(
+            "  its manifest is signed by the key {key}, which is not known: nothing was checked with it (--trusted-key)"
+        )),
+        Signed::By { key, comment } => {
+            voice.say(&output::escape(&format!("  its manifest is signed by the key {key}: {comment}")));
+        }
+    }
+    let signatures = &found.signatures;
+    for (key, paths) in &signatures.signed {
+        voice.say(&output::escape(&format!("  signed by {key}: {paths} store paths")));
+    }
+    for (key, paths) in &signatures.unknown {
+        let text = format!("  signed by {key}, which is not known (--trusted-key): {paths} store paths");
+        voice.say(&output::escape(&text));
+    }
+    if signatures.unsigned > 0 {
+        voice.say(&format!("  not signed: {} store paths", signatures.unsigned));
+    }
+    found.damaged.iter().for_each(|(path, how)| voice.always(&output::escape(&format!("  {path}: {how}"))));
+    if found.not_listed > 0 {
+        voice.always(&format!("  and {} more", found.not_listed));
+    }
+    let (paths, bytes) = (found.paths, show_bytes(found.bytes));
+    let made = found.made_for.as_ref().map(|made| format!("; composed for {made}")).unwrap_or_default();
+    let text = match found.verdict {
+        Verdict::Damaged => {
+            let places = crate::num::to_u64(found.damaged.len()) + found.not_listed;
+            let noun = if places == 1 { "place" } else { "places" };
+            format!("{name} is damaged in {places} {noun} ({paths} store paths, {bytes}{made})")
+        }
+        Verdict::NotOurs => {
+            let none = "nothing on it says that nixflash composed it";
+            let why = found.not_ours.as_deref().unwrap_or(none);
+            format!(
+                "{name} is not ours: {why}; its {paths} store paths, {bytes}, have their registered hashes"
+            )
+        }
+        Verdict::Intact | Verdict::Changed => {
+            let word = word(found.verdict);
+            let boot = found.boot_files;
+            voice.say(&output::escape(&format!(
+                "{name}: {word}: {paths} store paths, {bytes}, each with its registered hash, and {boot} boot files{made}"
+            )));
+            return Ok(());
+        }
+    };
+    Err(Failure::new(Code::Differs, output::escape(&text)))
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Intact => "intact",
+        Verdict::Changed => "intact, changed since",
+        Verdict::Damaged => "damaged",
+        Verdict::NotOurs => "not ours",
+    }
+}
+
+fn judge(
+    disk: &(dyn ReadAt + Sync),
+    (trusted, threads): (&Trusted, usize),
+    stop: &Arc<AtomicBool>,
+    voice: &Voice,
+) -> Result<Content, card::Error> {
+    let meter = RefCell::new(None);
+    let seen = |bytes, total| {
+        let mut meter = meter.borrow_mut();
+        // A signal is seen by the check itself.
+        meter.get_or_insert_with(|| voice.meter("verify", total, stop)).at(bytes);
+    };
+    let Trusted { keys, signers } = trusted;
+    let found = card::content(disk, &How { keys, signers, threads, stop, seen: &seen });
+    if let (Some(mut meter), Ok(found)) = (meter.into_inner(), &found) {
+        meter.finish(found.bytes);
+    }
+    found
+}

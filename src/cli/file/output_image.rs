@@ -1,0 +1,163 @@
+//! The file that an image goes to: whether it can be written, and what is in it before all is planned.
+
+use crate::cli::command::compose::{Format, Options};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::option::system_source::Quiet;
+use crate::cli::show::failures::{copy_failed, refused};
+use crate::cli::show::terminal;
+use crate::cli::show::terminal::Voice;
+use crate::compose::{Found, MoveError, Plan};
+use crate::image::write::complete_file;
+use crate::image::write::complete_file::{Overwrite, Pending, RawFile};
+use crate::image::write::pack;
+use crate::image::write::pack::Packing;
+use crate::image::{CopyError, Progress};
+use crate::num::show_bytes;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Where an image goes, and how.
+pub struct Output<'a> {
+    /// Where; `-` for standard output.
+    pub target: &'a Path,
+    /// How it is packed.
+    pub packing: Packing,
+    /// Whether what is there is replaced.
+    pub overwrite: Overwrite,
+    /// The file of its hash.
+    pub sha256: Option<PathBuf>,
+    /// The file of its block map.
+    pub bmap: Option<PathBuf>,
+}
+
+/// A file that has some of its contents.
+pub struct Ground {
+    /// It, under a temporary name.
+    pub pending: Pending,
+    /// The same, to write anywhere.
+    pub raw: RawFile,
+    /// Set by a signal.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl<'a> Output<'a> {
+    /// What the options say, and whether it can be written.
+    pub fn of(target: &'a Path, options: &Options) -> Result<Self, Failure> {
+        let packing = packing(options, target)?;
+        let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+        let beside = |suffix: &str| {
+            let mut name = target.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let (sha256, bmap) =
+            (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
+        if target != Path::new("-") {
+            for path in [Some(target), sha256.as_deref(), bmap.as_deref()].into_iter().flatten() {
+                complete_file::check(path, overwrite).map_err(|error| unwritable(&error))?;
+            }
+        } else if sha256.is_some() || bmap.is_some() {
+            return Err(Failure::new(
+                Code::Usage,
+                "--sha256 and --bmap need a file: there is no name for them beside -",
+            ));
+        } else if std::io::stdout().is_terminal() {
+            return Err(Failure::new(
+                Code::Usage,
+                "standard output is a terminal: an image is not for reading",
+            )
+            .hint("pipe it to a program, or name a file with -o"));
+        }
+        Ok(Self { target, packing, overwrite, sha256, bmap })
+    }
+
+    /// Whether the image is written all over at once, and not in its order.
+    pub fn is_scattered(&self) -> bool {
+        let is_stream = self.target == Path::new("-") || self.packing != Packing::Raw;
+        !is_stream && self.sha256.is_none() && self.bmap.is_none()
+    }
+
+    /// Begins the file, under a temporary name.
+    pub fn begin(&self) -> Result<Pending, Failure> {
+        Pending::create(self.target, self.overwrite).map_err(|error| unwritable(&error))
+    }
+
+    /// Plans the image, and begins to write it on the way.
+    pub fn land(
+        &self,
+        found: Found,
+        quiet: Quiet<'_>,
+        threads: usize,
+        voice: &Voice,
+    ) -> Result<(Plan, Option<Ground>), Failure> {
+        quiet();
+        let stop = terminal::interrupt_flag()?;
+        let pending = self.begin()?;
+        let raw = RawFile::new(&pending).map_err(|error| unwritable(&error))?;
+        let mut meter = voice.meter("unpack", found.nar_bytes(), &stop);
+        let bytes = found.nar_bytes();
+        let plan = found.land(&raw, threads, &mut |done| meter.at(done)).map_err(|error| unmoved(&error))?;
+        meter.finish(bytes);
+        voice.detail(&format!(
+            "{} found their place while NARs were unpacked",
+            show_bytes(plan.landed_bytes())
+        ));
+        Ok((plan, Some(Ground { pending, raw, stop })))
+    }
+}
+
+fn packing(options: &Options, target: &Path) -> Result<Packing, Failure> {
+    let level = |default: u32, range: std::ops::RangeInclusive<u32>| {
+        let level = options.level.unwrap_or(default);
+        if range.contains(&level) {
+            return Ok(level);
+        }
+        let (first, last) = (range.start(), range.end());
+        Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
+    };
+    let by_name = match Packing::of_name(target) {
+        Packing::Raw => Format::Raw,
+        Packing::Zst { .. } => Format::Zst,
+        Packing::Xz { .. } => Format::Xz,
+        Packing::Gz { .. } => Format::Gz,
+    };
+    match options.format.unwrap_or(by_name) {
+        Format::Raw if options.level.is_some() => {
+            Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"))
+        }
+        Format::Raw => Ok(Packing::Raw),
+        Format::Zst => Ok(Packing::Zst { level: level(pack::DEFAULT_ZST_LEVEL, 1..=19)? }),
+        Format::Xz => Ok(Packing::Xz { level: level(pack::DEFAULT_XZ_LEVEL, 0..=9)? }),
+        Format::Gz => Ok(Packing::Gz { level: level(pack::DEFAULT_GZ_LEVEL, 0..=9)? }),
+    }
+}
+
+/// Contents that could not be brought to their place.
+pub fn unmoved(error: &MoveError) -> Failure {
+    match error {
+        MoveError::Source(error) => refused(error),
+        MoveError::Write { .. } => Failure::of(Code::Target, error),
+        MoveError::Stopped => stopped(),
+    }
+}
+
+/// What an interrupted run leaves.
+pub const UNWRITTEN: &str = "nothing was written under the final name";
+
+fn stopped() -> Failure {
+    copy_failed(&CopyError::Interrupted, UNWRITTEN)
+}
+
+/// An output that cannot be made, with its code.
+pub fn unwritable(error: &complete_file::Error) -> Failure {
+    match error {
+        complete_file::Error::Exists(_) => Failure::of(Code::Other, error).hint("replace it with --force"),
+        complete_file::Error::Kind { .. } => Failure::of(Code::Usage, error),
+        complete_file::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Failure::of(Code::Permission, error)
+        }
+        complete_file::Error::Io { .. } => Failure::of(Code::Target, error),
+    }
+}

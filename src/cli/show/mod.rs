@@ -1,0 +1,8 @@
+//! What is shown: progress, tables, reports, failures.
+
+pub(crate) mod card_table;
+pub(crate) mod downloads;
+pub(crate) mod failures;
+pub(crate) mod output;
+pub(crate) mod terminal;
+pub(crate) mod write_report;
