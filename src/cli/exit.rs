@@ -86,6 +86,12 @@ impl Failure {
         &self.message
     }
 
+    /// Adds to what failed.
+    pub fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// Adds what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -5,6 +5,7 @@
 
 pub(crate) mod copying;
 pub(crate) mod read;
+pub mod recognise;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod write;

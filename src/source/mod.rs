@@ -5,6 +5,7 @@
 
 mod ahead;
 mod bmap;
+mod own_len;
 mod sums;
 mod trim;
 
@@ -13,16 +14,18 @@ pub use sums::{BadSum, parse_sha256};
 pub use trim::Trim;
 
 use crate::image::Source;
-use crate::image::read::foreign;
+use crate::image::read::layers::{self, Layers, Unpacked};
 use crate::image::read::sparse::Sparse;
 use crate::image::read::stream::Stream;
+use crate::image::recognise::{self, Kind};
 use crate::image::write::complete_file;
 use crate::net::{self, Client};
 use crate::num::{self, to_base16};
-use crate::stream::decompress::Compression;
+use crate::stream::gzip;
+use crate::stream::zip::Wanted;
 use ahead::Ahead;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +40,8 @@ pub struct Options<'a> {
     pub bmap: Option<&'a Path>,
     /// Whether what stands beside a file is used.
     pub beside: bool,
+    /// What is written although it looks wrong.
+    pub tolerance: Tolerance,
     /// Threads that may decode.
     pub threads: u32,
     /// Who fetches what is at an address.
@@ -45,14 +50,56 @@ pub struct Options<'a> {
     pub interrupted: Arc<AtomicBool>,
 }
 
+/// What is taken although it looks like a mistake.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tolerance {
+    /// Of an image that is shorter than its own table says.
+    pub short: Short,
+    /// Of bytes with neither a partition table nor a file system.
+    pub unknown: Unknown,
+}
+
+/// What to do with an image that ends before its partitions do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Short {
+    /// Half a download is no image.
+    #[default]
+    Refuse,
+    /// Somebody means it.
+    Take,
+}
+
+/// What to do with bytes that nothing is known of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are no image.
+    #[default]
+    Refuse,
+    /// Somebody means it.
+    Take,
+}
+
+/// Whether an image looks like one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// There is a partition table, or a file system.
+    Image,
+    /// Nothing that is known.
+    Unknown,
+}
+
 /// An image that is open.
 pub struct Opened {
     /// As the user named it.
     pub name: String,
     /// How it is packed.
-    pub compression: Compression,
+    pub layers: Layers,
     /// What it is checked against, in words.
     pub checks: Vec<String>,
+    /// Whether it has neither a table nor a file system.
+    pub contents: Contents,
+    /// What is left out or taken although it looks odd, in words.
+    pub notes: Vec<String>,
     /// The image.
     pub source: Box<dyn Source + Send>,
 }
@@ -74,7 +121,25 @@ pub enum Error {
         /// The image.
         name: String,
         /// What it is.
-        kind: &'static str,
+        kind: String,
+    },
+    /// It begins as nothing that a card could hold.
+    #[error("{name} has neither a partition table nor a file system, expected a disk image")]
+    Unknown {
+        /// The image.
+        name: String,
+    },
+    /// It ends before what is in it does.
+    #[error("{name} has {found} bytes, but {what} reaches to byte {needed}: it is incomplete")]
+    Short {
+        /// The image.
+        name: String,
+        /// Its length in bytes.
+        found: u64,
+        /// What says how long it must be.
+        what: &'static str,
+        /// How long it must be, in bytes.
+        needed: u64,
     },
     /// It is damaged from the start.
     #[error("{name}: damaged or truncated {kind} stream: {source}")]
@@ -129,7 +194,7 @@ const MAX_SUMS: u64 = 1 << 20;
 pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     // An address may have a login in it.
     let name = if is_address(spec) { net::shown(spec) } else { spec.to_owned() };
-    let mut checks = Vec::new();
+    let (mut checks, mut notes, mut end) = (Vec::new(), Vec::new(), None);
     let file = Path::new(spec);
     let mut raw = None;
     let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
@@ -141,7 +206,8 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
             (Box::new(Ahead::new(Box::new(body), &options.interrupted)), len)
         }
         _ => {
-            let (file, len) = open_file(spec)?;
+            let (file, len);
+            (file, len, end) = open_file(spec)?;
             raw = len.and_then(|len| Some((file.try_clone().ok()?, len)));
             (Box::new(file), len)
         }
@@ -157,26 +223,46 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     }
     let has_sum = sum.is_some();
     let summed = Summed::new(reader, sum);
-    let mut packed = BufReader::with_capacity(CHUNK, summed);
-    let start = look(&mut packed).map_err(|source| io_error(&name, source))?;
-    if let Some(kind) = foreign::kind(&start) {
-        return Err(Error::Foreign { name, kind });
-    }
-    let compression = Compression::sniff(&start);
-    let claim = match compression {
-        Compression::None => len,
-        Compression::Zstd => frame_len(&start),
-        _ => None,
+    let failed = |error| layers_failed(&name, error);
+    let wanted = match &raw {
+        Some((file, len)) => {
+            let file = file.try_clone().map_err(|source| io_error(&name, source))?;
+            layers::wanted(&file, || Ok(layers::from_start(file.try_clone()?, *len))).map_err(failed)?
+        }
+        None => Wanted::First,
     };
-    let damaged = |source| Error::Stream { name: name.clone(), kind: compression.name(), source };
+    let packed = Box::new(BufReader::with_capacity(CHUNK, summed));
+    let Unpacked { layers, start, kind, len: claim, stream } =
+        layers::unpack(packed, options.threads, &wanted).map_err(failed)?;
+    let is_raw = layers.is_raw();
+    let claim = if is_raw { len } else { claim };
+    let is_unknown = kind == Kind::Unknown && !start.is_empty();
+    if is_unknown && let Some(kind) = end.filter(|end| end.is_zip).map(|_| SELF_UNPACKING) {
+        return Err(Error::Foreign { name, kind: kind.to_owned() });
+    }
+    if is_unknown && options.tolerance.unknown == Unknown::Refuse {
+        return Err(Error::Unknown { name });
+    }
+    let needed = own_len::of(&start).filter(|_| options.tolerance.short == Short::Refuse);
+    if let (Some(found), Some(own_len::OwnLen { what, needed })) = (claim, needed)
+        && found < needed
+    {
+        return Err(Error::Short { name, found, what, needed });
+    }
+    if end.is_some_and(|end| end.is_openwrt) && !is_raw {
+        notes.push(format!("{name} ends in a description that OpenWrt appends; it is left out"));
+    }
     let stream: Box<dyn Source + Send> = match raw {
         // Without a hash there is no need to read what is known to be zeros.
-        Some((file, len)) if compression == Compression::None && !has_sum => Box::new(Sparse::new(file, len)),
+        Some((file, len)) if is_raw && !has_sum => Box::new(Sparse::new(file, len)),
         _ => {
-            let reader = compression.open_on(options.threads, Box::new(packed)).map_err(damaged)?;
-            let len = len.filter(|_| compression == Compression::None);
-            Box::new(Claimed { inner: Stream::new(reader, len), claim })
+            let len = claim.filter(|_| is_raw);
+            Box::new(Claimed { inner: Stream::new(stream, len), claim })
         }
+    };
+    let stream: Box<dyn Source + Send> = match needed.filter(|_| claim.is_none()) {
+        Some(needed) => Box::new(own_len::Whole::new(stream, needed)),
+        None => stream,
     };
     let map = match options.bmap {
         Some(path) => Some(path.to_path_buf()),
@@ -190,7 +276,8 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
         }
         None => Box::new(Trim::new(stream)),
     };
-    Ok(Opened { name, compression, checks, source })
+    let contents = if is_unknown { Contents::Unknown } else { Contents::Image };
+    Ok(Opened { name, layers, checks, contents, notes, source })
 }
 
 /// Whether a name is one for the network.
@@ -203,37 +290,45 @@ fn io_error(name: &str, source: io::Error) -> Error {
     Error::Io { name: name.to_owned(), source }
 }
 
-fn open_file(spec: &str) -> Result<(File, Option<u64>), Error> {
+/// What the end of a file tells.
+#[derive(Clone, Copy)]
+struct End {
+    is_zip: bool,
+    is_openwrt: bool,
+}
+
+const SELF_UNPACKING: &str = "a zip archive with something in front of it, as a program that unpacks itself is; unpack it first";
+
+fn layers_failed(name: &str, error: layers::Error) -> Error {
+    let name = name.to_owned();
+    match error {
+        layers::Error::Io(source) => Error::Io { name, source },
+        layers::Error::Stream { kind, source } => Error::Stream { name, kind, source },
+        layers::Error::Foreign(kind) => Error::Foreign { name, kind },
+    }
+}
+
+fn open_file(spec: &str) -> Result<(File, Option<u64>, Option<End>), Error> {
     let failed = |source| io_error(spec, source);
     let mut opened = complete_file::open(Path::new(spec)).map_err(failed)?;
     let kind = opened.metadata().map_err(failed)?.file_type();
     if kind.is_dir() {
-        return Err(Error::Foreign { name: spec.to_owned(), kind: "a directory" });
+        return Err(Error::Foreign { name: spec.to_owned(), kind: "a directory".to_owned() });
     }
     if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_block_device(&kind) {
-        return Ok((opened, None));
+        return Ok((opened, None, None));
     }
     let len = opened.seek(SeekFrom::End(0)).map_err(failed)?;
     let mut end = Vec::new();
     opened.seek(SeekFrom::Start(len.saturating_sub(512))).map_err(failed)?;
     (&opened).take(512).read_to_end(&mut end).map_err(failed)?;
     opened.rewind().map_err(failed)?;
-    match foreign::kind_by_end(&end) {
-        Some(kind) => Err(Error::Foreign { name: spec.to_owned(), kind }),
-        None => Ok((opened, Some(len))),
+    if let Some(kind) = recognise::by_end(&end) {
+        return Err(Error::Foreign { name: spec.to_owned(), kind: kind.to_owned() });
     }
-}
-
-/// The first bytes, left where they are.
-fn look(packed: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    // A pipe may give a few bytes at a time; what begins there is told by far fewer than these.
-    let start = packed.fill_buf()?;
-    Ok(start[..start.len().min(foreign::LOOK)].to_vec())
-}
-
-/// What the first frame says of its length.
-fn frame_len(start: &[u8]) -> Option<u64> {
-    zstd::zstd_safe::get_frame_content_size(start).ok().flatten()
+    let trailer = end.len().checked_sub(gzip::FWTOOL_LEN).and_then(|at| end.get(at..));
+    let is_openwrt = trailer.is_some_and(|trailer| trailer.starts_with(&gzip::FWTOOL));
+    Ok((opened, Some(len), Some(End { is_zip: recognise::ends_as_zip(&end), is_openwrt })))
 }
 
 /// A stream that claims a length; it is no less, for a frame that says so is decoded whole or not at all.
@@ -296,7 +391,7 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     if num::to_u64(bytes.len()) > limit {
         return Err(io_error(&name, io::Error::other(format!("it is longer than {limit} bytes"))));
     }
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(Some(sums::text_of(&bytes)))
 }
 
 /// The SHA-256 of bytes, in base 16.

@@ -14,6 +14,17 @@ pub enum BadSum {
     Other(String),
 }
 
+/// The text of a file with sums: UTF-8, or UTF-16 as PowerShell writes it, without a byte order mark.
+pub(super) fn text_of(bytes: &[u8]) -> String {
+    let (pairs, of): (_, fn([u8; 2]) -> u16) = match bytes {
+        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
+        _ => return String::from_utf8_lossy(bytes).trim_start_matches('\u{feff}').to_owned(),
+    };
+    let (units, _) = pairs.as_chunks::<2>();
+    char::decode_utf16(units.iter().copied().map(of)).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}
+
 /// Whether a word is a SHA-256 in base 16.
 fn is_sha256(word: &str) -> bool {
     word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -1,5 +1,6 @@
 //! Decompression of everything a cache or an image may be packed with, always to the true end.
 
+use super::lz4;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// How bytes are compressed.
@@ -19,7 +20,11 @@ pub enum Compression {
     Lz4,
     /// Brotli, one stream; it has no magic number, so it is never sniffed.
     Brotli,
-    /// A zip archive with one file in it.
+    /// LZMA as the programs before xz wrote it, one stream.
+    Lzma,
+    /// lzip, several members included.
+    Lzip,
+    /// A zip archive with one image in it.
     Zip,
 }
 
@@ -43,8 +48,11 @@ impl Compression {
             // A skippable frame may come first; those of LZ4 look the same, and are told apart by what follows.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
-            [0x1f, 0x8b, 8, ..] => Self::Gzip,
-            [b'P', b'K', 3, 4, ..] => Self::Zip,
+            // Of another method than 8 it is one all the same, and damaged: never the start of an image.
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
+            [b'L', b'Z', b'I', b'P', 0 | 1, ..] => Self::Lzip,
+            _ if is_lzma(start) => Self::Lzma,
             _ => Self::None,
         }
     }
@@ -60,6 +68,8 @@ impl Compression {
             Self::Gzip => "gzip",
             Self::Lz4 => "LZ4",
             Self::Brotli => "Brotli",
+            Self::Lzma => "LZMA",
+            Self::Lzip => "lzip",
             Self::Zip => "zip",
         }
     }
@@ -99,19 +109,30 @@ impl Compression {
                 buffered(liblzma::bufread::XzDecoder::new_stream(packed, stream))
             }
             Self::Zstd => {
-                while skip_frame(&mut packed)? {}
-                if packed.fill_buf()?.starts_with(&LZ4_MAGIC) {
+                while lz4::skip_frame(&mut packed)? {}
+                let start = packed.fill_buf()?;
+                if start.starts_with(&lz4::MAGIC) {
                     return Self::Lz4.open_on(threads, packed);
                 }
+                ensure_window(start)?;
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
                 buffered(decoder)
             }
             Self::Bzip2 => buffered(bzip2::bufread::MultiBzDecoder::new(packed)),
-            Self::Gzip => buffered(flate2::bufread::MultiGzDecoder::new(packed)),
-            Self::Lz4 => buffered(Lz4 { frame: Frame::Between(packed) }),
+            Self::Gzip => buffered(super::gzip::Gzip::new(packed)),
+            Self::Lz4 => buffered(lz4::Lz4::new(packed)),
             Self::Brotli => buffered(super::brotli::Brotli::new(packed)),
-            Self::Zip => buffered(super::zip::Zip::open(packed)?),
+            Self::Lzma => {
+                let stream = liblzma::stream::Stream::new_lzma_decoder(XZ_MEMORY)?;
+                buffered(Alone { inner: liblzma::bufread::XzDecoder::new_stream(packed, stream) })
+            }
+            Self::Lzip => {
+                let flags = liblzma::stream::CONCATENATED;
+                let stream = liblzma::stream::Stream::new_lzip_decoder(XZ_MEMORY, flags)?;
+                buffered(liblzma::bufread::XzDecoder::new_stream(packed, stream))
+            }
+            Self::Zip => buffered(super::zip::Zip::open(packed, &super::zip::Wanted::First)?),
         })
     }
 }
@@ -120,67 +141,58 @@ fn buffered<'a>(reader: impl Read + Send + 'a) -> Box<dyn BufRead + Send + 'a> {
     Box::new(BufReader::with_capacity(BUFFER, reader))
 }
 
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+pub(super) fn damaged(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-/// Skips one skippable frame (magic 184D2A5?, length of 32 bits, bytes); whether there was one.
-fn skip_frame(packed: &mut impl BufRead) -> io::Result<bool> {
-    if !matches!(packed.fill_buf()?, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
-        return Ok(false);
+/// Whether this is the header of an `.lzma` file: properties below 225, a dictionary of 2^n or 2^n + 2^(n-1) bytes, and
+/// a length that is unknown or below 256 GiB. There is no magic number; the rules are those of liblzma's
+/// `alone_decoder.c` for a picky reader, with the dictionaries that the format's programs make.
+fn is_lzma(start: &[u8]) -> bool {
+    let Some((header, _)) = start.split_first_chunk::<13>() else { return false };
+    let [properties, a, b, c, d, len @ ..] = *header;
+    let (dictionary, len) = (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(len));
+    let is_made = dictionary.is_power_of_two()
+        || dictionary.is_multiple_of(3) && (dictionary / 3).is_power_of_two();
+    properties < 225 && is_made && dictionary >= 4096 && (len == u64::MAX || (1..1 << 38).contains(&len))
+}
+
+/// Refuses a frame of Zstandard that needs a larger window than is given, with the way round.
+///
+/// ```text
+/// magic u32   descriptor u8 (bit 5: one segment, no window byte)   window u8: mantissa 0..2, exponent 3..7
+/// ```
+/// Source: RFC 8878, section 3.1.1.1.
+fn ensure_window(start: &[u8]) -> io::Result<()> {
+    let [_, _, _, _, descriptor, window, ..] = *start else { return Ok(()) };
+    let len = if descriptor & 0x20 == 0 {
+        let base = 1_u64 << (10 + (window >> 3));
+        base + base / 8 * u64::from(window & 7)
+    } else {
+        zstd::zstd_safe::get_frame_content_size(start).ok().flatten().unwrap_or(0)
+    };
+    if len <= 1 << ZSTD_WINDOW_LOG {
+        return Ok(());
     }
-    let mut header = [0; 8];
-    packed.read_exact(&mut header)?;
-    let [.., a, b, c, d] = header;
-    let len = u64::from(u32::from_le_bytes([a, b, c, d]));
-    if io::copy(&mut packed.take(len), &mut io::sink())? < len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(true)
+    let log = len.next_power_of_two().ilog2();
+    Err(damaged(format!(
+        "its window has {len} bytes, at most {} are given; unpack it with `zstd -dc --long={log} FILE`, whose output `nixflash write -` takes",
+        1_u64 << ZSTD_WINDOW_LOG
+    )))
 }
 
-const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-
-/// LZ4 frames one after the other.
-struct Lz4<R: Read> {
-    frame: Frame<R>,
+/// A format without a sum at its end, after which nothing may come.
+struct Alone<R: BufRead> {
+    inner: liblzma::bufread::XzDecoder<R>,
 }
 
-enum Frame<R: Read> {
-    /// Where a frame may begin, or the end.
-    Between(R),
-    In(Box<lz4_flex::frame::FrameDecoder<R>>),
-    /// Nothing can be read any more.
-    Lost,
-}
-
-impl<R: BufRead> Read for Lz4<R> {
+impl<R: BufRead> Read for Alone<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match std::mem::replace(&mut self.frame, Frame::Lost) {
-                Frame::Between(mut packed) => {
-                    while skip_frame(&mut packed)? {}
-                    let start = packed.fill_buf()?;
-                    if start.is_empty() {
-                        self.frame = Frame::Between(packed);
-                        return Ok(0);
-                    }
-                    if !start.starts_with(&LZ4_MAGIC) {
-                        return Err(damaged("something that is no LZ4 frame"));
-                    }
-                    self.frame = Frame::In(Box::new(lz4_flex::frame::FrameDecoder::new(packed)));
-                }
-                Frame::In(mut frame) => {
-                    let read = frame.read(buf)?;
-                    if read > 0 || buf.is_empty() {
-                        self.frame = Frame::In(frame);
-                        return Ok(read);
-                    }
-                    self.frame = Frame::Between(frame.into_inner());
-                }
-                Frame::Lost => return Err(damaged("the stream was damaged before")),
-            }
+        let read = self.inner.read(buf)?;
+        if read == 0 && !buf.is_empty() && !self.inner.get_mut().fill_buf()?.is_empty() {
+            return Err(damaged("bytes after the end of the LZMA stream"));
         }
+        Ok(read)
     }
 }
 
@@ -287,7 +299,7 @@ mod tests {
                 encoder.write_all(data).unwrap();
                 encoder.finish().unwrap()
             }
-            Compression::Brotli | Compression::Zip => panic!("has tests of its own"),
+            Compression::Brotli | Compression::Zip | Compression::Lzma | Compression::Lzip => panic!("has tests of its own"),
         }
     }
 

@@ -1,10 +1,14 @@
 //! Reader adapters: positioned reading, sniffed decompression, hashing, limits.
 
+pub mod archive;
 mod brotli;
 pub mod decompress;
+pub(crate) mod gzip;
 pub mod hash;
+mod lz4;
 pub(crate) mod read_at;
-mod zip;
+pub(crate) mod tar;
+pub(crate) mod zip;
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! A zip archive with one file in it, read from its first byte to its last, so that a pipe will do.
+//! A zip archive with one image in it, read from its first byte to its last, so that a pipe will do.
 //!
 //! ```text
 //! local header   PK 3 4  version u16  flags u16  method u16  time u32  CRC-32 u32  packed u32  len u32
@@ -7,9 +7,11 @@
 //! descriptor     if flag 3 is set: [PK 7 8]  CRC-32 u32  packed and len, of 32 or 64 bits each
 //! directory      PK 1 2 for each file (46 bytes, name, extra, comment), PK 6 6, PK 6 7, PK 5 6 at the end
 //! ```
-//! Source: APPNOTE.TXT 6.3.10, section 4.3. Directories before the file are passed over. What the directory at the end
-//! says of the file is compared with what was read.
+//! Source: APPNOTE.TXT 6.3.10, section 4.3. Directories and files beside the image are read past, and their sums
+//! checked.
 
+use super::archive;
+use super::read_at::ReadAt;
 use crate::num;
 use flate2::bufread::DeflateDecoder;
 use std::io::{self, BufRead, Read};
@@ -26,17 +28,17 @@ const ENCRYPTED: u16 = 1;
 const LATER: u16 = 8;
 
 /// Reads the file of an archive.
-pub(super) struct Zip<R: Read> {
-    state: State<R>,
-    header: Header,
-    crc: crc32fast::Hasher,
-    len: u64,
+pub(crate) struct Zip<R: Read> {
+    /// `None` behind the end of the archive.
+    entry: Option<Entry<R>>,
+    wanted: Wanted,
+    /// Files that were seen, directories left out.
+    files: u32,
 }
 
 enum State<R: Read> {
     Stored(R, u64),
     Deflated(Box<DeflateDecoder<R>>),
-    Done,
 }
 
 struct Header {
@@ -92,7 +94,33 @@ impl Header {
     }
 
     fn is_directory(&self) -> bool {
-        self.name.ends_with(b"/") && self.packed == 0
+        self.name.ends_with(b"/") && self.len == 0
+    }
+
+    /// Reads what stands behind a file of `len` bytes.
+    fn descriptor(&mut self, packed: &mut impl Read, len: u64) -> io::Result<()> {
+        let first: [u8; 4] = array(packed)?;
+        let crc = if first == DESCRIPTOR { array(packed)? } else { first };
+        self.crc = u32::from_le_bytes(crc);
+        let wide = self.is_zip64 || len > u64::from(u32::MAX);
+        let lens: Vec<u8> = vec(packed, if wide { 16 } else { 8 })?;
+        (self.packed, self.len) = if wide {
+            (le64(&lens), le64(&lens[8..]))
+        } else {
+            (le32(&lens).into(), le32(&lens[4..]).into())
+        };
+        Ok(())
+    }
+
+    fn check(&self, crc: u32, taken: u64, len: u64) -> io::Result<()> {
+        let name = String::from_utf8_lossy(&self.name);
+        if self.len != len || self.packed != taken {
+            return Err(bad(format!("{name} has {len} bytes, the archive says {}", self.len)));
+        }
+        if self.crc != crc {
+            return Err(bad(format!("{name} has the CRC-32 {crc:08x}, the archive says {:08x}", self.crc)));
+        }
+        Ok(())
     }
 }
 
@@ -109,26 +137,43 @@ fn zip64(mut extra: &[u8]) -> Option<&[u8]> {
     None
 }
 
-impl<R: BufRead> Zip<R> {
-    /// Opens the file.
-    pub fn open(mut packed: R) -> io::Result<Self> {
-        let header = loop {
-            match array(&mut packed)? {
-                LOCAL => {}
-                ENTRY | END => return Err(bad("no file in it")),
-                _ => return Err(bad("no zip archive")),
-            }
-            let header = Header::read(&mut packed)?;
-            if !header.is_directory() {
-                break header;
-            }
-        };
+/// Which file of an archive is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The only one that is no companion of an image; another one behind it is an error.
+    First,
+    /// The one of this name.
+    Named(Vec<u8>),
+}
+
+impl Wanted {
+    pub(super) fn is(&self, name: &[u8]) -> bool {
+        match self {
+            Self::First => !archive::is_companion(name),
+            Self::Named(wanted) => wanted == name,
+        }
+    }
+}
+
+/// A file of the archive while it is read.
+struct Entry<R: Read> {
+    state: State<R>,
+    header: Header,
+    crc: crc32fast::Hasher,
+    len: u64,
+}
+
+impl<R: BufRead> Entry<R> {
+    /// Reads a header, behind its signature.
+    fn begin(mut packed: R) -> io::Result<Self> {
+        let header = Header::read(&mut packed)?;
         let name = String::from_utf8_lossy(&header.name).into_owned();
         if header.flags & ENCRYPTED != 0 {
             return Err(bad(format!("{name} is encrypted")));
         }
         let state = match header.method {
-            0 if header.flags & LATER != 0 => {
+            // A directory may be said to have its lengths behind it: they are known to be none.
+            0 if header.flags & LATER != 0 && !header.is_directory() => {
                 return Err(bad(format!("{name} is stored without its length")));
             }
             0 => State::Stored(packed, header.len),
@@ -138,14 +183,71 @@ impl<R: BufRead> Zip<R> {
         Ok(Self { state, header, crc: crc32fast::Hasher::new(), len: 0 })
     }
 
-    /// Compares what was read with what the archive says of it, and reads the archive to its end.
-    fn finish(&mut self, mut packed: R, taken: u64) -> io::Result<()> {
-        let later = self.header.flags & LATER != 0;
-        if later {
-            self.descriptor(&mut packed)?;
+    /// Some bytes of the file; none at its end.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = match &mut self.state {
+            State::Stored(packed, left) => {
+                let read = packed.take(*left).read(buf)?;
+                *left -= num::to_u64(read);
+                if read == 0 && *left > 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                read
+            }
+            State::Deflated(decoder) => decoder.read(buf)?,
+        };
+        self.crc.update(&buf[..read]);
+        self.len += num::to_u64(read);
+        Ok(read)
+    }
+
+    /// Compares what was read with what the archive says of it.
+    fn end(mut self) -> io::Result<(Header, R)> {
+        let (mut packed, taken) = match self.state {
+            State::Stored(packed, _) => (packed, self.header.len),
+            State::Deflated(decoder) => {
+                let taken = decoder.total_in();
+                (decoder.into_inner(), taken)
+            }
+        };
+        if self.header.flags & LATER != 0 {
+            self.header.descriptor(&mut packed, self.len)?;
         }
-        self.check(taken)?;
-        let mut files = 0;
+        self.header.check(self.crc.finalize(), taken, self.len)?;
+        Ok((self.header, packed))
+    }
+
+    /// Reads past the file.
+    fn skip(mut self) -> io::Result<R> {
+        let mut buf = vec![0; 64 << 10];
+        while self.read(&mut buf)? > 0 {}
+        self.end().map(|(_, packed)| packed)
+    }
+}
+
+impl<R: BufRead> Zip<R> {
+    /// Opens the file that is wanted.
+    pub fn open(mut packed: R, wanted: &Wanted) -> io::Result<Self> {
+        let mut before = 0;
+        loop {
+            match array(&mut packed)? {
+                LOCAL => {}
+                ENTRY | END => return Err(bad("no file in it")),
+                _ => return Err(bad("no zip archive")),
+            }
+            let entry = Entry::begin(packed)?;
+            before += u32::from(!entry.header.is_directory());
+            if !entry.header.is_directory() && wanted.is(&entry.header.name) {
+                return Ok(Self { entry: Some(entry), wanted: wanted.clone(), files: before });
+            }
+            packed = entry.skip()?;
+        }
+    }
+
+    /// Reads the archive to its end.
+    fn finish(&mut self, entry: Entry<R>) -> io::Result<()> {
+        let (header, mut packed) = entry.end()?;
+        let mut listed = 0;
         loop {
             match array(&mut packed)? {
                 ENTRY => {
@@ -153,7 +255,7 @@ impl<R: BufRead> Zip<R> {
                     let name = vec(&mut packed, le16(&raw[24..]))?;
                     vec(&mut packed, le16(&raw[26..]))?;
                     vec(&mut packed, le16(&raw[28..]))?;
-                    files += u32::from(!name.ends_with(b"/"));
+                    listed += u32::from(!name.ends_with(b"/"));
                 }
                 END_64 => {
                     let len = le64(&array::<8>(&mut packed)?);
@@ -166,84 +268,81 @@ impl<R: BufRead> Zip<R> {
                     break;
                 }
                 LOCAL => {
-                    let next = Header::read(&mut packed)?;
-                    if !next.is_directory() {
-                        return Err(bad(format!(
-                            "it holds more than one file: {} and {}",
-                            String::from_utf8_lossy(&self.header.name),
-                            String::from_utf8_lossy(&next.name)
-                        )));
+                    let next = Entry::begin(packed)?;
+                    let is_file = !next.header.is_directory();
+                    if is_file && self.wanted == Wanted::First && self.wanted.is(&next.header.name) {
+                        return Err(bad(archive::more_than_one(&header.name, &next.header.name, 0)));
                     }
+                    self.files += u32::from(is_file);
+                    packed = next.skip()?;
                 }
                 _ => return Err(bad("its directory is damaged")),
             }
         }
-        if files != 1 {
-            return Err(bad(format!("its directory has {files} files, expected 1")));
+        if listed != self.files {
+            return Err(bad(format!("its directory has {listed} files, the archive has {}", self.files)));
         }
         if packed.fill_buf()?.is_empty() { Ok(()) } else { Err(bad("something follows its end")) }
-    }
-
-    fn descriptor(&mut self, packed: &mut R) -> io::Result<()> {
-        let first: [u8; 4] = array(packed)?;
-        let crc = if first == DESCRIPTOR { array(packed)? } else { first };
-        self.header.crc = u32::from_le_bytes(crc);
-        let wide = self.header.is_zip64 || self.len > u64::from(u32::MAX);
-        let lens: Vec<u8> = vec(packed, if wide { 16 } else { 8 })?;
-        (self.header.packed, self.header.len) = if wide {
-            (le64(&lens), le64(&lens[8..]))
-        } else {
-            (le32(&lens).into(), le32(&lens[4..]).into())
-        };
-        Ok(())
-    }
-
-    fn check(&self, taken: u64) -> io::Result<()> {
-        let name = String::from_utf8_lossy(&self.header.name);
-        let (crc, header) = (self.crc.clone().finalize(), &self.header);
-        if header.len != self.len || header.packed != taken {
-            return Err(bad(format!("{name} has {} bytes, the archive says {}", self.len, header.len)));
-        }
-        if header.crc != crc {
-            return Err(bad(format!("{name} has the CRC-32 {crc:08x}, the archive says {:08x}", header.crc)));
-        }
-        Ok(())
     }
 }
 
 impl<R: BufRead> Read for Zip<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
+        let Some(entry) = self.entry.as_mut().filter(|_| !buf.is_empty()) else { return Ok(0) };
+        let read = entry.read(buf)?;
+        if read == 0
+            && let Some(entry) = self.entry.take()
+        {
+            self.finish(entry)?;
         }
-        let read = match &mut self.state {
-            State::Stored(packed, left) => {
-                let read = packed.take(*left).read(buf)?;
-                *left -= num::to_u64(read);
-                if read == 0 && *left > 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                read
-            }
-            State::Deflated(decoder) => decoder.read(buf)?,
-            State::Done => return Ok(0),
-        };
-        if read > 0 {
-            self.crc.update(&buf[..read]);
-            self.len += num::to_u64(read);
-            return Ok(read);
-        }
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Stored(packed, _) => self.finish(packed, self.header.len)?,
-            State::Deflated(decoder) => {
-                let taken = decoder.total_in();
-                self.finish(decoder.into_inner(), taken)?;
-            }
-            State::Done => {}
-        }
-        Ok(0)
+        Ok(read)
     }
 }
+
+/// How far from the end the record of the end may lie: its 22 bytes and the longest comment.
+const END_REACH: u64 = 22 + 65535;
+
+/// The names of the files in the directory at the end of an archive, directories left out; `None` where there is no such
+/// directory that can be read.
+pub(crate) fn names(archive: &dyn ReadAt) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let len = archive.size();
+    let from = len.saturating_sub(END_REACH);
+    let mut end = vec![0; num::to_usize(len - from)];
+    archive.read_exact_at(&mut end, from)?;
+    let Some(at) = end.windows(22).rposition(|window| window.starts_with(&END)) else { return Ok(None) };
+    let record = &end[at..];
+    let (mut size, mut start) = (u64::from(le32(&record[12..])), u64::from(le32(&record[16..])));
+    if (size, start) == (u32::MAX.into(), u32::MAX.into()) || start == u64::from(u32::MAX) {
+        // The locator of 20 bytes before it: disk u32 behind the signature, then where the wide record is.
+        let Some(locator) = at.checked_sub(20).map(|at| &end[at..]) else { return Ok(None) };
+        let wide = le64(&locator[8..]);
+        let mut record = [0; 56];
+        if !locator.starts_with(&LOCATOR_64) || wide.checked_add(56).is_none_or(|end| end > len) {
+            return Ok(None);
+        }
+        archive.read_exact_at(&mut record, wide)?;
+        (size, start) = (le64(&record[40..]), le64(&record[48..]));
+    }
+    if size > MAX_DIRECTORY || start.checked_add(size).is_none_or(|end| end > len) {
+        return Ok(None);
+    }
+    let mut directory = vec![0; num::to_usize(size)];
+    archive.read_exact_at(&mut directory, start)?;
+    let (mut rest, mut names) = (&directory[..], Vec::new());
+    while let Some((head, tail)) = rest.split_at_checked(46).filter(|(head, _)| head.starts_with(&ENTRY)) {
+        let lens = [28, 30, 32].map(|at| usize::from(le16(&head[at..])));
+        let Some(name) = tail.get(..lens[0]) else { return Ok(None) };
+        if !name.ends_with(b"/") {
+            names.push(name.to_vec());
+        }
+        let Some(next) = tail.get(lens.iter().sum()..) else { return Ok(None) };
+        rest = next;
+    }
+    Ok(Some(names))
+}
+
+/// The longest directory that is read, in bytes.
+const MAX_DIRECTORY: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -286,7 +385,7 @@ mod tests {
 
     fn read(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        let result = Zip::open(Cursor::new(bytes)).and_then(|mut zip| zip.read_to_end(&mut out));
+        let result = Zip::open(Cursor::new(bytes), &Wanted::First).and_then(|mut zip| zip.read_to_end(&mut out));
         result.map(|_| out).map_err(|error| error.to_string())
     }
 
@@ -314,7 +413,7 @@ mod tests {
     fn what_is_not_one_file_is_refused_by_name() {
         for (entries, expected) in [
             (&[][..], "no file in it"),
-            (&[("a", 0, 0, &b"1"[..]), ("b", 0, 0, b"2")], "it holds more than one file: a and b"),
+            (&[("a", 0, 0, &b"1"[..]), ("b", 0, 0, b"2")], "it holds more than one file: a and b; unpack it, and give the image"),
             (&[("a", ENCRYPTED, 0, b"1")], "a is encrypted"),
             (&[("a", 0, 12, b"1")], "a is packed by method 12, expected 0 or 8"),
             (&[("a", LATER, 0, b"1")], "a is stored without its length"),

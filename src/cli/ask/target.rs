@@ -1,12 +1,13 @@
 //! Targets: judged by the guard, agreed to by the user, opened.
 
+use super::existing::{self, Name};
 use crate::cli::command::devices;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::{card_table, output};
 use crate::device::disk::Disk;
 use crate::device::{
-    Access, Answer, Device, Existing, Fixed, Listing, Mounted, Named, OpenError, Policy, Proof, Reason,
+    Access, Answer, Device, Existing, Fixed, Left, Listing, Mounted, Named, OpenError, Policy, Proof, Reason,
     Refusal, Roots, Verdict, Wanted, gather, judge, open_disk, open_file, unmount,
 };
 use std::fs::File;
@@ -40,6 +41,33 @@ impl Consent {
     }
 }
 
+/// Whether a person is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// On the terminal, where there is one.
+    Person,
+    /// Nothing is going to be written.
+    Never,
+}
+
+/// What happens to a file that is an image itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Images {
+    /// It is no target.
+    Keep,
+    /// Somebody means it.
+    Overwrite,
+}
+
+/// How targets are agreed upon.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    /// Whether a person is asked.
+    pub asking: Asking,
+    /// What happens to images.
+    pub images: Images,
+}
+
 /// Something that may be written.
 pub enum Target {
     /// A disk, as it was confirmed.
@@ -62,6 +90,20 @@ impl Target {
         match self {
             Self::Disk(device) => device.sector,
             Self::File(..) => 512,
+        }
+    }
+
+    /// Tidies up after a failed run, and says what it did: a file that the run made goes away; what was in another is lost.
+    pub fn after_failure(&self, left: &Left) -> String {
+        match self {
+            Self::File(_, Existing::Overwrite) if *left != Left::Untouched => {
+                "; what was in the file before is lost".to_owned()
+            }
+            Self::File(path, Existing::Refuse) => match std::fs::remove_file(path) {
+                Ok(()) => "; the file was removed".to_owned(),
+                Err(_) => String::new(),
+            },
+            _ => String::new(),
         }
     }
 
@@ -89,6 +131,7 @@ pub fn agree(
     paths: &[PathBuf],
     wanted: &Wanted<'_>,
     consent: &Consent,
+    wishes: &Wishes,
     voice: &Voice,
 ) -> Result<Vec<Target>, Failure> {
     let listing = devices::listing()?;
@@ -104,8 +147,10 @@ pub fn agree(
         match judge(&facts, &consent.policy(answer)) {
             Verdict::Refused(refusal) => return Err(refused(&refusal)),
             Verdict::Allowed => {}
+            Verdict::NeedsConfirmation { .. } if wishes.asking == Asking::Never => {}
             Verdict::NeedsConfirmation { reasons, proof } => questions.push((facts.clone(), reasons, proof)),
         }
+        ensure_file_is_meant(&facts.named, path, consent, wishes)?;
         let target = match facts.named {
             Named::Disk(device) => Target::Disk(device),
             Named::Absent => Target::File(path.clone(), Existing::Refuse),
@@ -134,6 +179,55 @@ pub fn agree(
         }
     }
     Ok(targets)
+}
+
+/// A file is made, or an image overwritten, only when that is meant.
+fn ensure_file_is_meant(named: &Named, path: &Path, consent: &Consent, wishes: &Wishes) -> Result<(), Failure> {
+    let shown = path.display();
+    match named {
+        Named::File { .. } if wishes.images == Images::Keep && existing::is_image(path) => {
+            Err(Failure::new(Code::Refused, format!("{shown} is an image itself, and would be overwritten"))
+                .hint("add --force, or name another file"))
+        }
+        Named::Absent => {
+            let kind = existing::name(path);
+            let is_meant = kind == Name::File || kind == Name::Word && consent.yes;
+            if is_meant || wishes.asking == Asking::Never {
+                return Ok(());
+            }
+            let text = format!("{shown} is neither a device nor a file that exists");
+            let Some(mut from) = terminal() else {
+                let hint = format!("see `nixflash devices`; to make a file of that name, give ./{shown}");
+                return Err(Failure::new(Code::Refused, text).hint(hint));
+            };
+            ask_yes(&mut *from, &format!("{text}.\nMake a file of that name? [y/N] "), &shown.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks for a yes.
+fn ask_yes(from: &mut dyn BufRead, question: &str, what: &str) -> Result<(), Failure> {
+    prompt(question);
+    let line = read_line(from)?;
+    if ["y", "yes"].contains(&line.to_lowercase().as_str()) {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Refused, format!("{what} was not confirmed; nothing was written")))
+}
+
+/// Whether there is somebody to ask.
+pub fn can_ask() -> bool {
+    terminal().is_some()
+}
+
+/// Asks whether bytes are meant that look like no image.
+pub fn agree_to_unknown(name: &str) -> Result<(), Failure> {
+    let text = format!("{name} has neither a partition table nor a file system");
+    let Some(mut from) = terminal() else {
+        return Err(Failure::new(Code::Source, text).hint("if its bytes are meant, add --raw-anyway"));
+    };
+    ask_yes(&mut *from, &format!("{text}.\nWrite its bytes all the same? [y/N] "), name)
 }
 
 /// A target that cannot be looked at.

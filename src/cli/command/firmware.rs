@@ -4,7 +4,7 @@ use super::boards;
 use crate::board;
 use crate::board::Board;
 use crate::cli::ask::target;
-use crate::cli::ask::target::{Consent, Target};
+use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::pins::Pinning;
 use crate::cli::option::stores::Stores;
@@ -125,7 +125,9 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     // A dry run writes nothing, so nobody has to agree to anything.
     let nothing = Consent { yes: true, allow_fixed: true, identity: None, unmount: false };
     let consent = if options.dry_run { &nothing } else { &options.consent };
-    let mut targets = target::agree(std::slice::from_ref(&device), &wanted, consent, voice)?;
+    // A card in a file is changed, not overwritten.
+    let wishes = Wishes { asking: Asking::Person, images: Images::Overwrite };
+    let mut targets = target::agree(std::slice::from_ref(&device), &wanted, consent, &wishes, voice)?;
     // cannot fail: one path gives one target
     let target = targets.pop().expect("one path was given");
     let disk = open(&target, options, voice)?;

@@ -45,9 +45,9 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
         open::open(&options.image, &crate::cli::caller::scratch()).map_err(|error| unreadable(&error))?;
     let name = options.image.display().to_string();
     voice.detail(&format!(
-        "{name}: {} bytes, packed as {:?}",
+        "{name}: {} bytes, packed as {}",
         crate::stream::ReadAt::size(&image),
-        image.compression
+        image.layers.name()
     ));
     let force = options.force;
     if let Some(to) = &options.extract_config {

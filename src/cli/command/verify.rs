@@ -17,6 +17,7 @@ use crate::device::{Access, Meter, Named, Roots, open_disk, open_to_read, resolv
 use crate::format::disk::partition_table::SectorSize;
 use crate::image::{CopyError, SourceError};
 use crate::num::show_bytes;
+use crate::source::{Short, Tolerance, Unknown};
 use crate::verify;
 use crate::verify::{Comparison, Error, compare};
 use serde_json::json;
@@ -61,13 +62,16 @@ impl Options {
     }
 }
 
+/// What was written on purpose can be compared too.
+const ANY: Tolerance = Tolerance { short: Short::Take, unknown: Unknown::Take };
+
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let Some(image) = &options.image else { return verify_card::run(options, voice) };
     let (disk, sector) = open_target(&options.device, voice)?;
     let stop = Arc::new(AtomicBool::new(false));
     terminal::interrupt_into(&stop)?;
-    let mut opened = image_source::open(image, &options.sidecars, options.workers(), &stop)?;
+    let mut opened = image_source::open(image, &options.sidecars, ANY, options.workers(), &stop)?;
     let (meter, done) = (Meter::default(), AtomicBool::new(false));
     let image_len = opened.source.len();
     let began = Instant::now();

@@ -1,7 +1,8 @@
 //! `nixflash write`: an image, or a composed system, onto cards; read back and only then made bootable.
 
 use crate::cli::ask::target;
-use crate::cli::ask::target::{Consent, Target};
+use crate::cli::ask::existing;
+use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::file::project;
 use crate::cli::file::project::Asked;
@@ -11,7 +12,8 @@ use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::card_table;
 use crate::cli::show::card_table::Shown;
-use crate::cli::show::output;
+use crate::cli::show::dry_run;
+use crate::cli::show::dry_run::DryRun;
 use crate::cli::show::terminal;
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::write_report::{Form, Written, conclude, failed, located};
@@ -22,6 +24,7 @@ use crate::device::{Fault, Meter, Roots, Wanted, eject};
 use crate::flash;
 use crate::flash::{Card, Outcome as Flashed};
 use crate::image::Source;
+use crate::source::{Contents, Short, Tolerance, Unknown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,12 +76,39 @@ struct How {
     /// Detach the disks at the end
     #[arg(long)]
     eject: bool,
+    /// Write an image that ends before its own partitions do
+    #[arg(long)]
+    partial: bool,
+    /// Write bytes that have neither a partition table nor a file system
+    #[arg(long)]
+    raw_anyway: bool,
+    /// Overwrite a file that is an image itself
+    #[arg(long)]
+    force: bool,
     /// Print what would be written where, and write nothing
     #[arg(long)]
     dry_run: bool,
     /// Print what became of each card as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl How {
+    /// What of an image is taken although it looks wrong. What only a person can know is asked on a terminal.
+    fn tolerance(&self) -> Tolerance {
+        let asked = self.raw_anyway || (self.dry_run || target::can_ask());
+        Tolerance {
+            short: if self.partial { Short::Take } else { Short::Refuse },
+            unknown: if asked { Unknown::Take } else { Unknown::Refuse },
+        }
+    }
+
+    const fn wishes(&self) -> Wishes {
+        Wishes {
+            asking: if self.dry_run { Asking::Never } else { Asking::Person },
+            images: if self.force { Images::Overwrite } else { Images::Keep },
+        }
+    }
 }
 
 /// Cards that get the same bytes.
@@ -118,6 +148,9 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     }
     let options = &options;
     let (first, mut devices) = (options.image.clone(), options.devices.clone());
+    if let (Some(word), [device], None, false) = (&first, &*devices, &options.system, options.how.force) {
+        ensure_not_swapped(word, device)?;
+    }
     // Where the board is known from elsewhere there is no word for it, so the first is a device.
     let first = match first {
         Some(word) if named || options.inputs.board_file.is_some() => {
@@ -154,6 +187,18 @@ fn ensure_no_device(word: &str) -> Outcome {
         .hint(format!("to compose the system of {file} onto it: nixflash write --project {file} {word}")))
 }
 
+/// A device and then an image are the words in the wrong order: the image would be lost.
+fn ensure_not_swapped(word: &str, device: &Path) -> Outcome {
+    use std::os::unix::fs::FileTypeExt;
+    let is_device = Path::new(word).metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if !is_device || !existing::is_image(device) {
+        return Ok(());
+    }
+    let device = device.display();
+    Err(Failure::new(Code::Usage, format!("{word} is a device and {device} an image: the image comes first"))
+        .hint(format!("nixflash write {device} {word}; or, to overwrite {device} with what is on {word}, --force")))
+}
+
 /// Writes an image.
 fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> Outcome {
     if crate::board::find(spec).is_ok() && !PathBuf::from(spec).exists() {
@@ -164,24 +209,33 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
         .hint(format!("nixflash write {spec} DEVICE --system ./result")));
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let opened = image_source::open(spec, &options.sidecars, options.inputs.workers(), &stop)?;
+    let opened = image_source::open(
+        spec,
+        &options.sidecars,
+        options.how.tolerance(),
+        options.inputs.workers(),
+        &stop,
+    )?;
+    if opened.contents == Contents::Unknown && !options.how.raw_anyway && !options.how.dry_run {
+        target::agree_to_unknown(&opened.name)?;
+    }
     let reads = image_source::reads(spec);
     let wanted = Wanted { need: opened.source.len(), image_sector: None, reads: &reads };
-    let targets = target::agree(devices, &wanted, &options.consent, voice)?;
-    let packed = match opened.compression {
-        crate::stream::decompress::Compression::None => "raw".to_owned(),
-        other => format!("packed as {}", other.name()),
+    let targets = target::agree(devices, &wanted, &options.consent, &options.how.wishes(), voice)?;
+    let packed = if opened.layers.is_raw() {
+        "raw".to_owned()
+    } else {
+        format!("packed as {}", opened.layers.name())
     };
+    opened.notes.iter().for_each(|note| voice.say(&format!("note: {note}")));
     let len = opened.source.len().map_or_else(|| "length not known yet".to_owned(), card_table::size);
     voice.detail(&format!("{}: {packed}, {len}", opened.name));
     for check in &opened.checks {
         voice.detail(&format!("{}: checked with {check}", opened.name));
     }
     if options.how.dry_run {
-        let mut text = format!("image    {}, {packed}, {len}\n", opened.name);
-        text.extend(opened.checks.iter().map(|check| format!("checked  {check}\n")));
-        text.extend(targets.iter().map(|target| format!("target   {}\n", shown(target))));
-        return output::data(&output::escape(&text));
+        let dry = DryRun { image: &opened, packed: &packed, len: &len, targets: &targets };
+        return dry.tell(options.form());
     }
     terminal::interrupt_into(&stop)?;
     let batch =
@@ -203,7 +257,7 @@ fn composed(
     let reads = options.inputs.reads(system);
     // What is composed counts in sectors of 512 bytes.
     let wanted = Wanted { need: None, image_sector: Some(512), reads: &reads };
-    let targets = target::agree(devices, &wanted, &options.consent, voice)?;
+    let targets = target::agree(devices, &wanted, &options.consent, &options.how.wishes(), voice)?;
     let mut sizes: Vec<Option<u64>> = targets.iter().map(Target::size).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -221,12 +275,7 @@ fn composed(
         plan.summary.warnings.iter().for_each(|warning| voice.say(&format!("warning: {warning}")));
     }
     if options.how.dry_run {
-        for (size, plan) in &plans {
-            let same = targets.iter().filter(|target| target.size() == *size);
-            let text: String = same.map(|target| format!("target   {}\n", shown(target))).collect();
-            output::data(&output::escape(&format!("{text}{}", plan.summary.text())))?;
-        }
-        return Ok(());
+        return dry_run::tell_plans(&plans, &targets, options.form());
     }
     let stop = Arc::new(AtomicBool::new(false));
     terminal::interrupt_into(&stop)?;
@@ -242,13 +291,6 @@ fn composed(
 
 /// Free space on a root that is composed into a file.
 const FREE: u64 = 64 << 20;
-
-fn shown(target: &Target) -> String {
-    match target {
-        Target::Disk(device) => card_table::in_a_line(device),
-        Target::File(path, _) => format!("{} (a file)", path.display()),
-    }
-}
 
 /// Opens the targets of a batch and writes them.
 fn write(
@@ -306,7 +348,7 @@ fn write(
                     result.places = located(found, plan.as_ref(), &partitions);
                     result.differences = Some(found.clone());
                 }
-                Err(failed(&error, image.as_ref().err(), name))
+                Err(failed(&error, image.as_ref().err(), name).and(&target.after_failure(&error.left)))
             }
         };
         result

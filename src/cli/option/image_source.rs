@@ -6,7 +6,7 @@ use crate::cli::show::failures::DISTRUSTED;
 use crate::net;
 use crate::net::Netrc;
 use crate::source;
-use crate::source::{Error, Opened};
+use crate::source::{Error, Opened, Tolerance};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ fn sha256(text: &str) -> Result<String, String> {
 pub fn open(
     spec: &str,
     sidecars: &Sidecars,
+    tolerance: Tolerance,
     threads: usize,
     stop: &Arc<AtomicBool>,
 ) -> Result<Opened, Failure> {
@@ -45,6 +46,7 @@ pub fn open(
         sha256: sidecars.sha256.as_deref(),
         bmap: sidecars.bmap.as_deref(),
         beside: !sidecars.no_sidecars,
+        tolerance,
         threads: u32::try_from(threads).unwrap_or(u32::MAX),
         client: network::client(stop, Netrc::default()),
         interrupted: Arc::clone(stop),
@@ -65,6 +67,10 @@ fn unreadable(error: &Error) -> Failure {
         Error::Http { source: net::Error::Certificate(_), .. } => {
             Failure::of(Code::Other, error).hint(DISTRUSTED)
         }
+        Error::Short { .. } => {
+            Failure::of(Code::Source, error).hint("download it again; or, if half of it is meant, add --partial")
+        }
+        Error::Unknown { .. } => Failure::of(Code::Source, error).hint("if its bytes are meant, add --raw-anyway"),
         error if error.is_bad_source() => Failure::of(Code::Source, error),
         _ => Failure::of(Code::Other, error),
     }

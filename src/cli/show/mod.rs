@@ -2,6 +2,7 @@
 
 pub(crate) mod card_table;
 pub(crate) mod downloads;
+pub(crate) mod dry_run;
 pub(crate) mod failures;
 pub(crate) mod output;
 pub(crate) mod terminal;

@@ -1,6 +1,6 @@
 //! Images as they come: sparse files, streams, packed ones.
 
-pub mod foreign;
+pub mod layers;
 pub mod open;
 pub mod sparse;
 pub mod stream;

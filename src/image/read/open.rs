@@ -1,18 +1,16 @@
 //! Opening an image to look at it: raw as it is, compressed through an unlinked temporary file with holes.
 
-use super::foreign;
+use super::layers::{self, Layers};
+use crate::image::recognise;
 use crate::num;
 use crate::stream::ReadAt;
-use crate::stream::decompress::Compression;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
 /// The longest image that is decoded, in bytes.
 const MAX_DECODED: u64 = 1 << 40;
-/// Bytes decoded at a time.
-const CHUNK: usize = 256 << 10;
 /// Runs of zeros shorter than this are written.
 const HOLE: usize = 4096;
 
@@ -33,7 +31,7 @@ pub enum Error {
         /// The image.
         path: String,
         /// How it is compressed.
-        kind: &'static str,
+        kind: String,
         /// What the decoder says.
         source: io::Error,
     },
@@ -43,7 +41,7 @@ pub enum Error {
         /// The image.
         path: String,
         /// What it is.
-        kind: &'static str,
+        kind: String,
     },
     /// It is longer than any card.
     #[error("{path} is longer than {MAX_DECODED} bytes when decoded")]
@@ -65,8 +63,8 @@ pub enum Error {
 
 /// An image that can be read at any place.
 pub struct Image {
-    /// How it is compressed.
-    pub compression: Compression,
+    /// How it is packed.
+    pub layers: Layers,
     file: File,
     len: u64,
 }
@@ -90,25 +88,33 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
     if !kind.is_file() && !kind.is_block_device() {
         return Err(Error::Foreign {
             path: shown,
-            kind: if kind.is_dir() { "a directory" } else { "no regular file" },
+            kind: if kind.is_dir() { "a directory" } else { "no regular file" }.to_owned(),
         });
     }
     let len = ReadAt::size(&file);
-    let mut start = Vec::new();
-    (&file).take(64).read_to_end(&mut start).map_err(failed)?;
-    if let Some(kind) = foreign::kind(&start) {
-        return Err(Error::Foreign { path: shown, kind });
+    if kind.is_block_device() {
+        return Ok(Image { layers: Layers::default(), file, len });
     }
-    let compression = Compression::sniff(&start);
-    if compression == Compression::None || kind.is_block_device() {
-        return Ok(Image { compression: Compression::None, file, len });
+    let end = {
+        let mut end = vec![0; num::to_usize(len.min(512))];
+        FileExt::read_exact_at(&file, &mut end, len - len.min(512)).map_err(failed)?;
+        recognise::by_end(&end)
+    };
+    if let Some(kind) = end {
+        return Err(Error::Foreign { path: shown, kind: kind.to_owned() });
     }
+    let layered = |error| layers_failed(&shown, error);
+    let again = || Ok(layers::from_start(file.try_clone()?, len));
+    let wanted = layers::wanted(&file, again).map_err(layered)?;
+    let packed = layers::from_start(file.try_clone().map_err(failed)?, len);
+    let unpacked = layers::unpack(packed, 1, &wanted).map_err(layered)?;
+    if unpacked.layers.is_raw() {
+        return Ok(Image { layers: unpacked.layers, file, len });
+    }
+    let (layers, mut reader) = (unpacked.layers, unpacked.stream);
     let unpacked =
         tempfile::tempfile_in(scratch).map_err(|source| scratch_failed(&shown, scratch, source))?;
-    io::Seek::rewind(&mut &file).map_err(failed)?;
-    let packed: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(CHUNK, file));
-    let stream = |source: io::Error| Error::Stream { path: shown.clone(), kind: compression.name(), source };
-    let mut reader = compression.open(packed).map_err(stream)?;
+    let stream = |source: io::Error| Error::Stream { path: shown.clone(), kind: layers.name(), source };
     let mut len = 0;
     loop {
         let chunk = reader.fill_buf().map_err(stream)?;
@@ -124,7 +130,16 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
         len += num::to_u64(taken);
     }
     unpacked.set_len(len).map_err(|source| scratch_failed(&shown, scratch, source))?;
-    Ok(Image { compression, file: unpacked, len })
+    Ok(Image { layers, file: unpacked, len })
+}
+
+fn layers_failed(path: &str, error: layers::Error) -> Error {
+    let path = path.to_owned();
+    match error {
+        layers::Error::Io(source) => Error::Io { path, source },
+        layers::Error::Stream { kind, source } => Error::Stream { path, kind: kind.to_owned(), source },
+        layers::Error::Foreign(kind) => Error::Foreign { path, kind },
+    }
 }
 
 fn scratch_failed(path: &str, directory: &Path, source: io::Error) -> Error {
