@@ -155,7 +155,7 @@ pub fn decide(
     let root = Root {
         generations: systems,
         closure: &forest.sources[..closure],
-        wants_registration: toplevel.wants_registration,
+        wants_registration: toplevel.first_boot.wants_registration,
         mount_points: &contract.mount_points,
         has_etc_overlay: toplevel.has_writable_etc_overlay(),
         has_fixed_init: toplevel.has_fixed_init(),

@@ -75,7 +75,7 @@ const FILE_SYSTEMS: [(usize, &[u8]); 15] = [
     (1080, b"\x53\xef"), // ext2, ext3, ext4
     (4086, b"SWAPSPACE2"),
     (32769, b"CD001"),
-    (32769, b"BEA01"),   // UDF
+    (32769, b"BEA01"), // UDF
     (0x1_0040, b"_BHRfS_M"),
     (4096, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca"), // bcachefs
 ];
@@ -153,7 +153,10 @@ pub fn by_end(end: &[u8]) -> Option<&'static str> {
 /// Whether a file that begins as something else ends as a zip archive does: a program that unpacks itself.
 #[must_use]
 pub fn ends_as_zip(end: &[u8]) -> bool {
-    end.len().checked_sub(22).and_then(|at| end.get(at..)).is_some_and(|tail| tail.starts_with(b"PK\x05\x06\0\0\0\0"))
+    end.len()
+        .checked_sub(22)
+        .and_then(|at| end.get(at..))
+        .is_some_and(|tail| tail.starts_with(b"PK\x05\x06\0\0\0\0"))
 }
 
 #[cfg(test)]
@@ -187,7 +190,11 @@ mod tests {
             start[at..at + bytes.len()].copy_from_slice(bytes);
             start
         };
-        for (at, magic) in FILE_SYSTEMS.into_iter().chain([(510, &[0x55, 0xaa][..]), (512, b"EFI PART"), (4096, b"EFI PART")]) {
+        for (at, magic) in FILE_SYSTEMS.into_iter().chain([
+            (510, &[0x55, 0xaa][..]),
+            (512, b"EFI PART"),
+            (4096, b"EFI PART"),
+        ]) {
             assert_eq!(recognise(&with(at, magic)), Kind::Image, "{at}");
             let short = &with(at, magic)[..at + magic.len() - 1];
             assert_eq!(recognise(short), Kind::Unknown, "{at}");

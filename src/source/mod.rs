@@ -297,7 +297,8 @@ struct End {
     is_openwrt: bool,
 }
 
-const SELF_UNPACKING: &str = "a zip archive with something in front of it, as a program that unpacks itself is; unpack it first";
+const SELF_UNPACKING: &str =
+    "a zip archive with something in front of it, as a program that unpacks itself is; unpack it first";
 
 fn layers_failed(name: &str, error: layers::Error) -> Error {
     let name = name.to_owned();

@@ -54,7 +54,11 @@ pub(super) fn of(start: &[u8]) -> Option<OwnLen> {
         ends.map(|needed| OwnLen { what: "its last partition", needed })
     });
     let longest = gpt.into_iter().chain(table).max_by_key(|own| own.needed);
-    longest.or_else(|| ext4(start)).or_else(|| iso(start)).or_else(|| fat(start)).filter(|own| own.needed < 1 << 60)
+    longest
+        .or_else(|| ext4(start))
+        .or_else(|| iso(start))
+        .or_else(|| fat(start))
+        .filter(|own| own.needed < 1 << 60)
 }
 
 /// Where the header of a GPT says that its backup is, in the last sector.

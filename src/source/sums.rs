@@ -22,7 +22,9 @@ pub(super) fn text_of(bytes: &[u8]) -> String {
         _ => return String::from_utf8_lossy(bytes).trim_start_matches('\u{feff}').to_owned(),
     };
     let (units, _) = pairs.as_chunks::<2>();
-    char::decode_utf16(units.iter().copied().map(of)).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+    char::decode_utf16(units.iter().copied().map(of))
+        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
 }
 
 /// Whether a word is a SHA-256 in base 16.

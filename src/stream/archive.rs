@@ -2,8 +2,28 @@
 
 /// How names end that belong to files beside an image, in small letters.
 const COMPANIONS: [&str; 22] = [
-    ".txt", ".md", ".rst", ".html", ".htm", ".pdf", ".nfo", ".url", ".json", ".xml", ".yml", ".yaml", ".log",
-    ".asc", ".sig", ".minisig", ".md5", ".sha1", ".sha256", ".sha512", ".sha256sum", ".bmap",
+    ".txt",
+    ".md",
+    ".rst",
+    ".html",
+    ".htm",
+    ".pdf",
+    ".nfo",
+    ".url",
+    ".json",
+    ".xml",
+    ".yml",
+    ".yaml",
+    ".log",
+    ".asc",
+    ".sig",
+    ".minisig",
+    ".md5",
+    ".sha1",
+    ".sha256",
+    ".sha512",
+    ".sha256sum",
+    ".bmap",
 ];
 /// How names of such files begin, in small letters.
 const BEGINNINGS: [&str; 8] =

@@ -152,8 +152,8 @@ fn is_lzma(start: &[u8]) -> bool {
     let Some((header, _)) = start.split_first_chunk::<13>() else { return false };
     let [properties, a, b, c, d, len @ ..] = *header;
     let (dictionary, len) = (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(len));
-    let is_made = dictionary.is_power_of_two()
-        || dictionary.is_multiple_of(3) && (dictionary / 3).is_power_of_two();
+    let is_made =
+        dictionary.is_power_of_two() || dictionary.is_multiple_of(3) && (dictionary / 3).is_power_of_two();
     properties < 225 && is_made && dictionary >= 4096 && (len == u64::MAX || (1..1 << 38).contains(&len))
 }
 
@@ -299,7 +299,9 @@ mod tests {
                 encoder.write_all(data).unwrap();
                 encoder.finish().unwrap()
             }
-            Compression::Brotli | Compression::Zip | Compression::Lzma | Compression::Lzip => panic!("has tests of its own"),
+            Compression::Brotli | Compression::Zip | Compression::Lzma | Compression::Lzip => {
+                panic!("has tests of its own")
+            }
         }
     }
 

@@ -23,14 +23,20 @@ const MAX_RECORD: u64 = 1 << 20;
 pub fn is_header(block: &[u8]) -> bool {
     let Some(header) = block.get(..BLOCK) else { return false };
     let Some(expected) = octal(&header[148..156]) else { return false };
-    let sum: u64 = header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
+    let sum: u64 = header
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
+        .sum();
     sum == expected && header[0] != 0
 }
 
 /// A number: octal digits, or base 256 behind a byte of 0x80.
 fn octal(field: &[u8]) -> Option<u64> {
     if field[0] == 0x80 {
-        return field[1..].iter().try_fold(0_u64, |value, byte| value.checked_mul(256)?.checked_add((*byte).into()));
+        return field[1..]
+            .iter()
+            .try_fold(0_u64, |value, byte| value.checked_mul(256)?.checked_add((*byte).into()));
     }
     let digits = std::str::from_utf8(field).ok()?.trim_matches(['\0', ' ']);
     if digits.is_empty() { Some(0) } else { u64::from_str_radix(digits, 8).ok() }
@@ -59,14 +65,19 @@ fn header(packed: &mut impl BufRead) -> io::Result<Option<Header>> {
         if !is_header(&block) {
             return Err(damaged("a header of the tar archive is damaged"));
         }
-        let size = octal(&block[124..136]).ok_or_else(|| damaged("a length in the tar archive is no number"))?;
+        let size =
+            octal(&block[124..136]).ok_or_else(|| damaged("a length in the tar archive is no number"))?;
         match block[156] {
-            b'L' => name = Some(record(packed, size)?.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()),
+            b'L' => {
+                name =
+                    Some(record(packed, size)?.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+            }
             kind @ (b'x' | b'g' | b'K') => {
                 let text = record(packed, size)?;
                 if kind == b'x' {
                     name = value(&text, b"path").or(name);
-                    len = value(&text, b"size").and_then(|size| std::str::from_utf8(&size).ok()?.parse().ok());
+                    len =
+                        value(&text, b"size").and_then(|size| std::str::from_utf8(&size).ok()?.parse().ok());
                 }
             }
             kind => {
@@ -75,7 +86,9 @@ fn header(packed: &mut impl BufRead) -> io::Result<Option<Header>> {
                 let name = name.unwrap_or_else(|| full_name(&block));
                 if sparse {
                     let name = String::from_utf8_lossy(&name);
-                    return Err(damaged(format!("{name} is stored with its holes left out; unpack the archive first")));
+                    return Err(damaged(format!(
+                        "{name} is stored with its holes left out; unpack the archive first"
+                    )));
                 }
                 let is_file = is_file && !name.ends_with(b"/");
                 let len = if matches!(kind, b'1'..=b'6') { 0 } else { len.unwrap_or(size) };
@@ -86,16 +99,21 @@ fn header(packed: &mut impl BufRead) -> io::Result<Option<Header>> {
 }
 
 fn full_name(block: &[u8; BLOCK]) -> Vec<u8> {
-    let text = |range: std::ops::Range<usize>| block[range].split(|byte| *byte == 0).next().unwrap_or_default();
+    let text =
+        |range: std::ops::Range<usize>| block[range].split(|byte| *byte == 0).next().unwrap_or_default();
     match text(345..500) {
-        prefix if block[257..262] == *b"ustar" && block[262] == 0 && !prefix.is_empty() => [prefix, b"/", text(0..100)].concat(),
+        prefix if block[257..262] == *b"ustar" && block[262] == 0 && !prefix.is_empty() => {
+            [prefix, b"/", text(0..100)].concat()
+        }
         _ => text(0..100).to_vec(),
     }
 }
 
 fn record(packed: &mut impl BufRead, len: u64) -> io::Result<Vec<u8>> {
     if len > MAX_RECORD {
-        return Err(damaged(format!("a record of the tar archive has {len} bytes, expected at most {MAX_RECORD}")));
+        return Err(damaged(format!(
+            "a record of the tar archive has {len} bytes, expected at most {MAX_RECORD}"
+        )));
     }
     let mut bytes = vec![0; num::to_usize(len)];
     packed.read_exact(&mut bytes)?;

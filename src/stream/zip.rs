@@ -385,7 +385,8 @@ mod tests {
 
     fn read(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        let result = Zip::open(Cursor::new(bytes), &Wanted::First).and_then(|mut zip| zip.read_to_end(&mut out));
+        let result =
+            Zip::open(Cursor::new(bytes), &Wanted::First).and_then(|mut zip| zip.read_to_end(&mut out));
         result.map(|_| out).map_err(|error| error.to_string())
     }
 
@@ -413,7 +414,10 @@ mod tests {
     fn what_is_not_one_file_is_refused_by_name() {
         for (entries, expected) in [
             (&[][..], "no file in it"),
-            (&[("a", 0, 0, &b"1"[..]), ("b", 0, 0, b"2")], "it holds more than one file: a and b; unpack it, and give the image"),
+            (
+                &[("a", 0, 0, &b"1"[..]), ("b", 0, 0, b"2")],
+                "it holds more than one file: a and b; unpack it, and give the image",
+            ),
             (&[("a", ENCRYPTED, 0, b"1")], "a is encrypted"),
             (&[("a", 0, 12, b"1")], "a is packed by method 12, expected 0 or 8"),
             (&[("a", LATER, 0, b"1")], "a is stored without its length"),

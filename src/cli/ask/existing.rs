@@ -62,7 +62,10 @@ mod tests {
 
     #[test]
     fn names_of_disks_are_told_from_names_of_files() {
-        for word in ["sda", "sdb1", "mmcblk0", "nvme0n1", "loop0", "disk2", "rdisk4", "vda", "dev/sdb", "LABEL=X", "UUID=1-2"] {
+        for word in [
+            "sda", "sdb1", "mmcblk0", "nvme0n1", "loop0", "disk2", "rdisk4", "vda", "dev/sdb", "LABEL=X",
+            "UUID=1-2",
+        ] {
             assert_eq!(name(Path::new(word)), Name::Device, "{word}");
         }
         for word in ["target", "card", "sdcard", "backup", "diskette-of-mine-x"].into_iter().take(4) {

@@ -182,7 +182,12 @@ pub fn agree(
 }
 
 /// A file is made, or an image overwritten, only when that is meant.
-fn ensure_file_is_meant(named: &Named, path: &Path, consent: &Consent, wishes: &Wishes) -> Result<(), Failure> {
+fn ensure_file_is_meant(
+    named: &Named,
+    path: &Path,
+    consent: &Consent,
+    wishes: &Wishes,
+) -> Result<(), Failure> {
     let shown = path.display();
     match named {
         Named::File { .. } if wishes.images == Images::Keep && existing::is_image(path) => {

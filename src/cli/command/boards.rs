@@ -62,6 +62,9 @@ pub fn is_config_txt_line(word: &str) -> bool {
     word.contains('=') || word.starts_with(['[', '#']) || word.starts_with("include ")
 }
 
+/// How much of a line of config.txt the firmware reads, in bytes.
+const FIRMWARE_LINE: usize = 98;
+
 /// Adds what the user wants in config.txt: lines as they are, and those of files; for all models. Gives what was added.
 pub fn add_config_txt(board: &mut Board, words: &[String]) -> Result<Option<String>, Failure> {
     if words.is_empty() {
@@ -79,6 +82,17 @@ pub fn add_config_txt(board: &mut Board, words: &[String]) -> Result<Option<Stri
         } else {
             word.clone()
         };
+        if let Some(line) = added
+            .lines()
+            .find(|line| line.trim_end().len() > FIRMWARE_LINE && !line.trim_start().starts_with('#'))
+        {
+            let message = format!(
+                "--config-txt: {line:?} has {} characters, and the firmware reads {FIRMWARE_LINE} of a line",
+                line.trim_end().len()
+            );
+            return Err(Failure::new(Code::Usage, message)
+                .hint("split it: dtoverlay=NAME, and its parameters in lines of dtparam= below it"));
+        }
         // Whatever section the text before ends in: the firmware applies a line to the models of its section.
         text.push_str("\n[all]\n");
         text.push_str(added.trim_end());

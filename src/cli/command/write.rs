@@ -1,7 +1,7 @@
 //! `nixflash write`: an image, or a composed system, onto cards; read back and only then made bootable.
 
-use crate::cli::ask::target;
 use crate::cli::ask::existing;
+use crate::cli::ask::target;
 use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::file::project;
@@ -196,7 +196,9 @@ fn ensure_not_swapped(word: &str, device: &Path) -> Outcome {
     }
     let device = device.display();
     Err(Failure::new(Code::Usage, format!("{word} is a device and {device} an image: the image comes first"))
-        .hint(format!("nixflash write {device} {word}; or, to overwrite {device} with what is on {word}, --force")))
+        .hint(format!(
+            "nixflash write {device} {word}; or, to overwrite {device} with what is on {word}, --force"
+        )))
 }
 
 /// Writes an image.
@@ -222,11 +224,8 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
     let reads = image_source::reads(spec);
     let wanted = Wanted { need: opened.source.len(), image_sector: None, reads: &reads };
     let targets = target::agree(devices, &wanted, &options.consent, &options.how.wishes(), voice)?;
-    let packed = if opened.layers.is_raw() {
-        "raw".to_owned()
-    } else {
-        format!("packed as {}", opened.layers.name())
-    };
+    let packed =
+        if opened.layers.is_raw() { "raw".to_owned() } else { format!("packed as {}", opened.layers.name()) };
     opened.notes.iter().for_each(|note| voice.say(&format!("note: {note}")));
     let len = opened.source.len().map_or_else(|| "length not known yet".to_owned(), card_table::size);
     voice.detail(&format!("{}: {packed}, {len}", opened.name));

@@ -249,6 +249,16 @@ impl Gathered {
             )
             .hint("git add them, as a flake needs it too"));
         }
+        if let [first, more @ ..] = &*git.skipped()? {
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            let message = format!(
+                "{}: the checkout is sparse: {}{more} is tracked by git and not checked out",
+                directory.display(),
+                shown(first)
+            );
+            return Err(Failure::new(Code::Other, message)
+                .hint("git sparse-checkout disable, or git update-index --no-skip-worktree FILE"));
+        }
         if git.top != directory {
             voice.say(&format!(
                 "only what is below {} is embedded, not all of the repository",

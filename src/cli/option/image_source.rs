@@ -67,10 +67,11 @@ fn unreadable(error: &Error) -> Failure {
         Error::Http { source: net::Error::Certificate(_), .. } => {
             Failure::of(Code::Other, error).hint(DISTRUSTED)
         }
-        Error::Short { .. } => {
-            Failure::of(Code::Source, error).hint("download it again; or, if half of it is meant, add --partial")
+        Error::Short { .. } => Failure::of(Code::Source, error)
+            .hint("download it again; or, if half of it is meant, add --partial"),
+        Error::Unknown { .. } => {
+            Failure::of(Code::Source, error).hint("if its bytes are meant, add --raw-anyway")
         }
-        Error::Unknown { .. } => Failure::of(Code::Source, error).hint("if its bytes are meant, add --raw-anyway"),
         error if error.is_bad_source() => Failure::of(Code::Source, error),
         _ => Failure::of(Code::Other, error),
     }

@@ -79,6 +79,13 @@ impl<'a> Git<'a> {
         Ok(Tracked { path, mode })
     }
 
+    /// Files of the index that are not checked out, because the checkout is sparse or somebody said so.
+    pub fn skipped(&self) -> Result<Vec<String>, Failure> {
+        let listing = self.run(&["ls-files", "-t", "-z"], &[])?;
+        let names = records(&listing).filter_map(|record| record.strip_prefix(b"S "));
+        Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+    }
+
     /// Files that are neither tracked nor ignored.
     pub fn untracked(&self) -> Result<Vec<String>, Failure> {
         let listing = self.run(&["ls-files", "--others", "--exclude-standard", "-z"], &[])?;

@@ -5,7 +5,7 @@
 
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
-use crate::compose::installer::RaspberryPi;
+use crate::compose::installer::{DeviceTrees, RaspberryPi};
 use crate::compose::root::files::{Files, Literals};
 use crate::compose::system::toplevel::Toplevel;
 use crate::num;
@@ -20,7 +20,7 @@ pub fn add(
     literals: &mut Literals,
 ) -> Result<(), Error> {
     let Some(newest) = generations.last() else { return Ok(()) };
-    let mut builder = Builder { forest, files, literals };
+    let mut builder = Builder { forest, device_trees: installer.device_trees.clone(), files, literals };
     let top = format!("/{}", installer.directory);
     builder.system(&format!("{top}/default"), newest, &newest.path.to_string())?;
     let kept = num::to_usize(u64::from(installer.generations));
@@ -38,6 +38,7 @@ pub fn add(
 
 struct Builder<'a> {
     forest: &'a Forest,
+    device_trees: DeviceTrees,
     files: &'a mut Files,
     literals: &'a mut Literals,
 }
@@ -63,13 +64,16 @@ impl Builder<'_> {
         ] {
             self.files.literal(&format!("{directory}/{name}"), text.as_bytes(), self.literals)?;
         }
-        let dtbs = format!("{}/dtbs", system.path);
+        let dtbs = match &self.device_trees {
+            DeviceTrees::Kernel => format!("{}/dtbs", system.path),
+            DeviceTrees::Firmware(directory) => directory.clone(),
+        };
         for (from, to, suffix) in
             // Of two device trees with one name the builder leaves the one of the subdirectory.
             [("/broadcom", "", ".dtb"), ("", "", ".dtb"), ("/overlays", "/overlays", "")]
         {
             let Some(found) = self.forest.resolve(&format!("{dtbs}{from}")) else { continue };
-            self.files_of(found.node, &format!("{directory}{to}"), suffix)?;
+            self.files_of((&found.path, found.node), &format!("{directory}{to}"), suffix)?;
         }
         self.files.directory(&format!("{directory}/overlays"))
     }
@@ -77,7 +81,7 @@ impl Builder<'_> {
     /// Copies the files of a directory whose names have an ending; of two with one name the first.
     fn files_of(
         &mut self,
-        node: &Node<crate::compose::content::Content>,
+        (path, node): (&str, &Node<crate::compose::content::Content>),
         to: &str,
         suffix: &str,
     ) -> Result<(), Error> {
@@ -85,11 +89,16 @@ impl Builder<'_> {
         for (name, child) in directory.iter() {
             let Ok(name) = std::str::from_utf8(name) else { continue };
             let target = format!("{to}/{name}");
-            if name.ends_with(suffix)
-                && matches!(child.kind, Kind::File { .. })
-                && self.files.get(&target).is_none()
-            {
-                self.files.copy(&target, child)?;
+            if !name.ends_with(suffix) || self.files.get(&target).is_some() {
+                continue;
+            }
+            // A device tree may be a link to that of another model; the builder copies what it leads to.
+            let file = match &child.kind {
+                Kind::Symlink(_) => self.forest.resolve(&format!("{path}/{name}")).map(|found| found.node),
+                _ => Some(child),
+            };
+            if let Some(file) = file.filter(|file| matches!(file.kind, Kind::File { .. })) {
+                self.files.copy(&target, file)?;
             }
         }
         Ok(())

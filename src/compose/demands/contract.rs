@@ -12,6 +12,7 @@ use crate::board::Board;
 use crate::board::Role;
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
+use crate::compose::installer::Installer;
 use crate::compose::system::toplevel::Toplevel;
 
 /// What systems demand of one card, and how each demand fares.
@@ -50,6 +51,7 @@ impl Contract {
         contract.devices(main, board);
         contract.mounts_of(main, board);
         contract.parameters(main, board, forest);
+        contract.store_place(main);
         contract.loader(main, board, forest);
         contract.drivers(main, board);
         contract.device_trees(main, board, forest);
@@ -134,7 +136,8 @@ impl Contract {
             let message = format!("it is built for {}, the board is {}", system.system, board.system);
             self.refuse(message, Some(origin));
         }
-        if system.has_secrets {
+        // Where the boot loader is U-Boot nobody runs that program: NixOS builds the secrets into the initrd.
+        if system.has_secrets && !matches!(system.installer, Installer::Extlinux(_)) {
             let program = system.boot.initrd_secrets.clone().unwrap_or_default();
             self.refuse(
                 "its initrd takes secrets from the machine that installs it; nixflash runs no program of the system",
@@ -144,11 +147,7 @@ impl Contract {
     }
 
     pub(super) fn first_boot(&mut self, system: &Toplevel, board: &Board) {
-        let grows = system.wants_registration
-            || system.fstab.iter().any(|entry| {
-                ["/", "/nix"].contains(&entry.mount_point.as_str()) && entry.has_option("x-systemd.growfs")
-            });
-        if grows {
+        if system.first_boot.grows_root {
             self.met("it grows its root to the size of the card on the first boot", Origin::file("etc"));
         } else {
             self.warn("nothing in the system grows its root to the size of the card on the first boot", None);

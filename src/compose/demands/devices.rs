@@ -9,7 +9,7 @@ use super::{Origin, Verdict};
 use crate::board::{Board, Role, TableKind};
 use crate::compose::closure::Forest;
 use crate::compose::system::toplevel::{FIXED_INIT, Toplevel};
-use crate::format::boot::fstab::{Device, Entry};
+use crate::format::boot::fstab::{self, Device, Entry};
 
 /// The lists of file systems of a system, with what they are called.
 fn lists(system: &Toplevel) -> Vec<(String, &[Entry])> {
@@ -52,6 +52,14 @@ fn target(entry: &Entry, entries: &[Entry], board: &Board) -> Option<Target> {
     }
 }
 
+/// The directory that a bind mount needs before the system runs: without it the boot stops.
+fn bind_source(entry: &Entry) -> Option<&str> {
+    let source = entry.spec.as_str();
+    let is_early = entry.has_option("x-initrd.mount") && mounts::is_bind(entry);
+    let is_made_here = source.starts_with('/') && source != "/" && !source.starts_with("/nix/store");
+    (is_early && is_made_here && !mounts::is_optional(entry)).then_some(source)
+}
+
 impl Contract {
     /// What the lines of every list demand.
     pub(crate) fn devices(&mut self, system: &Toplevel, board: &Board) {
@@ -87,6 +95,9 @@ impl Contract {
         if !self.mount_points.contains(&entry.mount_point) {
             self.mount_points.push(entry.mount_point.clone());
         }
+        if let Some(source) = bind_source(entry) {
+            self.mount_points.push(source.to_owned());
+        }
         match target(entry, entries, board) {
             Some(target) => self.partition(entry, target, here, board),
             None if ["/nix", "/nix/store"].contains(&entry.mount_point.as_str())
@@ -109,6 +120,10 @@ impl Contract {
         let kind = entry.fs_type.as_str();
         if target == Target::Root && !matches!(kind, "ext4" | "auto") {
             self.refuse(format!("nixflash makes ext4, the system mounts {kind}"), Some(here));
+            return;
+        }
+        if entry.has_option("X-mount.subdir") {
+            self.refuse("X-mount.subdir makes a directory the root, and nixflash fills the top", Some(here));
             return;
         }
         if let Err(unmet) = self.take(&entry.device, target, board, &here) {
@@ -151,7 +166,14 @@ impl Contract {
                     self.warn(message, Some(here));
                 }
             }
-            Device::Label(_) | Device::PartLabel(_) => {}
+            Device::Label(name) | Device::PartLabel(name) => {
+                let link = spec.strip_prefix("/dev/disk/by-").and_then(|rest| rest.split_once('/'));
+                let made = fstab::link_name(name);
+                if let Some((_, written)) = link.filter(|(_, written)| *written != made) {
+                    let message = format!("udev makes a link {made}, and never one {written}");
+                    self.refuse(message, Some(here));
+                }
+            }
         }
     }
 
@@ -163,6 +185,8 @@ impl Contract {
                     Some(Target::Root) => Kind::Root,
                     Some(Target::Boot) => Kind::Boot,
                     None if mounts::is_memory(entry) => Kind::Memory,
+                    // A directory bound to itself stays where it is; that makes it read-only.
+                    None if mounts::is_bind(entry) && entry.spec == entry.mount_point => continue,
                     None if mounts::is_bind(entry) => Kind::Bind(entry.spec.clone()),
                     None => Kind::Elsewhere,
                 };

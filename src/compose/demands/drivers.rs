@@ -1,11 +1,13 @@
 //! Whether a system finds its card and knows its board: drivers, device trees.
 
 use super::contract::Contract;
-use super::{Loading, Origin};
+use super::mounts::is_memory;
+use super::{Loading, Origin, Verdict};
 use crate::board::{Board, matches};
 use crate::compose::closure::Forest;
 use crate::compose::system::toplevel::Toplevel;
 use crate::tree::{Kind, Node};
+use std::collections::BTreeSet;
 
 impl Contract {
     /// Whether the initrd or the kernel has the drivers of a medium that the board boots from.
@@ -18,6 +20,7 @@ impl Contract {
                 return;
             }
         };
+        self.root_driver(system, &initrd.modules);
         if board.media.is_empty() || system.boot.initrd.is_none() {
             return;
         }
@@ -51,6 +54,21 @@ impl Contract {
                 self.met(format!("it has drivers for {}; {}", good.join(", "), bad.join("; ")), origin)
             }
         }
+    }
+
+    /// Whether the ext4 can be mounted: its driver is in the initrd or the kernel.
+    fn root_driver(&mut self, system: &Toplevel, modules: &BTreeSet<String>) {
+        let Some(builtin) = system.builtin.as_ref().filter(|_| system.boot.initrd.is_some()) else { return };
+        if modules.contains("ext4") || builtin.iter().any(|name| name == "ext4") {
+            return;
+        }
+        let root = system.fstab.iter().find(|entry| entry.mount_point == "/" && !is_memory(entry));
+        let message =
+            "neither its initrd nor its kernel has the driver ext4, so that it cannot mount its root";
+        let is_auto = root.is_some_and(|entry| entry.fs_type == "auto");
+        // With the kind named NixOS puts the driver in; an initrd without it may have it under another name.
+        let verdict = if is_auto { Verdict::Refused } else { Verdict::Warning };
+        self.find(verdict, message, Some(Origin::file("initrd")));
     }
 
     /// Whether the system has the device tree of the board, where the boot loader looks for it there.

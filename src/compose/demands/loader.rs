@@ -5,7 +5,7 @@ use super::contract::Contract;
 use super::mounts::Place;
 use crate::board::{Board, Loader};
 use crate::compose::closure::Forest;
-use crate::compose::installer::{Extlinux, Installer, RaspberryPi, SystemdBoot};
+use crate::compose::installer::{Extlinux, Installer, LANZABOOTE, RaspberryPi, SystemdBoot};
 use crate::compose::system::toplevel::Toplevel;
 
 /// What is written for the boot loader.
@@ -41,6 +41,7 @@ impl Contract {
     /// Takes over the flags of the builder, or says that another boot loader will be looked after.
     pub(crate) fn loader(&mut self, system: &Toplevel, board: &Board, _forest: &Forest) {
         let origin = Origin::file(SWITCH);
+        self.names_of_files(system, board);
         match (board.loader, &system.installer) {
             (Loader::Extlinux, Installer::Extlinux(builders)) => {
                 self.met("it keeps U-Boot's extlinux.conf", origin);
@@ -70,7 +71,32 @@ impl Contract {
         }
     }
 
+    /// Names and files that the boot loader's partition must have.
+    fn names_of_files(&mut self, system: &Toplevel, board: &Board) {
+        if board.loader == Loader::Extlinux {
+            return;
+        }
+        for (name, _) in &system.specialisations {
+            let is_odd = |c: char| c.is_control() || "\"*/:<>?\\|".contains(c);
+            if name.contains(is_odd) || name.ends_with(['.', ' ']) {
+                let message = format!("a FAT cannot have the name of its specialisation {name:?}");
+                self.refuse(message, Some(Origin::file(format!("specialisation/{name}"))));
+            }
+        }
+        if let (Loader::SystemdBoot, Some(first)) = (board.loader, system.extra_initrds.first()) {
+            let message = format!(
+                "it has systemd-boot load the initrd {first} from the boot partition, which nothing in the closure makes: the machine that it is for brings it"
+            );
+            self.refuse(message, Some(Origin::words("boot.json", "org.nixos.extra-initrd.v1")));
+        }
+    }
+
     fn other(&mut self, loader: Loader, installer: &Installer, origin: Origin) {
+        if matches!(installer, Installer::Other(name) if name == LANZABOOTE) {
+            let message = "it starts by lanzaboote, whose installer signs each kernel with keys of the machine; they are not in the closure, and nixflash has no such keys";
+            self.refuse(message, Some(origin));
+            return;
+        }
         let keeps = match installer {
             Installer::Extlinux(_) => "extlinux.conf for U-Boot".to_owned(),
             Installer::SystemdBoot(_) => "systemd-boot".to_owned(),

@@ -12,6 +12,7 @@ mod drivers;
 mod finding;
 mod loader;
 mod mounts;
+mod store_place;
 
 pub use demand::{Demand, disk_id_of, volume_id};
 pub use finding::{Finding, Origin, Verdict};

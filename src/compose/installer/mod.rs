@@ -61,11 +61,28 @@ pub struct RaspberryPi {
     pub firmware: String,
     /// The directory of generations on the FAT.
     pub directory: String,
+    /// Whose device trees go beside a kernel.
+    pub device_trees: DeviceTrees,
+}
+
+/// Whose device trees the builder of nixos-raspberrypi puts beside a kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeviceTrees {
+    /// Those of the kernel: the `dtbs` of the system.
+    #[default]
+    Kernel,
+    /// `-r`: those of the firmware, in this directory.
+    Firmware(String),
 }
 
 impl Default for RaspberryPi {
     fn default() -> Self {
-        Self { generations: 4, firmware: "/boot/firmware".to_owned(), directory: "nixos".to_owned() }
+        Self {
+            generations: 4,
+            firmware: "/boot/firmware".to_owned(),
+            directory: "nixos".to_owned(),
+            device_trees: DeviceTrees::Kernel,
+        }
     }
 }
 
@@ -127,7 +144,9 @@ fn follow(words: &[String], text: &dyn Fn(&str) -> Option<String>) -> Installer 
         return Installer::Extlinux(vec![extlinux(flags)]);
     }
     if is("-nixos-generations-builder.sh") {
-        return Installer::RaspberryPi(raspberry_pi(flags, &text(program).unwrap_or_default()));
+        let script = text(program).unwrap_or_default();
+        let device_trees = device_trees(&script, text);
+        return Installer::RaspberryPi(RaspberryPi { device_trees, ..raspberry_pi(flags, &script) });
     }
     if is("/bin/systemd-boot") {
         return systemd_boot::read(&text(program).unwrap_or_default(), false, text);
@@ -138,13 +157,26 @@ fn follow(words: &[String], text: &dyn Fn(&str) -> Option<String>) -> Installer 
     if is("/bin/true") || is("-no-bootloader") {
         return Installer::None;
     }
+    let is_signed = |script: &str| script.contains("/lzbt") || script.contains("lanzaboote");
+    if is_signed(program) || text(program).is_some_and(|script| is_signed(&script)) {
+        return Installer::Other(LANZABOOTE.to_owned());
+    }
     Installer::Other(name(program))
+}
+
+/// The name of the boot loader whose entries are signed.
+pub const LANZABOOTE: &str = "lanzaboote";
+
+/// Whether a line of a script only sets how the shell works.
+fn is_setting(line: &str) -> bool {
+    let word = line.split_ascii_whitespace().next().unwrap_or_default();
+    matches!(word, "set" | "shopt" | "export" | "umask" | "unset" | "trap" | ":") || word.starts_with("PATH=")
 }
 
 /// A script of commands, those of one builder among them.
 fn script(script: &str, text: &dyn Fn(&str) -> Option<String>) -> Installer {
     let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let commands: Vec<Vec<String>> = lines.filter(|line| *line != "set -e").map(words).collect();
+    let commands: Vec<Vec<String>> = lines.filter(|line| !is_setting(line)).map(words).collect();
     let of = |name: &str| -> Vec<&Vec<String>> {
         commands.iter().filter(|words| words.first().is_some_and(|word| word.ends_with(name))).collect()
     };
@@ -182,6 +214,29 @@ fn extlinux(flags: &[String]) -> Extlinux {
     }
 }
 
+/// Follows the builder of generations to that of one, and to what it has device trees installed with.
+fn device_trees(script: &str, text: &dyn Fn(&str) -> Option<String>) -> DeviceTrees {
+    let line_with = |script: &str, end: &str| -> Option<Vec<String>> {
+        let mut lines = script.lines().map(words);
+        lines.find(|words| words.iter().any(|word| word.starts_with("/nix/store/") && word.ends_with(end)))
+    };
+    let program = |words: &[String], end: &str| words.iter().find(|word| word.ends_with(end)).cloned();
+    let installs = || {
+        let one = program(&line_with(script, "kernelboot-gen-builder.sh")?, "kernelboot-gen-builder.sh")?;
+        line_with(&text(&one)?, "install-device-tree.sh")
+    };
+    let Some(command) = installs().filter(|words| words.iter().any(|word| word == "-r")) else {
+        return DeviceTrees::Kernel;
+    };
+    let installer =
+        program(&command, "install-device-tree.sh").and_then(|program| text(&program)).unwrap_or_default();
+    let directory = installer.lines().map(str::trim).find_map(|line| {
+        let value = line.strip_prefix("firmware=").or_else(|| line.strip_prefix("local firmware="))?;
+        Some(words(value).concat())
+    });
+    directory.map_or(DeviceTrees::Kernel, DeviceTrees::Firmware)
+}
+
 fn raspberry_pi(flags: &[String], script: &str) -> RaspberryPi {
     let default = RaspberryPi::default();
     let directory = script.split_once("gensDir=\"$outdir/").and_then(|(_, rest)| rest.split('"').next());
@@ -189,6 +244,7 @@ fn raspberry_pi(flags: &[String], script: &str) -> RaspberryPi {
         generations: flag(flags, "-g").and_then(|count| count.parse().ok()).unwrap_or(0),
         firmware: flag(flags, "-f").map_or(default.firmware, str::to_owned),
         directory: directory.map_or(default.directory, |name| name.trim_matches('/').to_owned()),
+        device_trees: DeviceTrees::Kernel,
     }
 }
 
@@ -253,6 +309,7 @@ pub mod tests {
                     generations: 6,
                     firmware: "/boot/fw".to_owned(),
                     directory: "gens".to_owned(),
+                    device_trees: DeviceTrees::Kernel,
                 }),
             ),
         ] {

@@ -17,6 +17,8 @@ pub struct Initrd {
     pub modules: BTreeSet<String>,
     /// Its own list of file systems, which it obeys rather than `etc/fstab`: the name of the file, and the lines.
     pub fstab: Option<(String, Vec<Entry>)>,
+    /// Whether it has the program that makes a partition as large as its disk.
+    pub has_growpart: bool,
     /// Whether it has a unit that makes `/etc` writable above the closure's.
     pub has_writable_etc: bool,
 }
@@ -37,6 +39,7 @@ impl Initrd {
         if base == "rw-etc.service" {
             self.has_writable_etc = true;
         }
+        self.has_growpart |= base == "growpart";
         if !entry.is_file() {
             return Ok(());
         }

@@ -1,6 +1,8 @@
 //! What a built system says of itself.
 
+pub(crate) mod growth;
 pub(crate) mod initrd;
 pub(crate) mod own_configuration;
 pub mod secrets;
+pub(crate) mod secrets_appender;
 pub(crate) mod toplevel;

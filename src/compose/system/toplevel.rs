@@ -1,7 +1,10 @@
 //! What a built system says of itself.
 
+use super::growth;
+use super::growth::FirstBoot;
 use super::initrd;
 use super::initrd::Initrd;
+use super::secrets_appender;
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
 use crate::compose::installer;
@@ -50,8 +53,10 @@ pub struct Toplevel {
     pub has_etc_overlay: bool,
     /// Whether nixos-init starts it.
     pub has_nixos_init: bool,
-    /// Whether it wants `/nix-path-registration`, which makes it grow its root on the first boot.
-    pub wants_registration: bool,
+    /// What it brings for its first boot.
+    pub first_boot: FirstBoot,
+    /// Initrds on the boot partition that it wants loaded beside its own, as paths on that.
+    pub extra_initrds: Vec<String>,
 }
 
 impl Toplevel {
@@ -134,18 +139,21 @@ impl Toplevel {
             has_etc_overlay: is_there("/etc-metadata-image")
                 || extension.is_some_and(|init| init.get("etc_basedir").is_some_and(|at| !at.is_null())),
             has_nixos_init: extension.is_some(),
-            wants_registration: is_there("/etc/systemd/system/register-nix-paths.service"),
+            first_boot: FirstBoot::default(),
+            extra_initrds: document.as_ref().map(Document::extra_initrds).unwrap_or_default(),
             boot,
         };
-        Ok((toplevel, document))
+        let has_growpart = toplevel.initrd.as_ref().is_ok_and(|initrd| initrd.has_growpart);
+        let first_boot = growth::read(forest, path, &toplevel.fstab, has_growpart);
+        Ok((Self { first_boot, ..toplevel }, document))
     }
 }
 
-/// Whether an initrd takes secrets. NixOS before 25.05 always has the program for it, which then ends at once.
+/// Whether an initrd takes secrets. NixOS before 25.05 always has the program for it, which may append nothing.
 fn has_secrets(forest: &Forest, boot: &BootSpec) -> Result<bool, Error> {
     let Some(program) = &boot.initrd_secrets else { return Ok(false) };
     let text = forest.read(program)?.unwrap_or_default();
-    Ok(!String::from_utf8_lossy(&text).lines().any(|line| line.trim() == "exit 0"))
+    Ok(secrets_appender::has_secrets(&String::from_utf8_lossy(&text)))
 }
 
 /// The drivers that `modules.builtin` lists.

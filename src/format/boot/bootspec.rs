@@ -32,6 +32,9 @@ pub struct BootSpec {
     pub initrd_secrets: Option<String>,
 }
 
+/// The extension of initrds on the boot partition.
+const EXTRA_INITRD: &str = "org.nixos.extra-initrd.v1";
+
 /// A whole document: the system, and those derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Document {
@@ -51,6 +54,14 @@ impl Document {
     #[must_use]
     pub fn device_tree(&self) -> Option<&str> {
         self.extensions.get(SYSTEMD_BOOT)?.get("devicetree")?.as_str()
+    }
+
+    /// Initrds that lie on the boot partition already, as paths on that.
+    #[must_use]
+    pub fn extra_initrds(&self) -> Vec<String> {
+        let paths =
+            self.extensions.get(EXTRA_INITRD).and_then(|extension| extension.get("paths")?.as_array());
+        paths.into_iter().flatten().filter_map(|path| path.as_str().map(str::to_owned)).collect()
     }
 
     /// The key by which systemd-boot sorts the system's entries.

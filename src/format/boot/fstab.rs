@@ -114,6 +114,21 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
+/// The name of the link that udev makes for a label: letters, digits, `#+-.:=@_` and UTF-8 of several bytes stay, all
+/// else becomes `\\x` and two digits. Source: systemd `src/shared/udev-util.c`, `encode_devnode_name`.
+#[must_use]
+pub fn link_name(label: &str) -> String {
+    let mut out = String::new();
+    for c in label.chars() {
+        if !c.is_ascii() || c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c) {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\x{:02x}", u32::from(c)));
+        }
+    }
+    out
+}
+
 /// Replaces escapes, a prefix and some digits, by the byte that they stand for.
 fn unescape(text: &str, prefix: &str, radix: u32, digits: usize) -> String {
     let mut out = Vec::new();

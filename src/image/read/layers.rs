@@ -145,7 +145,11 @@ fn buffered<'a>(reader: impl Read + Send + 'a) -> Stream<'a> {
 }
 
 fn foreign(kind: &str, layers: &Layers) -> Error {
-    Error::Foreign(if layers.is_raw() { kind.to_owned() } else { format!("packed as {}, and inside it is {kind}", layers.name()) })
+    Error::Foreign(if layers.is_raw() {
+        kind.to_owned()
+    } else {
+        format!("packed as {}, and inside it is {kind}", layers.name())
+    })
 }
 
 /// What the first frame says of its length.
@@ -159,7 +163,10 @@ fn frame_len(start: &[u8]) -> Option<u64> {
 /// # Errors
 ///
 /// In words: that there is no such file, or that there are several.
-pub fn wanted<'a>(file: &dyn ReadAt, again: impl FnOnce() -> io::Result<Stream<'a>>) -> Result<Wanted, Error> {
+pub fn wanted<'a>(
+    file: &dyn ReadAt,
+    again: impl FnOnce() -> io::Result<Stream<'a>>,
+) -> Result<Wanted, Error> {
     let mut start = vec![0; LOOK.min(num::to_usize(file.size()))];
     file.read_exact_at(&mut start, 0).map_err(Error::Io)?;
     let (names, kind) = match recognise(&start) {
@@ -168,7 +175,8 @@ pub fn wanted<'a>(file: &dyn ReadAt, again: impl FnOnce() -> io::Result<Stream<'
         _ => (None, ""),
     };
     let Some(names) = names else { return Ok(Wanted::First) };
-    let damaged = |why: String| Error::Stream { kind, source: io::Error::new(io::ErrorKind::InvalidData, why) };
+    let damaged =
+        |why: String| Error::Stream { kind, source: io::Error::new(io::ErrorKind::InvalidData, why) };
     choose(&names).map(|name| Wanted::Named(name.to_vec())).map_err(damaged)
 }
 

@@ -56,7 +56,7 @@ pub struct Options {
 pub enum Error {
     /// A label cannot be used.
     #[error(
-        "the label {0:?} is not at most 11 of A-Z 0-9 space ! # $ % & ' ( ) - @ ^ _ ` {{ }} ~, the first no space"
+        "the label {0:?} is not at most 11 of A-Z a-z 0-9 space ! # $ % & ' ( ) - @ ^ _ ` {{ }} ~, the first no space"
     )]
     Label(String),
     /// The volume is not whole sectors.
