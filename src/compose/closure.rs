@@ -49,6 +49,8 @@ pub struct Forest {
     by_path: BTreeMap<StorePath, u32>,
     /// What more trees may take in memory.
     pub room: Room,
+    /// What the user should know of the stores.
+    pub notes: Vec<String>,
 }
 
 /// The trees of all members, in their order; several threads where NARs have to be decoded for them.
@@ -97,17 +99,20 @@ pub struct Resolved {
     pub stores: Vec<Box<dyn Store>>,
     /// Its paths, sorted.
     pub members: Vec<Member>,
+    /// What the user should know of the stores.
+    pub notes: Vec<String>,
 }
 
 impl Resolved {
     /// Walks from several paths, and has begun to fetch what is far away.
     pub fn of(stores: Vec<Box<dyn Store>>, roots: &[StorePath]) -> Result<Self, Error> {
-        let members = store::closure(&stores, roots)?.paths;
+        let mut members = store::closure(&stores, roots)?.paths;
         for (at, store) in stores.iter().enumerate() {
             let mine = members.iter().filter(|member| member.store == at);
             store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
         }
-        Ok(Self { stores, members })
+        let notes = store::replace_damaged(&stores, &mut members)?;
+        Ok(Self { stores, members, notes })
     }
 
     /// Whether contents have to be decoded for anything to be known of them.
@@ -135,7 +140,7 @@ impl Resolved {
     }
 
     fn with_trees(self, trees: Vec<Node<()>>, room: Room) -> Result<Forest, Error> {
-        let mut forest = Forest { room, ..Forest::empty(self.stores) };
+        let mut forest = Forest { room, notes: self.notes, ..Forest::empty(self.stores) };
         for (member, tree) in self.members.into_iter().zip(trees) {
             forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
         }
@@ -147,7 +152,14 @@ impl Forest {
     /// Nothing yet, for what is only in stores.
     pub fn empty(stores: Vec<Box<dyn Store>>) -> Self {
         let room = Room::default();
-        Self { stores, sources: Vec::new(), trees: Vec::new(), by_path: BTreeMap::new(), room }
+        Self {
+            stores,
+            sources: Vec::new(),
+            trees: Vec::new(),
+            by_path: BTreeMap::new(),
+            room,
+            notes: Vec::new(),
+        }
     }
 
     /// Adds a source from outside the closure and gives its index.

@@ -87,7 +87,8 @@ pub fn decide(
     let contract = Contract::of(&generations, &board, &forest);
     contract.ensure(toplevel, &board)?;
     let board = with_active(seeded(board, id_seed.as_deref()), &contract.loading);
-    let mut warnings = contract.warnings();
+    let mut warnings = std::mem::take(&mut forest.notes);
+    warnings.extend(contract.warnings());
     let (places, pins) = find::find(&board, &firmware, channels.as_ref(), &mut forest)?;
     let identity = Identity::new(&board.name, forest.sources[..closure].iter(), id_seed.as_deref());
     let ids = Ids::new(&board, &contract, &identity).map_err(|message| Error::Demand {

@@ -100,11 +100,34 @@ fn first(stores: &[Box<dyn Store>], paths: &[StorePath]) -> Result<Vec<Option<Me
             break;
         }
         let asked: Vec<StorePath> = left.iter().map(|index| paths[*index].clone()).collect();
-        for (index, info) in left.iter().zip(store.path_infos(&asked)?) {
+        let infos = match store.path_infos(&asked) {
+            Ok(infos) => infos,
+            // The last one that could be asked: its failure is that of all.
+            Err(error) if at + 1 == stores.len() => return Err(error),
+            Err(_) => one_by_one(&**store, &asked),
+        };
+        for (index, info) in left.iter().zip(infos) {
             members[*index] = info.map(|info| Member { info, store: at });
         }
     }
     Ok(members)
+}
+
+/// How many questions a store may fail to answer one after the other before it is asked no more.
+const FAILURES: usize = 3;
+
+/// What a store that fails for some paths knows of each; what it fails for, the next one is asked.
+fn one_by_one(store: &dyn Store, paths: &[StorePath]) -> Vec<Option<PathInfo>> {
+    let mut failures = 0;
+    let mut ask = |path: &StorePath| {
+        if failures >= FAILURES {
+            return None;
+        }
+        let answer = store.path_info(path);
+        failures = if answer.is_err() { failures + 1 } else { 0 };
+        answer.ok().flatten()
+    };
+    paths.iter().map(&mut ask).collect()
 }
 
 fn missing(stores: &[Box<dyn Store>], path: &StorePath, referrer: Option<&StorePath>) -> Error {

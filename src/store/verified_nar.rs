@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::interface::PathInfo;
 use super::trust::content_address::Flat;
+use super::trust::hash_modulo::Modulo;
 use crate::format::nix::nar::{Event, Reader};
 use crate::format::nix::store_path::StorePath;
 use crate::stream::hash::Hashing;
@@ -13,24 +14,34 @@ use std::io::{self, BufRead, Read};
 pub struct Verified<R> {
     nar: Hashing<R>,
     flat: Option<Flat>,
-    /// Bytes at the front of the buffer that `flat` has seen.
+    modulo: Option<Modulo>,
+    /// Bytes at the front of the buffer that these have seen.
     seen: usize,
 }
 
 impl<R: BufRead> Verified<R> {
     /// Reads a NAR through its hash.
     pub fn new(nar: R, info: &PathInfo) -> Self {
-        Self { nar: Hashing::new(nar, info.nar_size), flat: Flat::of(info), seen: 0 }
+        Self {
+            nar: Hashing::new(nar, info.nar_size),
+            flat: Flat::of(info),
+            modulo: Modulo::of(info),
+            seen: 0,
+        }
     }
 }
 
 impl<R: BufRead> BufRead for Verified<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let buf = self.nar.fill_buf()?;
+        let new = &buf[self.seen.min(buf.len())..];
         if let Some(flat) = &mut self.flat {
-            flat.see(&buf[self.seen.min(buf.len())..]);
-            self.seen = buf.len();
+            flat.see(new);
         }
+        if let Some(modulo) = &mut self.modulo {
+            modulo.see(new);
+        }
+        self.seen = buf.len();
         Ok(buf)
     }
 
@@ -80,6 +91,7 @@ pub fn verify<R: BufRead>(nar: Verified<R>, info: &PathInfo) -> Result<(), Error
     if digest != info.nar_hash {
         return Err(Error::hash(&info.path, "its NarHash", &info.nar_hash, &digest));
     }
+    nar.modulo.map_or(Ok(()), |modulo| modulo.verify(info))?;
     nar.flat.map_or(Ok(()), |flat| flat.verify(info))
 }
 

@@ -8,7 +8,6 @@ use crate::num;
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
 use crate::stream::decompress::Compression;
-use crate::stream::hash::Hashing;
 use crate::tree::Node;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -119,7 +118,7 @@ fn read_text(file: &Path, limit: u64) -> Result<Option<String>, Error> {
     String::from_utf8(bytes).map(Some).map_err(|_| message("is not text".to_owned()))
 }
 
-/// Opens the file of a NAR: its length and hash are checked, it is decoded by what the narinfo says.
+/// Opens the file of a NAR, decoded as the narinfo says.
 pub(crate) fn open_packed(file: &Path, info: &NarInfo) -> Result<Box<dyn BufRead + Send>, Error> {
     let unknown = || Error::Mismatch {
         path: info.path.to_string(),
@@ -129,25 +128,9 @@ pub(crate) fn open_packed(file: &Path, info: &NarInfo) -> Result<Box<dyn BufRead
     };
     let compression = Compression::of_word(&info.compression).ok_or_else(unknown)?;
     let opened = File::open(file).map_err(|source| Error::io(file, source))?;
-    let size = opened.metadata().map_err(|source| Error::io(file, source))?.len();
-    if let Some(expected) = info.file_size.filter(|expected| *expected != size) {
-        let (expected, found) = (expected.to_string(), size.to_string());
-        return Err(Error::Mismatch {
-            path: file.display().to_string(),
-            what: "its FileSize",
-            expected,
-            found,
-        });
-    }
+    // What is packed is believed by its contents alone, as Nix does: a wrong FileSize or FileHash hurts nobody.
     let packed = BufReader::with_capacity(256 << 10, opened);
-    let checked: Box<dyn BufRead + Send> = match info.file_hash {
-        // An uncompressed NAR has its NarHash.
-        Some(expected) if compression != Compression::None => {
-            Box::new(Checked::new(packed, size, expected, file))
-        }
-        _ => Box::new(packed),
-    };
-    compression.open(checked).map_err(|source| Error::io(file, source))
+    compression.open(Box::new(packed)).map_err(|source| Error::io(file, source))
 }
 
 impl Store for Cache {
@@ -170,11 +153,6 @@ impl Store for Cache {
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
         let info = self.needed(path)?;
         open_packed(&self.nar_file(&info)?, &info)
-    }
-
-    fn peek_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
-        let info = self.needed(path)?;
-        open_packed(&self.nar_file(&info)?, &NarInfo { file_hash: None, ..info })
     }
 
     /// What is wrong with a listing is no failure: the NAR tells as well.
@@ -208,64 +186,5 @@ impl Store for Cache {
         }
         paths.sort();
         Ok(paths)
-    }
-}
-
-/// Compares the hash of a compressed file when its last byte is taken.
-struct Checked {
-    inner: Option<Hashing<BufReader<File>>>,
-    left: u64,
-    expected: [u8; 32],
-    path: String,
-}
-
-impl Checked {
-    fn new(file: BufReader<File>, size: u64, expected: [u8; 32], path: &Path) -> Self {
-        Self { inner: Some(Hashing::new(file, size)), left: size, expected, path: path.display().to_string() }
-    }
-
-    fn compare(&mut self) -> io::Result<()> {
-        if let Some(inner) = self.inner.take() {
-            let found = inner.digest();
-            if found != self.expected {
-                let (expected, found) = (
-                    crate::format::nix::nar_hash::show(&self.expected),
-                    crate::format::nix::nar_hash::show(&found),
-                );
-                let error =
-                    Error::Mismatch { path: self.path.clone(), what: "its FileHash", expected, found };
-                return Err(io::Error::other(Box::new(error)));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl BufRead for Checked {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.left == 0 {
-            self.compare()?;
-        }
-        match &mut self.inner {
-            Some(inner) => inner.fill_buf(),
-            None => Ok(&[]),
-        }
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.left = self.left.saturating_sub(num::to_u64(amount));
-        if let Some(inner) = &mut self.inner {
-            inner.consume(amount);
-        }
-    }
-}
-
-impl Read for Checked {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let buf = self.fill_buf()?;
-        let len = buf.len().min(out.len());
-        out[..len].copy_from_slice(&buf[..len]);
-        self.consume(len);
-        Ok(len)
     }
 }

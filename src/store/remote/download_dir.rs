@@ -3,8 +3,8 @@
 //! ```text
 //! KEPT/lock                            held by every run, shared; alone by who sweeps
 //! KEPT/narinfo/SERVER/HASH.narinfo     SERVER: the first 16 digits of the SHA-256 of its address
-//! KEPT/nar/HASH.COMPRESSION            HASH: that of the file, of the NAR where the narinfo names none
-//! KEPT/nar/HASH.COMPRESSION.sha256     its hash, where its name is that of the NAR
+//! KEPT/nar/HASH.COMPRESSION            HASH: that of the NAR
+//! KEPT/nar/HASH.COMPRESSION.sha256     the hash of the file, as it was fetched
 //! KEPT/listing/NARHASH.ls              trees that their NARs have confirmed
 //! ```
 //! The order of use is that of the times of change, which each use sets: times of access are off on many machines.

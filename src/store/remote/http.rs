@@ -204,7 +204,7 @@ impl Shared {
         for info in infos {
             let file = self.nar_file(info);
             let len = std::fs::metadata(&file).map(|metadata| metadata.len());
-            if !len.is_ok_and(|len| info.file_size.is_none_or(|size| size == len)) {
+            if len.is_err() {
                 bytes = bytes.saturating_add(info.file_size.unwrap_or(info.nar_size));
                 paths += 1;
             }
@@ -283,8 +283,8 @@ impl Store for Http {
 
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {
         let file = self.shared.ready(path)?;
-        // The hash of the file was checked when it became ready; that of its contents is, on their way.
-        open_packed(&file, &NarInfo { file_hash: None, ..self.shared.needed(path)? })
+        // The hash of its contents is checked on their way.
+        open_packed(&file, &self.shared.needed(path)?)
     }
 
     fn listing(&self, path: &StorePath) -> Result<Option<Node<()>>, Error> {

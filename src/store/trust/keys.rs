@@ -55,13 +55,15 @@ impl Keys {
     /// Whether a path may be believed.
     #[must_use]
     pub fn trust(&self, info: &PathInfo) -> bool {
-        is_content_addressed(info) || info.signatures.iter().any(|signature| self.has_signed(info, signature))
+        is_content_addressed(info, Own::WhileRead)
+            || info.signatures.iter().any(|signature| self.has_signed(info, signature))
     }
 
     /// What the signatures of a path are worth, each by the name of its key.
     #[must_use]
     pub fn judge(&self, info: &PathInfo) -> Judged {
-        let mut judged = Judged { content_addressed: is_content_addressed(info), ..Judged::default() };
+        let mut judged =
+            Judged { content_addressed: is_content_addressed(info, Own::Never), ..Judged::default() };
         for signature in &info.signatures {
             let name = signature.split_once(':').map_or(&**signature, |(name, _)| name).to_owned();
             match (self.0.contains_key(&name), self.has_signed(info, signature)) {
@@ -102,17 +104,27 @@ fn fingerprint(info: &PathInfo) -> String {
     format!("1;{};sha256:{hash};{size};{}", info.path, references.join(","))
 }
 
+/// When the contents of a path that refers to itself are held against its address, which a NarHash says nothing of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// When its NAR is read ([`super::hash_modulo`]).
+    WhileRead,
+    /// They are not: it counts as any other.
+    Never,
+}
+
 /// Whether the path follows from its contents, so that nobody has to vouch for it.
-fn is_content_addressed(info: &PathInfo) -> bool {
+fn is_content_addressed(info: &PathInfo, own: Own) -> bool {
     let address = info.content_address.as_deref();
-    address.and_then(|address| expected_path(address, info)).is_some_and(|path| path == info.path)
+    address.and_then(|address| expected_path(address, info, own)).is_some_and(|path| path == info.path)
 }
 
 /// The path that contents with this address must have, of the kinds with a SHA-256. Whether the contents have the
 /// address is judged by the NAR hash here, or while they are read (see [`super::content_address`]).
-fn expected_path(address: &str, info: &PathInfo) -> Option<StorePath> {
+fn expected_path(address: &str, info: &PathInfo, own: Own) -> Option<StorePath> {
     if let Some(hash) = address.strip_prefix("fixed:r:") {
-        let hash = nar_hash::parse(hash).filter(|hash| *hash == info.nar_hash)?;
+        let is_own = own == Own::WhileRead && info.references.contains(&info.path);
+        let hash = nar_hash::parse(hash).filter(|hash| is_own || *hash == info.nar_hash)?;
         return path_of(&with_references("source", info, true)?, &hash, info);
     }
     let hash = content_address::hash_of(address)?;
@@ -218,7 +230,7 @@ mod tests {
         let address = format!("fixed:r:{}", nar_hash::show(&info.nar_hash));
         info.content_address = Some(address.clone());
         assert!(!Keys::default().trust(&info), "the path is not that of its contents");
-        let path = expected_path(&address, &info).unwrap();
+        let path = expected_path(&address, &info, Own::Never).unwrap();
         info.path = path;
         assert!(Keys::default().trust(&info));
         info.nar_hash[1] ^= 1;
