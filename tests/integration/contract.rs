@@ -89,7 +89,28 @@ fn an_ordinary_system_meets_every_board_of_its_platform() {
 /// Systems with one thing in them that a board cannot give: the specification, the board, the finding.
 fn impossible() -> Vec<(Value, &'static str, &'static str)> {
     let fstab = |text: &str| json!({ "fstab": text });
+    let over = |line: &str| json!({ "fstab": format!("{ROOT}{line}\n") });
     vec![
+        (
+            over("tmpfs /nix tmpfs x-initrd.mount 0 0"),
+            "rpi4",
+            "what is mounted here hides the store of the card",
+        ),
+        (
+            over("/persist/nix /nix none x-initrd.mount,bind 0 0"),
+            "rpi4",
+            "it looks for its store in /persist/nix/store, and nixflash puts it into /nix/store",
+        ),
+        (
+            fstab("LABEL=a / ext4 X-mount.subdir=root 0 1\n"),
+            "rpi4",
+            "X-mount.subdir makes a directory the root",
+        ),
+        (
+            fstab("/dev/disk/by-label/A\\040B / ext4 x-initrd.mount 0 1\n"),
+            "rpi4",
+            "udev makes a link A\\x20B, and never one A B",
+        ),
         (
             fstab("/dev/sda2 / btrfs subvol=root 0 0\n"),
             "rpi4",
@@ -210,7 +231,7 @@ fn impossible() -> Vec<(Value, &'static str, &'static str)> {
             "it is built for x86_64-linux, the board is aarch64-linux (system)",
         ),
         (
-            json!({ "secrets": "#!/bin/sh\ncat \"$1\"\n" }),
+            json!({ "secrets": "#!/bin/sh\ncp -a /etc/key \"$tmp/key\"\n", "install": null }),
             "rpi4",
             "its initrd takes secrets from the machine that installs it",
         ),

@@ -27,6 +27,7 @@ mod hostile;
 mod inspect;
 mod landing;
 mod manifest;
+mod meant;
 mod mutations;
 mod partition_table;
 mod project;

@@ -75,7 +75,7 @@ fn packed(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 
 fn write(image: &Path, target: &Path) -> Command {
     let mut command = nixflash();
-    command.arg("write").arg(image).arg(target).args(["--yes", "--allow-fixed"]);
+    command.arg("write").arg(image).arg(target).args(["--yes", "--allow-fixed", "--force"]);
     command
 }
 
@@ -672,10 +672,14 @@ fn relative_paths_name_what_they_name_in_a_shell() {
     let bytes = image();
     put(dir.path(), "image", &zst(&bytes));
     let at = |arguments: &[&str]| run(nixflash().args(arguments).current_dir(dir.path()));
-    assert!([0, 9].contains(&at(&["write", "image", "card"]).code));
-    let done = at(&["write", "image", "./card"]);
+    let done = at(&["write", "image", "card"]);
+    assert!(done.code == 4 && done.err.contains("give ./card"), "{}", done.err);
+    assert!([0, 9].contains(&at(&["write", "image", "./card"]).code));
+    let done = at(&["write", "image", "./card", "--yes"]);
+    assert!(done.code == 4 && done.err.contains("add --force"), "{}", done.err);
+    let done = at(&["write", "image", "./card", "--force"]);
     assert!(done.code == 4 && done.err.contains("all that is on it will be lost"), "{}", done.err);
-    assert!([0, 9].contains(&at(&["write", "image", "card", "--yes"]).code));
+    assert!([0, 9].contains(&at(&["write", "image", "card", "--yes", "--force"]).code));
     assert!([0, 9].contains(&at(&["verify", "card", "--image", "image"]).code));
     let done = at(&["write", "image", "image", "--yes"]);
     assert!(done.code == 4 && done.err.contains("holds what is to be written"), "{}", done.err);
