@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
     let voice = terminal::Voice::new(cli.talk.progress, cli.talk.quiet, cli.talk.verbose);
     let result = match cli.command {
         Command::Compose(options) => compose::run(*options, &voice),
-        Command::Check(options) => check::run(&options, &voice),
+        Command::Check(options) => check::run(*options, &voice),
         Command::Write(options) => write::run(*options, &voice),
         Command::Verify(options) => verify::run(&options, &voice),
         Command::Devices(options) => devices::run(&options),

@@ -3,6 +3,9 @@
 use super::closure::{Forest, Resolved};
 use super::demands::{Contract, Finding, Verdict};
 use super::error::Error;
+use super::firmware::channel::Channels;
+use super::firmware::find;
+use super::firmware::find::Given;
 use super::system::toplevel::Toplevel;
 use crate::board::Board;
 use crate::format::nix::store_path::StorePath;
@@ -18,6 +21,10 @@ pub struct Check {
     pub older: Vec<StorePath>,
     /// Stores, asked in this order.
     pub stores: Vec<Box<dyn Store>>,
+    /// Where firmware packages are, asked in this order before the closure.
+    pub firmware: Vec<Given>,
+    /// A channel to take them from otherwise.
+    pub channels: Option<Channels>,
 }
 
 /// What came of it, for people and programs.
@@ -40,11 +47,16 @@ pub struct Report {
 
 /// Reads a system and holds it against the board.
 pub fn check(check: Check) -> Result<Report, Error> {
-    let Check { board, system, older, stores } = check;
+    let Check { board, system, older, stores, firmware, channels } = check;
     let systems = [&older[..], std::slice::from_ref(&system)].concat();
-    let forest = Resolved::of(stores, &systems)?.index()?;
+    let mut forest = Resolved::of(stores, &systems)?.index()?;
     let generations = generations(&forest, &systems)?;
-    let contract = Contract::of(&generations, &board, &forest);
+    let mut contract = Contract::of(&generations, &board, &forest);
+    // What is missing for the card is as good a reason as a demand that cannot be met.
+    if let Err(error) = find::find(&board, &firmware, channels.as_ref(), &mut forest) {
+        let message = error.to_string();
+        contract.findings.push(Finding { verdict: Verdict::Refused, message, origin: None, against: None });
+    }
     Ok(Report {
         schema: "nixflash-check/1",
         board: board.name,

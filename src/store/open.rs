@@ -19,6 +19,8 @@ pub fn open(spec: &str, paths: Option<&Path>, remote: &Remote) -> Result<Box<dyn
         return Ok(Box::new(http::Http::open(spec, remote)?));
     }
     if let Some(directory) = spec.strip_prefix("file://") {
+        // What Nix takes behind a question mark (`priority`, `trusted`, `want-mass-query`) is no part of the name.
+        let directory = directory.split_once('?').map_or(directory, |(directory, _)| directory);
         return Ok(Box::new(cache_dir::Cache::open(Path::new(directory))?));
     }
     if let Some(address) = spec.strip_prefix("ssh-ng://") {

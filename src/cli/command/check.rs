@@ -1,21 +1,24 @@
 //! `nixflash check`: whether a system can run from a card of a board, before anything is composed.
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::file::project;
+use crate::cli::file::project::Asked;
 use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Report, Verdict};
+use std::path::PathBuf;
 
 /// Hold a system against a board: what it demands, what is met.
 #[derive(clap::Args)]
 pub struct Options {
     /// The board: see `nixflash boards`
-    #[arg(required_unless_present = "board_file", conflicts_with = "board_file")]
+    #[arg(conflicts_with = "board_file")]
     board: Option<String>,
     /// The toplevel: a store path, or a link to one such as ./result
     #[arg(long, value_name = "PATH")]
-    system: String,
+    system: Option<String>,
     #[command(flatten)]
     inputs: Inputs,
     /// Print everything that was found as JSON
@@ -24,8 +27,22 @@ pub struct Options {
 }
 
 /// Runs the command.
-pub fn run(options: &Options, voice: &Voice) -> Outcome {
-    let report = options.inputs.check(options.board.as_deref(), &options.system, voice)?;
+pub fn run(mut options: Options, voice: &Voice) -> Outcome {
+    let (mut from, mut words) = (PathBuf::new(), options.system.take());
+    if let Some(mut project) = options.inputs.find_project(Asked::ByNobody, voice)? {
+        if words.is_none() {
+            (words, from) = (project.system.take(), project.directory.clone());
+        }
+        if options.board.is_none() && options.inputs.board_file.is_none() {
+            (options.board, options.inputs.board_file) = (project.board.take(), project.board_file.take());
+        }
+        options.inputs.adopt(&mut project);
+    }
+    if options.board.is_none() && options.inputs.board_file.is_none() {
+        return Err(unsaid("board", "name one of those that `nixflash boards` lists"));
+    }
+    let words = words.ok_or_else(|| unsaid("system", "name the toplevel with --system"))?;
+    let report = options.inputs.check(options.board.as_deref(), (&words, &from), voice)?;
     if options.json {
         // cannot fail: the report has string keys only
         let value = serde_json::to_value(&report).expect("a report is JSON");
@@ -39,6 +56,12 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let refused = count(&report, Verdict::Refused);
     let demands = if refused == 1 { "one demand".to_owned() } else { format!("{refused} demands") };
     Err(Failure::new(Code::Other, format!("{} cannot meet {demands} of the system", report.board)))
+}
+
+/// Something that must be said was not.
+fn unsaid(what: &str, hint: &str) -> Failure {
+    Failure::new(Code::Usage, format!("no {what}"))
+        .hint(format!("{hint}, or write it into {}", project::NAME))
 }
 
 fn count(report: &Report, verdict: Verdict) -> usize {

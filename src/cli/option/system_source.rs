@@ -194,17 +194,23 @@ impl Inputs {
     }
 
     /// Holds a system against a board, and shows what has to be fetched for it.
-    pub fn check(&self, board: Option<&str>, system: &str, voice: &Voice) -> Result<Report, Failure> {
+    pub fn check(
+        &self,
+        board: Option<&str>,
+        (system, from): (&str, &Path),
+        voice: &Voice,
+    ) -> Result<Report, Failure> {
         let remote = self.remote(voice)?;
-        let system = self.system(system, Path::new(""), voice)?;
+        let system = self.system(system, from, voice)?;
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| downloads::watch(&remote.fetched, voice, &done));
             let request = (Record::default(), voice);
             let request = self.request((board, &system), RootSize::Free(0), &remote, request);
             let report = request.and_then(|request| {
-                let Request { board, system, older, stores, .. } = request;
-                compose::check(Check { board, system, older, stores }).map_err(|error| refused(&error))
+                let Request { board, system, older, stores, firmware, channels, .. } = request;
+                compose::check(Check { board, system, older, stores, firmware, channels })
+                    .map_err(|error| refused(&error))
             });
             done.store(true, Ordering::Relaxed);
             report
