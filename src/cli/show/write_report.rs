@@ -177,6 +177,10 @@ fn told(report: &Report, seconds: u64) -> String {
             }
         }
     });
+    let grown = match report.ungrown {
+        Some(why) => format!("{grown}, nothing grown: {why}"),
+        None => grown,
+    };
     let moved = if report.backup_moved { ", backup of the partition table moved to its end" } else { "" };
     format!("{verified}; {} written{kept}{moved}{grown}, in {seconds} s", show_bytes(report.written))
 }
@@ -197,6 +201,7 @@ fn to_json(result: &Written) -> Value {
             "verified": report.verified,
             "backupMoved": report.backup_moved,
             "grown": report.growth.as_ref().map(|growth| json!({ "partition": growth.number, "len": growth.len, "fileSystemLeft": growth.left })),
+            "notGrown": report.ungrown,
         }),
         Err(failure) => json!({
             "target": target,

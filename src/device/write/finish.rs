@@ -9,7 +9,7 @@ use super::session::{Session, differs};
 use crate::device::read_back::block::HEAD;
 use crate::device::read_back::scan::is_zero;
 use crate::format::disk::ext4::change::grow::{Changes, grow as grow_ext4};
-use crate::format::disk::partition_table::{Relocated, grow as grow_table, relocate};
+use crate::format::disk::partition_table::{Relocated, grow as grow_table, hindrance, relocate};
 use crate::num;
 use crate::stream::ReadAt;
 use std::io;
@@ -38,8 +38,10 @@ impl Session<'_> {
     /// Writes the last MiB, then the first without its first page, then that page: each flushed and read back.
     pub(super) fn finish(&mut self, image_len: u64) -> Result<bool, Fault> {
         self.check_interrupt()?;
-        if self.options.grow && self.disk.medium() == Medium::Card {
-            self.grow()?;
+        match (self.options.grow, self.disk.medium()) {
+            (true, Medium::Card) => self.grow()?,
+            (true, Medium::File) => self.ungrown = Some("a file has no end that it could reach"),
+            (false, _) => {}
         }
         let moved = match self.disk.medium() {
             Medium::Card => relocate(&mut self.head, self.disk.len(), self.options.sector),
@@ -66,7 +68,9 @@ impl Session<'_> {
 
     /// Makes the last partition reach the end, and the ext4 in it, which is all on the card already.
     fn grow(&mut self) -> Result<(), Fault> {
-        let Some(partition) = grow_table(&mut self.head, self.disk.len(), self.options.sector) else {
+        let (len, sector) = (self.disk.len(), self.options.sector);
+        let Some(partition) = grow_table(&mut self.head, len, sector) else {
+            self.ungrown = Some(hindrance(&self.head, len, sector));
             return Ok(());
         };
         let mut growth = Growth { number: partition.number, len: partition.len, left: None };

@@ -59,6 +59,7 @@ pub fn begin<'a>(disk: &'a dyn Disk, options: Options<'a>) -> Result<Writing<'a>
         kept: 0,
         left: Left::Untouched,
         growth: None,
+        ungrown: None,
         probes: Vec::new(),
     };
     if disk.medium() == Medium::Card {
@@ -121,6 +122,11 @@ impl Verified<'_> {
             Err(fault) => return Err(session.fail(fault)),
         };
         let growth = session.growth.take();
+        let ungrown = session.ungrown.take();
+        // A file has its first MiB kept back too; it was read back when it was written, as all else.
+        let is_file = session.disk.medium() == Medium::File && session.options.check == Check::Verify;
+        let head = num::to_u64(session.head.len()).min(image_len);
+        let verified = if is_file { verified.saturating_add(head) } else { verified };
         let verification = match (session.options.check, session.disk.bypasses_cache()) {
             (Check::Skip, _) => Verification::Skipped,
             (Check::Verify, true) => Verification::Medium,
@@ -128,6 +134,15 @@ impl Verified<'_> {
         };
         session.options.meter.begin(Phase::Done, 0);
         let written = session.options.meter.written();
-        Ok(Report { image_len, written, kept: session.kept, verified, verification, backup_moved, growth })
+        Ok(Report {
+            image_len,
+            written,
+            kept: session.kept,
+            verified,
+            verification,
+            backup_moved,
+            growth,
+            ungrown,
+        })
     }
 }

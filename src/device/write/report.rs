@@ -28,6 +28,8 @@ pub struct Report {
     pub backup_moved: bool,
     /// What became of the last partition, if it should grow.
     pub growth: Option<Growth>,
+    /// Why no partition grew, if one should and none did.
+    pub ungrown: Option<&'static str>,
 }
 
 /// What became of the last partition.

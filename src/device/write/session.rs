@@ -34,6 +34,8 @@ pub(super) struct Session<'a> {
     pub(super) kept: u64,
     pub(super) left: Left,
     pub(super) growth: Option<Growth>,
+    /// Why no partition grew although one should.
+    pub(super) ungrown: Option<&'static str>,
     /// Where pages were probed.
     pub(super) probes: Vec<u64>,
 }

@@ -59,6 +59,43 @@ pub fn grow(start: &mut [u8], disk_len: u64, sector: SectorSize) -> Option<Grown
     }
 }
 
+/// Why [`grow`] changes nothing of a disk.
+#[must_use]
+pub fn hindrance(start: &[u8], disk_len: u64, sector: SectorSize) -> &'static str {
+    const NO_ROOM: &str = "there is less than 1 MiB behind the last partition";
+    let Ok(reading) = read_with(&Start(start, disk_len), sector) else { return "its table cannot be read" };
+    let header_at = num::to_usize(sector.bytes());
+    match reading.table {
+        None => "it has no partition table that is sound",
+        Some(Table::Mbr(mbr)) => match mbr.partitions.iter().max_by_key(|partition| partition.start) {
+            None => "its table has no partition",
+            Some(last) if last.number > 4 || last.is_extended() => {
+                "its last partition is a logical one, within an extended one"
+            }
+            Some(last) => {
+                let most = u64::from(u32::MAX);
+                let reaches = last.start.saturating_add(last.sectors);
+                let is_large = disk_len / sector.bytes() > most;
+                if is_large && reaches + (ALIGN / sector.bytes()) >= most {
+                    "it has an MBR, and the last partition ends where an MBR does"
+                } else {
+                    NO_ROOM
+                }
+            }
+        },
+        Some(Table::Gpt(gpt)) => {
+            let header = start.get(header_at..header_at * 2);
+            if gpt.partitions.is_empty() {
+                "its table has no partition"
+            } else if header.is_none_or(|header| sound(header, start, header_at).is_none()) {
+                "the entries of its GPT are not in the first MiB, or its header is damaged"
+            } else {
+                NO_ROOM
+            }
+        }
+    }
+}
+
 fn entry_count(header: &[u8]) -> u64 {
     u32::from_le_bytes([header[80], header[81], header[82], header[83]]).into()
 }

@@ -22,7 +22,7 @@ mod read;
 mod relocate;
 
 pub use encode::encode;
-pub use grow::{Grown, grow};
+pub use grow::{Grown, grow, hindrance};
 pub use problem::{GptCopy, HeaderFault, Problem};
 pub use read::{ReadError, Reading, Span, read, read_with};
 pub use relocate::{Relocated, relocate};
