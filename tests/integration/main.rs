@@ -23,6 +23,8 @@ mod faulty;
 mod firmware;
 mod flake;
 mod formats;
+mod fuzz;
+mod fuzz_targets;
 mod hostile;
 mod inspect;
 mod landing;
