@@ -26,6 +26,11 @@ impl Known {
         let sha256 = value.get("sha256")?.as_str()?.to_ascii_lowercase();
         Some(Self { size: value.get("size")?.as_u64()?, sha256 })
     }
+
+    /// Whether it is the file with a digest, in base 16.
+    pub fn is(&self, sha256: &str) -> bool {
+        self.sha256 == sha256
+    }
 }
 
 /// All known files by partition and folded path.
@@ -44,7 +49,7 @@ pub fn check(
     }
     let of_root = root_number(manifest);
     let composed = known(manifest, of_root);
-    let replaced = Replaced::read(places, findings);
+    let replaced = Replaced::read(places, manifest, findings);
     let known = match &replaced {
         Some(replaced) => replaced.over(&composed),
         None => composed.clone(),

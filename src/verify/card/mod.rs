@@ -5,6 +5,7 @@
 //! apart from damage: new store paths and generations with their boot entries, a journal, logs, times. A card that no
 //! system has mounted has none of that, so there it is damage too.
 
+mod added;
 mod boot;
 mod configuration;
 mod explain;
@@ -24,6 +25,7 @@ mod systems;
 mod tables;
 pub(crate) mod verdict;
 
+pub use findings::{Allowed, Unsigned};
 pub use registry::Signatures;
 pub use signed::Signed;
 
@@ -31,5 +33,5 @@ pub(super) use findings::Findings;
 pub(super) use manifest::{FAT as FAT_MANIFEST, Manifest};
 
 pub(super) use judge::spans;
-pub use judge::{How, Shared, content};
+pub use judge::{How, Shared, content, content_allowing};
 pub use verdict::{Content, Error, Verdict};
