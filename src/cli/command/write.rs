@@ -178,10 +178,10 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
         voice.detail(&format!("{}: checked with {check}", opened.name));
     }
     if options.how.dry_run {
-        let mut text = format!("image    {}, {packed}, {len}\n", opened.name);
-        text.extend(opened.checks.iter().map(|check| format!("checked  {check}\n")));
-        text.extend(targets.iter().map(|target| format!("target   {}\n", shown(target))));
-        return output::data(&output::escape(&text));
+        let mut text = format!("image    {}, {packed}, {len}\n", crate::num::shown(&opened.name));
+        text.extend(opened.checks.iter().map(|check| format!("checked  {}\n", crate::num::shown(&check.to_string()))));
+        text.extend(targets.iter().map(|target| format!("target   {}\n", crate::num::shown(&shown(target)))));
+        return output::data(&output::escape_lines(&text));
     }
     terminal::interrupt_into(&stop)?;
     let batch =
@@ -223,8 +223,8 @@ fn composed(
     if options.how.dry_run {
         for (size, plan) in &plans {
             let same = targets.iter().filter(|target| target.size() == *size);
-            let text: String = same.map(|target| format!("target   {}\n", shown(target))).collect();
-            output::data(&output::escape(&format!("{text}{}", plan.summary.text())))?;
+            let text: String = same.map(|target| format!("target   {}\n", crate::num::shown(&shown(target)))).collect();
+            output::data(&output::escape_lines(&format!("{text}{}", plan.summary.text())))?;
         }
         return Ok(());
     }
@@ -259,7 +259,7 @@ fn write(
 ) -> Result<Vec<Written>, Failure> {
     let Batch { name, targets, mut source, plan } = batch;
     let opened: Result<Vec<Box<dyn Disk>>, Failure> =
-        targets.iter().map(|target| target::open(target, &options.consent, voice)).collect();
+        targets.iter().map(|target| target::open(target, &options.consent, stop, voice)).collect();
     let opened = opened?;
     let meters: Vec<Meter> = targets.iter().map(|_| Meter::default()).collect();
     let image_len = source.len();

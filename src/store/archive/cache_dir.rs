@@ -1,5 +1,6 @@
 //! A binary cache in a directory: `nix-cache-info`, narinfos, compressed NARs.
 
+use crate::store::trust::keys::with_right_address;
 use crate::format::nix::listing;
 use crate::format::nix::nar::Room;
 use crate::format::nix::narinfo::NarInfo;
@@ -156,7 +157,7 @@ impl Store for Cache {
     }
 
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, Error> {
-        Ok(self.narinfo(path)?.map(|info| PathInfo {
+        Ok(self.narinfo(path)?.map(|info| with_right_address(PathInfo {
             path: info.path,
             nar_hash: info.nar_hash,
             nar_size: info.nar_size,
@@ -164,7 +165,7 @@ impl Store for Cache {
             deriver: info.deriver,
             signatures: info.signatures,
             content_address: info.content_address,
-        }))
+        })))
     }
 
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {

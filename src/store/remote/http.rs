@@ -1,5 +1,6 @@
 //! A binary cache over http: narinfos, listings and NARs are fetched once and kept in a directory of this machine.
 
+use crate::store::trust::keys::with_right_address;
 use super::download_dir::{Kept, keep, remove, touch};
 use super::fetch_order;
 use super::fetch_order::Orders;
@@ -219,7 +220,7 @@ impl Shared {
 }
 
 fn facts(info: NarInfo) -> PathInfo {
-    PathInfo {
+    with_right_address(PathInfo {
         path: info.path,
         nar_hash: info.nar_hash,
         nar_size: info.nar_size,
@@ -227,7 +228,7 @@ fn facts(info: NarInfo) -> PathInfo {
         deriver: info.deriver,
         signatures: info.signatures,
         content_address: info.content_address,
-    }
+    })
 }
 
 /// Does something for each item on several threads; the first failure, in the order of the items, is the result.

@@ -6,7 +6,10 @@ use super::registry::Registry;
 use crate::format::boot::bootspec;
 use crate::format::boot::bootspec::Document;
 use crate::format::disk::ext4::read::{Ext4, Kind};
+use crate::format::boot::systemd_boot;
 use crate::format::nix::store_path::StorePath;
+use crate::num;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Where profiles are.
@@ -92,6 +95,50 @@ impl Systems {
                 self.all.push(System { is_covered, specialisation, document, ..special });
             }
         }
+    }
+
+    /// The system of an entry of extlinux: that of its command line, and of the generation that its label names.
+    pub fn of_entry(&self, line: &str, label: &str) -> Option<&System> {
+        let found = self.of_command_line(line)?;
+        let tag = label.strip_prefix("nixos-").unwrap_or(label);
+        let Some((number, name)) = tag.split_once('-') else { return Some(found) };
+        self.same(found, number.parse().ok()?, Some(name).filter(|name| *name != "default"))
+    }
+
+    /// The system of an entry of systemd-boot, whose file is called after its generation or its contents.
+    pub fn of_name(&self, options: &str, name: &str, text: &str) -> Result<&System, String> {
+        let found = self.of_command_line(options).ok_or("its command line is not that of a generation")?;
+        let stem = name.trim_end_matches(".conf");
+        let stem = match stem.split_once('+') {
+            Some((stem, count)) if count.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => stem,
+            Some(_) => return Err("it has a name that NixOS does not give".to_owned()),
+            None => stem,
+        };
+        let Some(rest) = stem.strip_prefix("nixos-generation-") else {
+            let digest = num::to_base16(&Sha256::digest(text.as_bytes()));
+            let is_hashed = stem.strip_prefix("nixos-") == Some(&digest);
+            let number = systemd_boot::parse(text).value("version").unwrap_or_default();
+            let number = number.strip_prefix("Generation ").and_then(|rest| rest.split(' ').next());
+            let number = number.and_then(|number| number.parse().ok()).unwrap_or(found.generation);
+            let own = self.same(found, number, found.specialisation.as_deref());
+            return own.filter(|_| is_hashed).ok_or_else(|| "its name is not the digest of what it says".to_owned());
+        };
+        let (number, special) = match rest.split_once("-specialisation-") {
+            Some((number, special)) => (number, Some(special)),
+            None => (rest, None),
+        };
+        let own = number.parse().ok().and_then(|number| self.same(found, number, special));
+        own.ok_or_else(|| "its command line is not that of the generation that it is called after".to_owned())
+    }
+
+    /// The system of a generation, where its toplevel is that of another one, which boots alike.
+    fn same(&self, found: &System, generation: u32, special: Option<&str>) -> Option<&System> {
+        let is_it = |system: &&System| {
+            system.generation == generation
+                && system.specialisation.as_deref() == special
+                && system.toplevel == found.toplevel
+        };
+        self.all.iter().find(is_it)
     }
 
     /// Says that a generation is what is booted unless somebody chooses; one that no signature covers is damage where
