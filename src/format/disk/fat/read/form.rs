@@ -13,9 +13,9 @@ const CHUNK: u64 = 64 << 10;
 const SECTOR: usize = 512;
 /// The reserved sectors of a FAT32 that hold something: boot sector, FSInfo, and the copies of both.
 const IN_USE: [usize; 4] = [0, 1, 6, 7];
-/// Where the code of the boot sector is, behind two bytes that loop for ever.
-const CODE_FAT16: usize = 0x40;
-const CODE_FAT32: usize = 0x5c;
+/// Where the code of the boot sector is, behind three bytes that halt.
+const CODE_FAT16: usize = 0x41;
+const CODE_FAT32: usize = 0x5d;
 const SIGNATURE: usize = 0x1fe;
 
 /// What is not plain, in words; empty for what nixflash made and Linux has used since.
