@@ -1,6 +1,6 @@
 //! The boards that come with the program.
 
-use super::board::Board;
+use super::description::Board;
 use super::error::Error;
 use super::parse;
 
@@ -66,7 +66,7 @@ fn near(word: &str, boards: &[Board]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::board::Role;
+    use crate::board::description::Role;
     use std::collections::BTreeSet;
 
     #[test]

@@ -4,8 +4,8 @@
 //! overlap are errors that name the file, the line and the key. `boards/` holds those built in; a file of the user's
 //! takes the same path.
 
-pub(crate) mod board;
 mod built_in;
+pub(crate) mod description;
 pub(crate) mod error;
 mod glob;
 mod key;
@@ -16,6 +16,8 @@ mod rules;
 pub use built_in::{all, find};
 pub use glob::matches;
 
-pub use board::{Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind};
+pub use description::{
+    Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind,
+};
 pub use error::Error;
 pub use parse::parse;

@@ -1,6 +1,6 @@
 //! The text of a profile becomes a board.
 
-use super::board::Board;
+use super::description::Board;
 use super::error::Error;
 use super::key;
 use super::profile;

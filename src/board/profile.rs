@@ -1,6 +1,6 @@
 //! The profile file as written, and its way to a [`Board`]; what values must satisfy together is in `rules`.
 
-use super::board::{
+use super::description::{
     Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind,
 };
 use super::key::Key;

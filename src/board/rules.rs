@@ -1,6 +1,6 @@
 //! What the values of a profile must satisfy together: a list of demands whose messages say what is allowed.
 
-use super::board::{Board, FileRule, Loader, Raw, Role, TableKind};
+use super::description::{Board, FileRule, Loader, Raw, Role, TableKind};
 use super::key::Key;
 use super::matches;
 use super::profile::Wrong;

@@ -53,12 +53,21 @@ pub struct Failure {
     code: Code,
     message: String,
     hint: Option<String>,
+    /// Whether line feeds of the message are its layout, its values being escaped.
+    layout: Layout,
+}
+
+/// What line feeds in a message are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Line,
+    Lines,
 }
 
 impl Failure {
     /// A failure in the program's own words.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, layout: Layout::Line }
     }
 
     /// A failure that another one explains: its whole chain of causes becomes the message.
@@ -74,6 +83,12 @@ impl Failure {
             cause = inner.source();
         }
         Self::new(code, message)
+    }
+
+    /// Lets the message have several lines; each value in it was escaped where it was formatted.
+    pub fn in_lines(mut self) -> Self {
+        self.layout = Layout::Lines;
+        self
     }
 
     /// The code.
@@ -115,9 +130,16 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 
 /// Says what failed.
 pub fn report(failure: &Failure) -> ExitCode {
-    output::error_line(&format!("error: {}", output::escape(&failure.message)));
+    output::error_line(&format!(
+        "error: {}",
+        match failure.layout {
+            Layout::Line => output::escape(&failure.message),
+            Layout::Lines => output::escape_lines(&failure.message),
+        }
+    ));
     if let Some(hint) = &failure.hint {
-        output::error_line(&format!("hint: {}", output::escape(hint)));
+        // Hints are the program's own words; a command in them is quoted.
+        output::error_line(&format!("hint: {}", output::escape_lines(hint)));
     }
     ExitCode::from(failure.code.number())
 }

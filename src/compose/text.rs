@@ -54,6 +54,7 @@ impl Summary {
                 revision.unwrap_or_default()
             ));
         }
+        let lines: Vec<String> = lines.iter().map(|line| crate::num::shown(line)).collect();
         lines.join("\n") + "\n"
     }
 }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, OFlag};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A regular file that is written like a disk: only what is not zero.
@@ -26,6 +26,8 @@ pub enum Existing {
     Refuse,
     /// Empty it.
     Overwrite,
+    /// Empty it if it is the one of this device and inode: the one that was asked about.
+    OverwriteThis(u64, u64),
 }
 
 /// Opens a regular file as a target, or makes it.
@@ -40,7 +42,7 @@ pub fn open_file(path: &Path, existing: Existing) -> Result<OpenFile, OpenError>
         options.read(true).write(true).custom_flags((OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | direct).bits());
         match existing {
             Existing::Refuse => options.create_new(true),
-            Existing::Overwrite => &mut options,
+            Existing::Overwrite | Existing::OverwriteThis(..) => &mut options,
         };
         options.open(path)
     };
@@ -60,8 +62,17 @@ pub fn open_file(path: &Path, existing: Existing) -> Result<OpenFile, OpenError>
         io::ErrorKind::AlreadyExists => OpenError::Exists(name.clone()),
         _ => opening(&name, error),
     })?;
-    if !file.metadata().map_err(|e| opening(&name, e))?.is_file() {
-        return Err(OpenError::Changed { path: name, changed: Changed::Node });
+    let metadata = file.metadata().map_err(|e| opening(&name, e))?;
+    let is_it = match existing {
+        Existing::OverwriteThis(device, inode) => (metadata.dev(), metadata.ino()) == (device, inode),
+        Existing::Refuse | Existing::Overwrite => true,
+    };
+    if !metadata.is_file() || !is_it {
+        return Err(OpenError::Changed { path: name, changed: Changed::File });
+    }
+    // A loop may have been laid on it since.
+    if super::sys::linux::loops::on_file(&Roots::system(), &metadata).is_some() {
+        return Err(OpenError::Busy(name));
     }
     let file = lock(file, &name, Access::Write)?;
     file.set_len(0).map_err(|e| opening(&name, e))?;
@@ -69,13 +80,21 @@ pub fn open_file(path: &Path, existing: Existing) -> Result<OpenFile, OpenError>
 }
 
 /// Opens a regular file that is there, to change parts of it.
-pub fn open_file_in_place(path: &Path) -> Result<OpenDisk, OpenError> {
+pub fn open_file_in_place(path: &Path, existing: Existing) -> Result<OpenDisk, OpenError> {
     let name = path.display().to_string();
     let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path);
     let file = file.map_err(|error| opening(&name, error))?;
-    if !file.metadata().map_err(|error| opening(&name, error))?.is_file() {
-        return Err(OpenError::Changed { path: name, changed: Changed::Node });
+    let metadata = file.metadata().map_err(|error| opening(&name, error))?;
+    let is_it = match existing {
+        Existing::OverwriteThis(device, inode) => (metadata.dev(), metadata.ino()) == (device, inode),
+        Existing::Refuse | Existing::Overwrite => true,
+    };
+    if !metadata.is_file() || !is_it {
+        return Err(OpenError::Changed { path: name, changed: Changed::File });
+    }
+    if super::sys::linux::loops::on_file(&Roots::system(), &metadata).is_some() {
+        return Err(OpenError::Busy(name));
     }
     let mut file = lock(file, &name, Access::Write)?;
     let len = file.seek(SeekFrom::End(0)).map_err(|error| opening(&name, error))?;

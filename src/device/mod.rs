@@ -27,7 +27,7 @@ pub use guard::summary_line::describe;
 pub use read_back::differences::{Bad, Differences};
 pub use read_back::reader::Reader;
 pub use sys::linux::list::{Bus, Device, Listing, Partition, Use, list};
-pub use sys::linux::open::{Access, Changed, OpenDisk, OpenError, open_disk};
+pub use sys::linux::open::{Access, Changed, OpenDisk, OpenError, open_disk, open_disk_unless};
 pub use sys::linux::resolve::{Named, is_below_dev, resolve};
 pub use sys::linux::roots::{DeviceNumber, Roots};
 pub use sys::linux::unmount::{UnmountError, eject, unmount};

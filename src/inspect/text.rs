@@ -2,7 +2,7 @@
 
 use super::{BootEntry, FileSystem, Loader, Partition, Report, State, TableKind};
 use crate::format::file::date::Date;
-use crate::num::show_bytes;
+use crate::num::{show_bytes, shown};
 
 /// Where values begin.
 const INDENT: usize = 13;
@@ -21,7 +21,7 @@ impl Lines {
         let mut line = format!("{name:<width$} ", width = INDENT - 1);
         let mut is_first = true;
         for word in value.split(' ') {
-            let word = escape(word);
+            let word = shown(word);
             let width = line.chars().count() + word.chars().count();
             if !is_first && width + 1 > WIDTH {
                 self.end(&line);
@@ -47,23 +47,6 @@ impl Lines {
             self.add(name, value);
         }
     }
-}
-
-/// Makes visible what a terminal would obey, or use to show text in another order.
-fn escape(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if steers(c) {
-            escaped.extend(c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
 }
 
 impl Report {

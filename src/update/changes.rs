@@ -5,7 +5,7 @@ use super::place::HOME;
 use super::plan::{Content, Tree};
 use super::request::{Config, Wanted};
 use super::volume::{Current, Entry, fold};
-use crate::board::{Board, FileRule, matches};
+use crate::board::{Board, FileRule};
 use crate::format::disk::fat::read::Error as VolumeError;
 use crate::num;
 use crate::tree::{Attrs, Directory, Kind, Node};
@@ -225,24 +225,13 @@ fn is_of_firmware(rules: &[&FileRule], entry: &Entry, recorded: &BTreeMap<String
 
 /// Whether one of the rules could have put a file there.
 fn could_put(rules: &[&FileRule], folded: &str, counts: impl Fn(&str) -> bool) -> bool {
-    rules.iter().any(|rule| puts(rule, folded, &counts))
-}
-
-fn puts(rule: &FileRule, folded: &str, counts: &impl Fn(&str) -> bool) -> bool {
-    if !rule.to.ends_with('/') {
-        return fold(&rule.to) == folded;
-    }
-    let Some(base) = folded.strip_prefix(&fold(&rule.to)) else { return false };
-    rule.from.iter().any(|pattern| {
-        let last = pattern.rsplit('/').next().unwrap_or(pattern);
-        counts(last) && matches(fold(last).as_bytes(), base.as_bytes())
-    })
+    rules.iter().any(|rule| rule.could_put(folded, &counts))
 }
 
 /// The rules that bring something this time. What any other one put there stays: device trees that came from the system,
 /// a package that is optional and was not found.
 fn at_work<'a>(board: &'a Board, files: &[(String, Vec<u8>)]) -> Vec<&'a FileRule> {
-    let brings = |rule: &&FileRule| files.iter().any(|(path, _)| puts(rule, &fold(path), &|_| true));
+    let brings = |rule: &&FileRule| files.iter().any(|(path, _)| rule.could_put(&fold(path), |_| true));
     board.files.iter().filter(brings).collect()
 }
 

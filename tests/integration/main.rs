@@ -13,6 +13,8 @@ mod configuration;
 mod contract;
 mod daemon;
 mod device;
+mod evil_cards;
+mod evil_forms;
 mod export;
 mod ext4;
 mod ext4_read;

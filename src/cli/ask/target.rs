@@ -8,11 +8,12 @@ use crate::cli::show::{card_table, output};
 use crate::device::disk::Disk;
 use crate::device::{
     Access, Answer, Device, Existing, Fixed, Left, Listing, Mounted, Named, OpenError, Policy, Proof, Reason,
-    Refusal, Roots, Verdict, Wanted, gather, judge, open_disk, open_file, unmount,
+    Refusal, Roots, Verdict, Wanted, gather, judge, open_disk_unless, open_file, unmount,
 };
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the user allows.
 #[derive(clap::Args)]
@@ -154,7 +155,11 @@ pub fn agree(
         let target = match facts.named {
             Named::Disk(device) => Target::Disk(device),
             Named::Absent => Target::File(path.clone(), Existing::Refuse),
-            _ => Target::File(path.clone(), Existing::Overwrite),
+            Named::File { id: (device, inode) } => {
+                Target::File(path.clone(), Existing::OverwriteThis(device, inode))
+            }
+            // cannot be: the guard refuses the rest
+            _ => Target::File(path.clone(), Existing::Refuse),
         };
         let same = |other: &Target| match (other, &target) {
             (Target::Disk(one), Target::Disk(two)) => one.number == two.number,
@@ -254,7 +259,7 @@ fn terminal() -> Option<Box<dyn BufRead>> {
 
 fn prompt(text: &str) {
     let mut err = std::io::stderr().lock();
-    drop(err.write_all(output::escape(text).as_bytes()).and_then(|()| err.flush()));
+    drop(err.write_all(output::escape_lines(text).as_bytes()).and_then(|()| err.flush()));
 }
 
 fn read_line(from: &mut dyn BufRead) -> Result<String, Failure> {
@@ -292,7 +297,8 @@ fn ask(
         Named::Disk(device) => (card_table::in_full(device), identity(device)),
         _ => (format!("{}: a file", path.display()), path.display().to_string()),
     };
-    voice.always(&format!("{what}\n  {}", words.join("\n  ")));
+    what.lines().for_each(|line| voice.always(line));
+    words.iter().for_each(|word| voice.always(&format!("  {word}")));
     match proof {
         Proof::Yes => {
             prompt(&format!("Write to {}? [y/N] ", path.display()));
@@ -344,7 +350,12 @@ pub fn pick() -> Result<PathBuf, Failure> {
 }
 
 /// Opens a target to write.
-pub fn open(target: &Target, consent: &Consent, voice: &Voice) -> Result<Box<dyn Disk>, Failure> {
+pub fn open(
+    target: &Target,
+    consent: &Consent,
+    stop: &AtomicBool,
+    voice: &Voice,
+) -> Result<Box<dyn Disk>, Failure> {
     match target {
         Target::File(path, existing) => {
             Ok(Box::new(open_file(path, *existing).map_err(|error| unopened(&error))?))
@@ -362,8 +373,13 @@ pub fn open(target: &Target, consent: &Consent, voice: &Voice) -> Result<Box<dyn
                 }
                 confirmed.uses.retain(|user| !matches!(user, crate::device::Use::Mount { .. }));
             }
-            let disk =
-                open_disk(&Roots::system(), &confirmed, Access::Write).map_err(|error| unopened(&error))?;
+            let disk = open_disk_unless(&Roots::system(), &confirmed, Access::Write, &|| {
+                stop.load(Ordering::Relaxed)
+            });
+            let disk = disk.map_err(|error| match stop.load(Ordering::Relaxed) {
+                true => Failure::new(Code::Interrupted, "interrupted; nothing was written"),
+                false => unopened(&error),
+            })?;
             Ok(Box::new(disk))
         }
     }

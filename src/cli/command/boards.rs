@@ -46,7 +46,7 @@ pub fn run(options: &Options) -> Outcome {
             }
         }
     }
-    output::data(&output::escape(&text))
+    output::data(&output::escape_lines(&text))
 }
 
 /// Reads a profile of the user's; gives its text too.
@@ -129,7 +129,7 @@ impl Text {
             if !is_empty {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&crate::num::shown(word));
             is_empty = false;
         }
         self.0.push_str(&format!("{line}\n"));

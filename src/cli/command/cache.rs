@@ -33,12 +33,12 @@ pub fn run(options: &Options) -> Outcome {
     }
     let text = format!(
         "{}: {} NARs, {} narinfos, {} listings, {} of at most {}\n",
-        kept.display(),
+        crate::num::shown(&kept.display().to_string()),
         found.nars,
         found.narinfos,
         found.listings,
         show_bytes(found.bytes),
         show_bytes(crate::cli::file::kept::cache_size(&kept))
     );
-    output::data(&output::escape(&text))
+    output::data(&output::escape_lines(&text))
 }

@@ -48,7 +48,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
         let value = serde_json::to_value(&report).expect("a report is JSON");
         output::data(&format!("{value:#}\n"))?;
     } else {
-        output::data(&output::escape(&text(&report)))?;
+        output::data(&output::escape_lines(&text(&report)))?;
     }
     if report.possible {
         return Ok(());
@@ -76,12 +76,12 @@ fn text(report: &Report) -> String {
             Verdict::Warning => "warning",
             Verdict::Refused => "refused",
         };
-        lines.push(format!("{word:<8} {}", finding.message));
+        lines.push(format!("{word:<8} {}", crate::num::shown(&finding.message)));
         if let Some(origin) = &finding.origin {
-            lines.push(format!("         {origin}"));
+            lines.push(format!("         {}", crate::num::shown(&origin.to_string())));
         }
         if let Some(against) = &finding.against {
-            lines.push(format!("         against {against}"));
+            lines.push(format!("         against {}", crate::num::shown(&against.to_string())));
         }
     }
     lines.join("\n") + "\n"

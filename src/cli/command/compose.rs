@@ -183,7 +183,7 @@ fn print(plan: &Plan, json: bool) -> Outcome {
         let value = serde_json::to_value(&plan.summary).expect("a summary is JSON");
         return output::data(&format!("{value:#}\n"));
     }
-    output::data(&output::escape(&plan.summary.text()))
+    output::data(&output::escape_lines(&plan.summary.text()))
 }
 
 /// Writes the image and what is wanted beside it. Nothing appears before all of it is complete.

@@ -64,13 +64,13 @@ pub fn run(options: &Options) -> Outcome {
     for (device, reason) in shown {
         text.push_str(&format!("{}\n", card_table::in_a_line(device)));
         for at in device.mounts() {
-            text.push_str(&format!("  mounted at {}\n", at.display()));
+            text.push_str(&format!("  mounted at {}\n", crate::num::shown(&at.display().to_string())));
         }
         if let Some(reason) = reason {
-            text.push_str(&format!("  not offered: {reason}\n"));
+            text.push_str(&format!("  not offered: {}\n", crate::num::shown(&reason.to_string())));
         }
     }
-    output::data(&output::escape(&text))
+    output::data(&output::escape_lines(&text))
 }
 
 fn to_json(device: &Device, reason: Option<&str>) -> Value {

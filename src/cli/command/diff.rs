@@ -49,7 +49,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     if options.json {
         output::data(&format!("{:#}\n", value(options, &difference)))?;
     } else {
-        output::data(&output::escape(&text(&difference)))?;
+        output::data(&output::escape_lines(&text(&difference)))?;
     }
     if difference.is_empty() {
         voice.say(&format!("{} and {} are the same", options.a, options.b));
@@ -144,7 +144,7 @@ fn value(options: &Options, difference: &Difference) -> Value {
 fn text(difference: &Difference) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
-        text.push_str(&line);
+        text.push_str(&crate::num::shown(&line));
         text.push('\n');
     };
     for (path, size) in &difference.added {
@@ -165,8 +165,8 @@ fn text(difference: &Difference) -> String {
         ("identifier", &difference.identifiers),
     ] {
         for Other { name, before, after } in list {
-            let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-            line(format!("~ {what} {name}: {} -> {}", shown(before), shown(after)));
+            let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+            line(format!("~ {what} {name}: {} -> {}", said(before), said(after)));
         }
     }
     text

@@ -21,6 +21,7 @@ use crate::update;
 use crate::update::{ChangeKind, Config, Error, Plan};
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 /// Replace the firmware and boot loader of an existing Raspberry Pi card.
 ///
@@ -138,7 +139,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let plan = update::plan(&*disk, wanted).map_err(|error| failed(&device, &error))?;
     tell(&plan, voice);
     if !options.json && options.dry_run {
-        output::data(&output::escape(&text(&plan)))?;
+        output::data(&output::escape_lines(&text(&plan)))?;
     }
     let mut report = None;
     if !options.dry_run && !plan.is_done() {
@@ -181,15 +182,16 @@ fn open(target: &Target, options: &Options, voice: &Voice) -> Result<Box<dyn Dis
         Target::File(path, _) if options.dry_run => {
             Ok(Box::new(open_to_read(path).map_err(|error| target::unopened(&error))?))
         }
-        Target::File(path, _) => {
-            Ok(Box::new(open_file_in_place(path).map_err(|error| target::unopened(&error))?))
+        Target::File(path, existing) => {
+            Ok(Box::new(open_file_in_place(path, *existing).map_err(|error| target::unopened(&error))?))
         }
         // Nothing is written in a dry run, so that a disk in use may be looked at.
         Target::Disk(device) if options.dry_run => {
             let disk = open_disk(&Roots::system(), device, Access::Read);
             Ok(Box::new(disk.map_err(|error| target::unopened(&error))?))
         }
-        Target::Disk(_) => target::open(target, &options.consent, voice),
+        // A signal ends the program here, before anything is written.
+        Target::Disk(_) => target::open(target, &options.consent, &AtomicBool::new(false), voice),
     }
 }
 
@@ -215,7 +217,12 @@ fn text(plan: &Plan) -> String {
     };
     let mut text = String::new();
     for change in plan.changes() {
-        text.push_str(&format!("{:8} {} ({})\n", word(change.change), change.path, show_bytes(change.len)));
+        text.push_str(&format!(
+            "{:8} {} ({})\n",
+            word(change.change),
+            crate::num::shown(&change.path),
+            show_bytes(change.len)
+        ));
     }
     if plan.is_done() {
         text.push_str("nothing to do\n");

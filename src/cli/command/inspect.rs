@@ -76,7 +76,7 @@ fn show(options: &Options, report: &Report) -> Outcome {
         let value = serde_json::to_value(report).expect("a report is JSON");
         return output::data(&format!("{value:#}\n"));
     }
-    output::data(&output::escape(&report.text()))
+    output::data(&output::escape_lines(&report.text()))
 }
 
 /// Looks at the machine that nixflash runs on.

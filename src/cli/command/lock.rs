@@ -51,7 +51,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     if !dry_run {
         inputs.pinning.pin(&set.pins, voice)?;
     }
-    output::data(&output::escape(&changes(&before, &set.pins)))
+    output::data(&output::escape_lines(&changes(&before, &set.pins)))
 }
 
 /// What becomes of each package, in lines.
@@ -66,7 +66,8 @@ fn changes(before: &[Pin], now: &[Pin]) -> String {
             Some(old) => format!("{} -> {}", shown(old), shown(pin)),
         };
         // cannot fail: a string takes what it is given
-        writeln!(text, "{} of {}: {what}", pin.package, pin.board).ok();
+        let line = format!("{} of {}: {what}", pin.package, pin.board);
+        writeln!(text, "{}", crate::num::shown(&line)).ok();
     }
     text
 }

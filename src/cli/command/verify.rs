@@ -46,6 +46,13 @@ pub struct Options {
     /// is in, one of which must then have signed the manifest
     #[arg(long, value_name = "KEY")]
     pub trusted_key: Vec<String>,
+    /// With a key: take a generation that nobody signed as the one that boots,
+    /// as after nixos-rebuild on the card
+    #[arg(long)]
+    pub allow_unsigned_generations: bool,
+    /// With a key: take firmware that `nixflash firmware` has replaced
+    #[arg(long)]
+    pub allow_unsigned_firmware: bool,
     /// Threads that unpack or hash [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,

@@ -15,7 +15,7 @@ use crate::image::read::open;
 use crate::num::show_bytes;
 use crate::stream::ReadAt;
 use crate::verify::card;
-use crate::verify::card::{Content, How, Signed, Verdict};
+use crate::verify::card::{Allowed, Content, How, Signed, Unsigned, Verdict};
 use serde_json::json;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let trusted = trusted_keys::read(&options.trusted_key)?;
     let listing = devices::listing()?;
     let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
-    let judge = |disk: &(dyn ReadAt + Sync)| judge(disk, (&trusted, options.workers()), &stop, voice);
+    let judge = |disk: &(dyn ReadAt + Sync)| judge(disk, options, &trusted, &stop, voice);
     let found = if matches!(named, Named::File { .. }) {
         let image = open::open(&options.device, &crate::cli::caller::scratch())
             .map_err(|error| inspect::unreadable(&error))?;
@@ -91,6 +91,7 @@ fn value(options: &Options, found: &Content) -> serde_json::Value {
         "damaged": bad,
         "changed": found.changed,
         "notListed": found.not_listed,
+        "not_judged": found.not_judged,
     })
 }
 
@@ -103,30 +104,34 @@ fn signature(signed: &Signed) -> serde_json::Value {
 }
 
 fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
-    found.changed.iter().for_each(|what| voice.say(&output::escape(&format!("  since then: {what}"))));
+    // What was found is told to who asked for quiet, too.
+    found.changed.iter().for_each(|what| voice.always(&format!("  since then: {what}")));
     match &found.signed {
         Signed::No => {}
         Signed::Unknown { key } => voice.say(&format!(
             "  its manifest is signed by the key {key}, which is not known: nothing was checked with it (--trusted-key)"
         )),
         Signed::By { key, comment } => {
-            voice.say(&output::escape(&format!("  its manifest is signed by the key {key}: {comment}")));
+            voice.say(&format!("  its manifest is signed by the key {key}: {comment}"));
         }
     }
     let signatures = &found.signatures;
     for (key, paths) in &signatures.signed {
-        voice.say(&output::escape(&format!("  signed by {key}: {paths} store paths")));
+        voice.say(&format!("  signed by {key}: {paths} store paths"));
     }
     for (key, paths) in &signatures.unknown {
         let text = format!("  signed by {key}, which is not known (--trusted-key): {paths} store paths");
-        voice.say(&output::escape(&text));
+        voice.say(&text);
     }
     if signatures.unsigned > 0 {
         voice.say(&format!("  not signed: {} store paths", signatures.unsigned));
     }
-    found.damaged.iter().for_each(|(path, how)| voice.always(&output::escape(&format!("  {path}: {how}"))));
+    found.damaged.iter().for_each(|(path, how)| voice.always(&format!("  {path}: {how}")));
     if found.not_listed > 0 {
         voice.always(&format!("  and {} more", found.not_listed));
+    }
+    if !found.not_judged.is_empty() {
+        voice.say(&format!("  not judged: {}", found.not_judged.join("; ")));
     }
     let (paths, bytes) = (found.paths, show_bytes(found.bytes));
     let made = found.made_for.as_ref().map(|made| format!("; composed for {made}")).unwrap_or_default();
@@ -146,13 +151,13 @@ fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
         Verdict::Intact | Verdict::Changed => {
             let word = word(found.verdict);
             let boot = found.boot_files;
-            voice.say(&output::escape(&format!(
+            voice.say(&format!(
                 "{name}: {word}: {paths} store paths, {bytes}, each with its registered hash, and {boot} boot files{made}"
-            )));
+            ));
             return Ok(());
         }
     };
-    Err(Failure::new(Code::Differs, output::escape(&text)))
+    Err(Failure::new(Code::Differs, text))
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -166,7 +171,8 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn judge(
     disk: &(dyn ReadAt + Sync),
-    (trusted, threads): (&Trusted, usize),
+    options: &Options,
+    trusted: &Trusted,
     stop: &Arc<AtomicBool>,
     voice: &Voice,
 ) -> Result<Content, card::Error> {
@@ -177,7 +183,13 @@ fn judge(
         meter.get_or_insert_with(|| voice.meter("verify", total, stop)).at(bytes);
     };
     let Trusted { keys, signers } = trusted;
-    let found = card::content(disk, &How { keys, signers, threads, stop, seen: &seen });
+    let allowed = |given: bool| if given { Unsigned::Allowed } else { Unsigned::Refused };
+    let unsigned = Allowed {
+        generations: allowed(options.allow_unsigned_generations),
+        firmware: allowed(options.allow_unsigned_firmware),
+    };
+    let how = How { keys, signers, threads: options.workers(), stop, seen: &seen };
+    let found = card::content_allowing(disk, &how, unsigned);
     if let (Some(mut meter), Ok(found)) = (meter.into_inner(), &found) {
         meter.finish(found.bytes);
     }

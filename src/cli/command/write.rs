@@ -300,7 +300,7 @@ fn write(
 ) -> Result<Vec<Written>, Failure> {
     let Batch { name, targets, mut source, plan } = batch;
     let opened: Result<Vec<Box<dyn Disk>>, Failure> =
-        targets.iter().map(|target| target::open(target, &options.consent, voice)).collect();
+        targets.iter().map(|target| target::open(target, &options.consent, stop, voice)).collect();
     let opened = opened?;
     let meters: Vec<Meter> = targets.iter().map(|_| Meter::default()).collect();
     let image_len = source.len();

@@ -8,9 +8,10 @@ use crate::cli::show::terminal::Voice;
 use crate::num::parse_bytes;
 use crate::source::is_address;
 use crate::store::Keys;
+use nix::fcntl::OFlag;
 use serde::Deserialize;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
@@ -124,22 +125,41 @@ pub fn find(asked: Asked<'_>, voice: &Voice) -> Result<Option<Project>, Failure>
     };
     let name = file.display().to_string();
     let reading = |error| Failure::reading(&name, &error);
-    // A pipe would be waited for.
-    if !file.metadata().map_err(reading)?.is_file() {
+    // A pipe would be waited for, so it is opened without; what was opened is what is judged.
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&file);
+    let opened = opened.map_err(reading)?;
+    let metadata = opened.metadata().map_err(reading)?;
+    if !metadata.is_file() {
         return Err(Failure::new(Code::Usage, format!("{name}: is no regular file")));
     }
-    let opened = File::open(&file).map_err(reading)?;
-    ensure_owner(&name, opened.metadata().map_err(reading)?.uid(), asked)?;
+    ensure_owner(&name, metadata.uid(), asked)?;
     let text = super::toml_text::text_of(opened, &name, LONGEST)?;
     let directory = file.parent().unwrap_or(Path::new("")).to_owned();
     let project =
         parse(&text, directory).map_err(|message| Failure::new(Code::Usage, format!("{name}: {message}")))?;
+    if matches!(asked, Asked::ByNobody) {
+        project.stores.iter().try_for_each(|store| ensure_harmless(&name, store))?;
+    }
     let mut used = format!("using {name}");
     if let Some(system) = &project.system {
         used.push_str(&format!(": system {system}"));
     }
     voice.say(&used);
     Ok(Some(project))
+}
+
+/// A file that nobody named may come with a directory of strangers: it runs no program on the user's hosts, uses no key
+/// of the user's, and has nothing believed without a signature.
+fn ensure_harmless(name: &str, store: &str) -> Result<(), Failure> {
+    const SETTINGS: [&str; 4] = ["remote-program", "remote-store", "ssh-key", "trusted"];
+    let query = store.split_once('?').map_or("", |(_, query)| query);
+    let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
+    let Some(key) = keys.into_iter().find(|key| SETTINGS.contains(&key.to_ascii_lowercase().trim())) else {
+        return Ok(());
+    };
+    let what = format!("{name}: stores: {store:?}: {key} is not taken from a file that was found by itself");
+    Err(Failure::new(Code::Usage, what)
+        .hint(format!("name the file: --project {name}; or give the store on the command line")))
 }
 
 /// Who wrote the file decides what runs on the card, so it has to be someone whom the user meant.

@@ -3,6 +3,8 @@
 //! The program is run, for nothing else reads every index and attribute as it does. Its own programs (monitors, hooks)
 //! are not; under sudo it runs as the user who called, so that a repository never decides what root does.
 
+use crate::cli::caller;
+use crate::cli::caller::Caller;
 use crate::cli::exit::{Code, Failure};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,8 @@ pub struct Git<'a> {
     directory: &'a Path,
     /// The top of the repository.
     pub top: PathBuf,
+    /// Filters that any configuration names.
+    filters: Vec<String>,
 }
 
 impl<'a> Git<'a> {
@@ -43,9 +47,29 @@ impl<'a> Git<'a> {
         let Some(top) = directory.ancestors().find(|above| above.join(".git").exists()) else {
             return Ok(None);
         };
-        let git = Self { directory, top: top.to_path_buf() };
+        let mut git = Self { directory, top: top.to_path_buf(), filters: Vec::new() };
         git.run(&["rev-parse", "--is-inside-work-tree"], &[])?;
+        git.filters = git.named_filters()?;
         Ok(Some(git))
+    }
+
+    /// The filters that any configuration names, which decides what runs when git looks at a file.
+    fn named_filters(&self) -> Result<Vec<String>, Failure> {
+        let listing = self.run(&["config", "--list", "--name-only", "-z"], &[])?;
+        let names = records(&listing).filter_map(|record| {
+            let key = std::str::from_utf8(record).ok()?;
+            let (name, _) = key.strip_prefix("filter.")?.rsplit_once('.')?;
+            Some(name.to_owned())
+        });
+        let names: std::collections::BTreeSet<String> = names.collect();
+        // A name with an equals sign cannot be overridden on a command line.
+        match names.iter().find(|name| name.contains('=')) {
+            Some(name) => Err(Failure::new(
+                Code::Other,
+                format!("{}: its filter {name:?} cannot be switched off", self.directory.display()),
+            )),
+            None => Ok(names.into_iter().collect()),
+        }
     }
 
     /// The tracked files, in order of their paths.
@@ -109,7 +133,9 @@ impl<'a> Git<'a> {
 
     /// Whether any tracked file of the repository differs from the commit.
     pub fn is_dirty(&self) -> Result<bool, Failure> {
-        Ok(!self.run(&["status", "--porcelain", "-z", "--untracked-files=no"], &[])?.is_empty())
+        Ok(!self
+            .run(&["status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=all"], &[])?
+            .is_empty())
     }
 
     fn run(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -117,7 +143,7 @@ impl<'a> Git<'a> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(Code::Other, format!("cannot ask git about {place}: {error}"))
         };
-        let mut child = self.command(arguments).spawn().map_err(|error| {
+        let mut child = self.command(arguments)?.spawn().map_err(|error| {
             let failure = failed(&error);
             if error.kind() == std::io::ErrorKind::NotFound {
                 return failure.hint("install git, or give a directory outside of a repository");
@@ -138,7 +164,7 @@ impl<'a> Git<'a> {
     }
 
     #[expect(clippy::disallowed_methods, reason = "git alone reads its index and attributes")]
-    fn command(&self, arguments: &[&str]) -> Command {
+    fn command(&self, arguments: &[&str]) -> Result<Command, Failure> {
         let mut command = Command::new("git");
         command.args([
             "-c",
@@ -147,30 +173,54 @@ impl<'a> Git<'a> {
             "core.hooksPath=/dev/null",
             "-c",
             "core.quotePath=false",
+            "-c",
+            "core.attributesFile=/dev/null",
+            "-c",
+            "core.sshCommand=false",
+            "-c",
+            "submodule.recurse=false",
+            "-c",
+            "protocol.allow=never",
         ]);
+        // What a tree's own configuration names for filters is nothing to run; an empty program is none.
+        for name in &self.filters {
+            for word in ["clean", "smudge", "process"] {
+                command.arg("-c").arg(format!("filter.{name}.{word}="));
+            }
+            command.arg("-c").arg(format!("filter.{name}.required=false"));
+        }
         command.arg("-C").arg(self.directory).args(arguments);
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"] {
             command.env_remove(name);
         }
         command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        as_caller(&mut command);
-        command
+        as_caller(&mut command)?;
+        Ok(command)
     }
 }
 
-/// Runs a command as the user who called sudo, with that user's home.
-#[expect(clippy::disallowed_methods, reason = "cli is where the environment is read")]
-fn as_caller(command: &mut Command) {
+/// Runs a command as the user who called this program as root, with that user's home where it is known: never as root
+/// for somebody else, whose tree may name programs.
+fn as_caller(command: &mut Command) -> Result<(), Failure> {
     use std::os::unix::process::CommandExt;
-    if crate::cli::caller::trusts_environment() {
-        return;
-    }
-    let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok());
-    let Some(uid) = caller.filter(|uid| *uid != 0) else { return };
-    if let Ok(Some(user)) = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
-        command.uid(uid).gid(user.gid.as_raw()).env("HOME", user.dir).env_remove("XDG_CONFIG_HOME");
-    }
+    let (uid, gid) = match caller::caller() {
+        Caller::Own => return Ok(()),
+        Caller::Known { uid, gid } => (uid, gid),
+        Caller::Unknown(how) => {
+            return Err(Failure::new(
+                Code::Permission,
+                format!("git does not run as root for a caller that {how} does not name"),
+            )
+            .hint("run this without it, or as root by a login of root's own"));
+        }
+    };
+    // Names may be in a directory that this program cannot ask; the numbers are enough.
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    let home = user.map_or_else(|| "/nonexistent".into(), |user| user.dir);
+    command.uid(uid).gid(gid).env("HOME", home).env_remove("XDG_CONFIG_HOME");
+    // Root's other groups are dropped by the standard library where a user is set.
+    Ok(())
 }
 
 /// What stands between zero bytes.

@@ -3,7 +3,7 @@
 use super::output;
 use super::terminal::{Style, Voice};
 use crate::device::{Device, Meter, Phase, Refusal, Roots, describe, look};
-use crate::num::show_bytes;
+use crate::num::{show_bytes, shown};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,16 +21,16 @@ pub fn in_full(device: &Device) -> String {
     let serial = device.serial.as_ref().map_or(String::new(), |serial| format!(", serial {serial}"));
     let kind = if device.removable { "removable" } else { "not removable" };
     let mut lines = vec![
-        format!("{}: {}{serial}", device.path.display(), device.title()),
+        shown(&format!("{}: {}{serial}", device.path.display(), device.title())),
         format!("  {}, {}, {kind}", size(device.size), device.bus.name()),
     ];
     if let Some(link) = device.links.first() {
-        lines.push(format!("  {}", link.display()));
+        lines.push(format!("  {}", shown(&link.display().to_string())));
     }
     if let Some(what) = look(&Roots::system(), &device.path).ok().and_then(|disk| describe(&disk)) {
-        lines.push(format!("  on it now: {what}"));
+        lines.push(format!("  on it now: {}", shown(&what.to_string())));
     }
-    lines.extend(device.mounts().map(|at| format!("  mounted at {}", at.display())));
+    lines.extend(device.mounts().map(|at| format!("  mounted at {}", shown(&at.display().to_string()))));
     lines.join("\n")
 }
 
@@ -38,7 +38,12 @@ pub fn in_full(device: &Device) -> String {
 pub fn in_a_line(device: &Device) -> String {
     let serial = device.serial.as_deref().unwrap_or("-");
     let path = device.path.display().to_string();
-    format!("{path:<14} {:<24} {:<6} {:<24} {serial}", size(device.size), device.bus.name(), device.title())
+    shown(&format!(
+        "{path:<14} {:<24} {:<6} {:<24} {serial}",
+        size(device.size),
+        device.bus.name(),
+        device.title()
+    ))
 }
 
 /// What to do about a refusal.

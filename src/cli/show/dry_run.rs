@@ -6,6 +6,7 @@ use super::write_report::Form;
 use crate::cli::ask::target::Target;
 use crate::cli::outcome::Outcome;
 use crate::compose::Plan;
+use crate::num::shown as shown_name;
 use crate::source::{Contents, Opened};
 use serde_json::{Value, json};
 
@@ -38,13 +39,15 @@ impl DryRun<'_> {
             });
             return output::data(&format!("{value:#}\n"));
         }
-        let mut text = format!("image    {}, {}, {}\n", image.name, self.packed, self.len);
+        let mut text = format!("image    {}, {}, {}\n", shown_name(&image.name), self.packed, self.len);
         if image.contents == Contents::Unknown {
             text.push_str("         neither a partition table nor a file system: needs --raw-anyway\n");
         }
-        text.extend(image.checks.iter().map(|check| format!("checked  {check}\n")));
-        text.extend(self.targets.iter().map(|target| format!("target   {}\n", shown(target))));
-        output::data(&output::escape(&text))
+        text.extend(
+            image.checks.iter().map(|check| format!("checked  {}\n", shown_name(&check.to_string()))),
+        );
+        text.extend(self.targets.iter().map(|target| format!("target   {}\n", shown_name(&shown(target)))));
+        output::data(&output::escape_lines(&text))
     }
 }
 
@@ -63,8 +66,9 @@ pub fn tell_plans(plans: &[(Option<u64>, Plan)], targets: &[Target], form: Form)
         return output::data(&format!("{value:#}\n"));
     }
     for (size, plan) in plans {
-        let text: String = of(*size).map(|target| format!("target   {}\n", shown(target))).collect();
-        output::data(&output::escape(&format!("{text}{}", plan.summary.text())))?;
+        let text: String =
+            of(*size).map(|target| format!("target   {}\n", shown_name(&shown(target)))).collect();
+        output::data(&output::escape_lines(&format!("{text}{}", plan.summary.text())))?;
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ pub fn refused(error: &compose::Error) -> Failure {
         }
         E::Store(inner) if inner.is_bad_source() => Failure::of(Code::Source, error),
         E::Toplevel { .. } => Failure::of(Code::Source, error),
+        E::Demand { .. } => Failure::of(Code::Other, error).in_lines(),
         E::Firmware(missing) => Failure::of(Code::Source, error)
             .hint(format!(
             "make it with `{}` and name it with --firmware; or take it from a channel, as in --channel nixos-25.11",

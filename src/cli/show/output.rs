@@ -1,6 +1,7 @@
 //! The two streams: data on standard output, talk on standard error.
 
 use crate::cli::exit::{Code, Failure};
+use crate::num::shown;
 use std::io::Write;
 
 /// Writes data to standard output. A reader that went away, as `head` does, is not an error.
@@ -29,21 +30,24 @@ pub fn error_text(text: &str) {
 pub fn escape_log(text: &str) -> String {
     text.split_inclusive(['\n', '\r', '\t'])
         .map(|part| match part.strip_suffix(['\r', '\t']) {
-            Some(start) => format!("{}{}", escape(start), &part[start.len()..]),
-            None => escape(part),
+            Some(start) => format!("{}{}", escape_lines(start), &part[start.len()..]),
+            None => escape_lines(part),
         })
         .collect()
 }
 
-/// Makes control characters visible, so that a name cannot steer the terminal. Line feeds stay.
+/// Makes everything visible that would let a value be more than a part of its line: control characters, line feeds
+/// among them, and what turns the direction of a text round. It may be done twice.
 pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' {
-            escaped.extend(c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
+    shown(text)
+}
+
+/// Escapes each line of a text whose line feeds are its layout: every value in it was escaped where it was formatted.
+pub fn escape_lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => escape(line) + "\n",
+            None => escape(line),
+        })
+        .collect()
 }

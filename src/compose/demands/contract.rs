@@ -14,6 +14,7 @@ use crate::compose::closure::Forest;
 use crate::compose::error::Error;
 use crate::compose::installer::Installer;
 use crate::compose::system::toplevel::Toplevel;
+use crate::num;
 
 /// What systems demand of one card, and how each demand fares.
 #[derive(Debug)]
@@ -86,7 +87,8 @@ impl Contract {
 
     /// The refusals as one error, if there are any.
     pub fn ensure(&self, system: &Toplevel, board: &Board) -> Result<(), Error> {
-        let refusals: Vec<String> = self.with(Verdict::Refused).map(ToString::to_string).collect();
+        let refusals: Vec<String> =
+            self.with(Verdict::Refused).map(|finding| num::shown(&finding.to_string())).collect();
         if refusals.is_empty() {
             return Ok(());
         }

@@ -5,6 +5,8 @@ use super::signatures::{Member, member};
 use crate::device::error::Error;
 use crate::device::file_target::look;
 use crate::device::sys::linux::list::{Device, Listing};
+use crate::device::sys::linux::loops::on_file;
+use crate::device::sys::linux::open::is_locked;
 use crate::device::sys::linux::resolve::{Named, is_below_dev, resolve};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -34,15 +36,29 @@ pub fn gather(listing: &Listing, path: &Path, wanted: &Wanted<'_>) -> Result<Fac
         Named::File { id } => (Vec::new(), wanted.reads.iter().any(|path| same_file(path, *id))),
         _ => (Vec::new(), false),
     };
+    let held_by = match &named {
+        Named::File { .. } => held_by(listing, path).map_err(failed)?,
+        _ => None,
+    };
     Ok(Facts {
         path: path.to_path_buf(),
         below_dev: is_below_dev(path),
         named,
         members,
         holds_source,
+        held_by,
         need: wanted.need,
         image_sector: wanted.image_sector,
     })
+}
+
+/// What uses a file that a name leads to: a loop on it, or a program that has locked it, as a virtual machine does.
+fn held_by(listing: &Listing, path: &Path) -> io::Result<Option<String>> {
+    let found = std::fs::metadata(path)?;
+    if let Some(name) = on_file(&listing.roots, &found) {
+        return Ok(Some(format!("{name} lies on it, or may")));
+    }
+    Ok(is_locked(path).then(|| "another program has locked it".to_owned()))
 }
 
 fn same_file(path: &Path, id: (u64, u64)) -> bool {

@@ -35,6 +35,8 @@ pub struct Facts {
     pub members: Vec<(String, Member)>,
     /// Whether the target holds what is read: the image, the store.
     pub holds_source: bool,
+    /// What uses a file: a loop, a program that has locked it.
+    pub held_by: Option<String>,
     /// The length of the image in bytes, where known.
     pub need: Option<u64>,
     /// The sector size that the image is made for, where it has one.
@@ -265,6 +267,10 @@ pub fn judge(facts: &Facts, policy: &Policy) -> Verdict {
         Named::Absent => return Verdict::Allowed,
         Named::File { .. } if facts.below_dev => return Verdict::Refused(Refusal::FileBelowDev(path)),
         Named::File { .. } if facts.holds_source => return Verdict::Refused(Refusal::Source(path)),
+        Named::File { .. } if facts.held_by.is_some() => {
+            let what = facts.held_by.clone().unwrap_or_default();
+            return Verdict::Refused(Refusal::InUse { path, what });
+        }
         Named::File { .. } => return confirm(vec![Reason::Overwritten], None, facts, policy),
         Named::Other(kind) => return Verdict::Refused(Refusal::NotATarget { path, kind }),
         Named::Volume => {

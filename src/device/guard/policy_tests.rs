@@ -31,6 +31,7 @@ fn facts(named: Named) -> Facts {
         named,
         members: Vec::new(),
         holds_source: false,
+        held_by: None,
         need: Some(2 << 30),
         image_sector: Some(512),
     }
@@ -116,6 +117,7 @@ fn the_truth_table_holds_for_every_policy() {
         (facts(Named::File { id: (1, 2) }), Rule::Never),
         (file(), Rule::Asked),
         (Facts { holds_source: true, ..file() }, Rule::Never),
+        (Facts { held_by: Some("loop0 lies on it".to_owned()), ..file() }, Rule::Never),
         (facts(Named::Other("a pipe")), Rule::Never),
         (facts(Named::Volume), Rule::Never),
         (facts(Named::Partition { disk: "/dev/sdb".into() }), Rule::Never),

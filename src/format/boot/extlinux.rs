@@ -65,18 +65,7 @@ impl Config {
     /// The text of the file.
     #[must_use]
     pub fn render(&self) -> String {
-        // With no time to wait there is no menu either; U-Boot would take a timeout of 0 for endless.
-        let (timeout, menu) = match self.timeout_seconds {
-            ..0 => (0, true),
-            0 => (1, false),
-            seconds => (seconds.saturating_mul(10), true),
-        };
-        let title = if menu { format!("MENU TITLE {}\n", "-".repeat(60)) } else { String::new() };
-        let mut text = format!(
-            "# Generated file, all changes will be lost on nixos-rebuild!\n\n\
-             # Change this to e.g. nixos-42 to temporarily boot to an older configuration.\n\
-             DEFAULT nixos-default\n\nTIMEOUT {timeout}\n{title}"
-        );
+        let mut text = head("nixos-default", self.timeout_seconds);
         add(&mut text, "default", "NixOS - Default", &self.default);
         for Generation { tag, built, version, entry } in &self.generations {
             let Date { year, month, day, hour, minute, .. } = Date::of(*built);
@@ -87,7 +76,25 @@ impl Config {
     }
 }
 
-fn add(text: &mut String, tag: &str, title: &str, entry: &Entry) {
+/// What a file begins with: which entry is booted when nobody chooses, and how long the menu waits.
+#[must_use]
+pub fn head(default: &str, timeout_seconds: i64) -> String {
+    // With no time to wait there is no menu either; U-Boot would take a timeout of 0 for endless.
+    let (timeout, menu) = match timeout_seconds {
+        ..0 => (0, true),
+        0 => (1, false),
+        seconds => (seconds.saturating_mul(10), true),
+    };
+    let title = if menu { format!("MENU TITLE {}\n", "-".repeat(60)) } else { String::new() };
+    format!(
+        "# Generated file, all changes will be lost on nixos-rebuild!\n\n\
+         # Change this to e.g. nixos-42 to temporarily boot to an older configuration.\n\
+         DEFAULT {default}\n\nTIMEOUT {timeout}\n{title}"
+    )
+}
+
+/// Adds an entry to a file.
+pub fn add(text: &mut String, tag: &str, title: &str, entry: &Entry) {
     let mut line = |indent: &str, word: &str, value: &str| {
         // cannot fail: a string takes everything
         let _ = writeln!(text, "{indent}{word} {value}");

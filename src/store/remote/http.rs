@@ -13,6 +13,7 @@ use crate::num::to_base16;
 use crate::store::archive::cache_dir::{MAX_NARINFO, check_store_dir, open_packed};
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
+use crate::store::trust::keys::with_right_address;
 use crate::tree::Node;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -219,7 +220,7 @@ impl Shared {
 }
 
 fn facts(info: NarInfo) -> PathInfo {
-    PathInfo {
+    with_right_address(PathInfo {
         path: info.path,
         nar_hash: info.nar_hash,
         nar_size: info.nar_size,
@@ -227,7 +228,7 @@ fn facts(info: NarInfo) -> PathInfo {
         deriver: info.deriver,
         signatures: info.signatures,
         content_address: info.content_address,
-    }
+    })
 }
 
 /// Does something for each item on several threads; the first failure, in the order of the items, is the result.

@@ -5,7 +5,7 @@
 
 use super::content_address;
 use crate::format::nix::nar_hash;
-use crate::format::nix::store_path::{STORE_DIR, StorePath, to_base32};
+use crate::format::nix::store_path::{STORE_DIR, StorePath, from_base32, to_base32};
 use crate::num::to_base16;
 use crate::store::interface::PathInfo;
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -111,6 +111,34 @@ enum Own {
     WhileRead,
     /// They are not: it counts as any other.
     Never,
+}
+
+/// What is known of a path by somebody else's word, with its content address only where that makes this very path. No
+/// signature is over the address, and Nix refuses a database in which it is something else.
+#[must_use]
+pub fn with_right_address(mut info: PathInfo) -> PathInfo {
+    let address = info.content_address.take();
+    let is_right = |address: &String| {
+        let path = expected_path(address, &info, Own::WhileRead).or_else(|| older_path(address, &info));
+        path.is_some_and(|path| path == info.path)
+    };
+    info.content_address = address.filter(is_right);
+    info
+}
+
+/// The path of a fixed output whose hash is no SHA-256, as tarballs once had.
+fn older_path(address: &str, info: &PathInfo) -> Option<StorePath> {
+    let rest = address.strip_prefix("fixed:")?;
+    let (recursive, rest) = rest.strip_prefix("r:").map_or(("", rest), |rest| ("r:", rest));
+    let (kind, hash) = rest.split_once(':')?;
+    let hash = match kind {
+        "md5" => to_base16(&from_base32::<16>(hash)?),
+        "sha1" => to_base16(&from_base32::<20>(hash)?),
+        "sha512" => to_base16(&from_base32::<64>(hash)?),
+        _ => return None,
+    };
+    let output = Sha256::digest(format!("fixed:out:{recursive}{kind}:{hash}:"));
+    info.references.is_empty().then(|| path_of("output:out", &output.into(), info))?
 }
 
 /// Whether the path follows from its contents, so that nobody has to vouch for it.

@@ -1,11 +1,12 @@
 //! Boot files: each as the manifest or a firmware update has it, or as NixOS's own builder writes it for a generation
 //! that is there.
 
-use super::explain::Explain;
+use super::explain::{Explain, Told};
 use super::findings::Findings;
 use super::judge::Part;
 use super::manifest::{FAT, Manifest, ROOT};
 use super::place::Place;
+use super::plain;
 use super::replaced::{RECORD, Replaced};
 use super::systems::Systems;
 use crate::format::disk::ext4::read::Ext4;
@@ -26,6 +27,11 @@ impl Known {
         let sha256 = value.get("sha256")?.as_str()?.to_ascii_lowercase();
         Some(Self { size: value.get("size")?.as_u64()?, sha256 })
     }
+
+    /// Whether it is the file with a digest, in base 16.
+    pub fn is(&self, sha256: &str) -> bool {
+        self.sha256 == sha256
+    }
 }
 
 /// All known files by partition and folded path.
@@ -44,7 +50,7 @@ pub fn check(
     }
     let of_root = root_number(manifest);
     let composed = known(manifest, of_root);
-    let replaced = Replaced::read(places, findings);
+    let replaced = Replaced::read(places, manifest, findings);
     let known = match &replaced {
         Some(replaced) => replaced.over(&composed),
         None => composed.clone(),
@@ -53,40 +59,97 @@ pub fn check(
         replaced.tell(&composed, &known, places, findings);
     }
     let alone = places.iter().all(|place| place.number == 0);
-    let explain = Explain::new(root, systems);
-    let mut equal = 0;
+    let root_of_table = of_root.filter(|_| alone).and_then(|number| u32::try_from(number).ok());
+    let judged =
+        Judged { known, replaced, explain: Explain::new(root, systems), manifest, systems, root_of_table };
+    let equal = places.iter().map(|place| judged.place(place, findings)).sum();
     for place in places {
+        if let Some(raw) = place.before_replay() {
+            let mut before = Findings {
+                is_used: true,
+                has_keys: findings.has_keys,
+                unsigned: findings.unsigned,
+                ..Findings::default()
+            };
+            match raw {
+                Ok(raw) => drop(judged.place(&raw, &mut before)),
+                Err(why) => before.bad("/", &why),
+            }
+            for (path, how) in before.damaged {
+                findings.bad(&path, &format!("{how}: so boot loaders read it, which replay no journal"));
+            }
+        }
+    }
+    equal
+}
+
+/// What boot files are held against.
+struct Judged<'a> {
+    known: Files,
+    replaced: Option<Replaced>,
+    explain: Explain<'a>,
+    manifest: &'a Manifest,
+    systems: &'a Systems,
+    /// The number of the root by the manifest, where the root is there alone.
+    root_of_table: Option<u32>,
+}
+
+impl Judged<'_> {
+    /// Judges one file system; gives how many files are as they are known.
+    fn place(&self, place: &Place<'_>, findings: &mut Findings) -> u64 {
         let is_root = place.root().is_some();
         let files = place.boot_files(findings);
+        plain::check(place, &files, findings);
         let of_place =
-            |number: u32| number == place.number || (alone && is_root && Some(u64::from(number)) == of_root);
+            |number: u32| number == place.number || (is_root && Some(number) == self.root_of_table);
         let mut left: BTreeMap<&str, u64> = files.iter().map(|(path, len)| (&**path, *len)).collect();
-        for ((_, name), file) in known.iter().filter(|((number, _), _)| of_place(*number)) {
+        let mut equal = 0;
+        for ((_, name), file) in self.known.iter().filter(|((number, _), _)| of_place(*number)) {
             let Some((path, len)) = files.iter().find(|(path, _)| fold(path, is_root) == *name) else {
-                if !replaced.as_ref().is_some_and(|replaced| replaced.may_lack(place.number, name)) {
-                    missing(name, manifest, systems, findings);
+                if !self.replaced.as_ref().is_some_and(|replaced| replaced.may_lack(place.number, name)) {
+                    missing(name, self.manifest, self.systems, findings);
                 }
                 continue;
             };
             left.remove(&**path);
             match compare(place, (path, *len), file) {
                 Ok(true) => equal += 1,
-                Ok(false) => changed(place, path, &explain, findings),
+                Ok(false) => self.changed(place, path, findings),
                 Err(why) => findings.bad(path, &why),
             }
         }
         let own = [FAT, ROOT, RECORD, "/nixflash.json.minisig"];
         for (path, len) in left.into_iter().filter(|(path, _)| !own.contains(path)) {
-            match explain.added(place, path, len, &files) {
+            match self.explain.added(place, path, len, &files) {
                 // A manifest without digests: what copies a file of the store is right, the rest is not known.
-                Some(_) if known.is_empty() => equal += 1,
-                None if known.is_empty() => {}
-                Some(why) => findings.since(format!("{path} was added: {why}")),
+                Some(_) if self.known.is_empty() => equal += 1,
+                None if self.known.is_empty() => {}
+                Some(told) => self.tell(path, "added", &told, findings),
                 None => findings.bad(path, "it was added, and belongs to no generation"),
             }
         }
+        equal
     }
-    equal
+
+    /// A file is not what was written.
+    fn changed(&self, place: &Place<'_>, path: &str, findings: &mut Findings) {
+        match self.explain.changed(place, path) {
+            Ok(Some(told)) => self.tell(path, "changed", &told, findings),
+            Ok(None) => findings.bad(path, "it is not what was written"),
+            Err(why) => findings.bad(path, &format!("it is not what was written: {why}")),
+        }
+    }
+
+    fn tell(&self, path: &str, done: &str, told: &Told, findings: &mut Findings) {
+        findings.since(format!("{path} was {done}: {}", told.why));
+        // A default that was composed is covered by the manifest.
+        if let Some(default) =
+            told.default.filter(|default| !self.manifest.generations().contains_key(default))
+        {
+            let how = format!("generation {default} is what it boots when nobody chooses");
+            self.systems.tell_default(path, default, &how, findings);
+        }
+    }
 }
 
 /// The number of the root's partition, as the manifest says.
@@ -114,15 +177,6 @@ pub fn fold(path: &str, is_root: bool) -> String {
 fn compare(place: &Place<'_>, (path, len): (&str, u64), known: &Known) -> Result<bool, String> {
     // The length first: what is longer need not be read.
     Ok(len == known.size && num::to_base16(&place.digest(path)?) == known.sha256)
-}
-
-/// A file is not what was written.
-fn changed(place: &Place<'_>, path: &str, explain: &Explain<'_>, findings: &mut Findings) {
-    match explain.changed(place, path) {
-        Ok(Some(why)) => findings.since(format!("{path} was changed: {why}")),
-        Ok(None) => findings.bad(path, "it is not what was written"),
-        Err(why) => findings.bad(path, &format!("it is not what was written: {why}")),
-    }
 }
 
 /// A file is not there: builders remove what no generation needs.

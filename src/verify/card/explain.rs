@@ -3,12 +3,14 @@
 //! Each is held against the system that it is for: a command line has the parameters of that system and no others, a
 //! kernel the bytes of its own.
 
+use super::findings::Findings;
 use super::judge::Part;
 use super::place::{Place, digest_of};
-use super::systems::Systems;
+use super::rendered;
+use super::rendered::{EntryLines, flat};
+use super::systems::{System, Systems};
 use crate::format::boot::{extlinux, systemd_boot};
 use crate::format::disk::ext4::read::{Ext4, Inode, Kind};
-use crate::format::nix::store_path::STORE_DIR;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
@@ -21,7 +23,10 @@ const EXTLINUX: [&str; 9] =
     ["default", "timeout", "menu", "label", "linux", "initrd", "append", "fdtdir", "fdt"];
 const ENTRY: [&str; 8] =
     ["title", "version", "linux", "initrd", "options", "machine-id", "devicetree", "sort-key"];
-const LOADER: [&str; 5] = ["timeout", "default", "console-mode", "editor", "reboot-for-bitlocker"];
+const LOADER: [&str; 6] =
+    ["timeout", "default", "preferred", "console-mode", "editor", "reboot-for-bitlocker"];
+/// Bytes of systemd-boot's random seed.
+const RANDOM_SEED: u64 = 32;
 
 /// Explains files by the systems that are there.
 pub struct Explain<'a> {
@@ -32,7 +37,22 @@ pub struct Explain<'a> {
 }
 
 /// What a file is, when it is right.
-type Explained = Result<Option<String>, String>;
+type Explained = Result<Option<Told>, String>;
+
+/// Why a file is right.
+#[derive(Debug)]
+pub struct Told {
+    /// In words.
+    pub why: String,
+    /// The generation that it lets boot when nobody chooses.
+    pub default: Option<u32>,
+}
+
+impl From<String> for Told {
+    fn from(why: String) -> Self {
+        Self { why, default: None }
+    }
+}
 
 impl<'a> Explain<'a> {
     /// Explains by these.
@@ -47,7 +67,7 @@ impl<'a> Explain<'a> {
             return self.extlinux(place, path).map(Some);
         }
         if lower == "/loader/loader.conf" {
-            return loader(place, path).map(Some);
+            return self.loader(place, path).map(Some);
         }
         if lower.starts_with("/loader/entries/") {
             return self.entry(place, path).map(Some);
@@ -56,7 +76,7 @@ impl<'a> Explain<'a> {
             return Ok(None);
         }
         if lower.starts_with("/efi/boot/boot") || lower.starts_with("/efi/systemd/") {
-            return Ok(self.copy(place, path, Some("/systemd/boot/efi/")));
+            return Ok(self.copy(place, path, Some("/systemd/boot/efi/")).map(Told::from));
         }
         Ok(None)
     }
@@ -68,27 +88,33 @@ impl<'a> Explain<'a> {
         path: &str,
         len: u64,
         files: &BTreeMap<String, u64>,
-    ) -> Option<String> {
+    ) -> Option<Told> {
         let lower = path.to_ascii_lowercase();
-        if lower == "/loader/random-seed" || (lower == "/efi/nixos/.extra-files" && len == 0) {
-            return Some("systemd-boot keeps it".to_owned());
+        let is_kept = match &*lower {
+            "/loader/random-seed" => len == RANDOM_SEED,
+            "/efi/nixos/.extra-files" => len == 0,
+            _ => false,
+        };
+        if is_kept {
+            return Some("systemd-boot keeps it".to_owned().into());
         }
         if lower == "/loader/entries.srel" && len <= 16 {
-            return Some("systemd-boot keeps it".to_owned());
+            let is_right = place.read(path, 16).ok().flatten().is_some_and(|text| text == b"type1\n");
+            return is_right.then(|| "systemd-boot keeps it".to_owned().into());
         }
         let is_rescued = lower.starts_with("/fsck") && lower.ends_with(".rec");
         if is_rescued && !lower[1..].contains('/') {
-            return Some("fsck.fat found it".to_owned());
+            return Some("fsck.fat found it".to_owned().into());
         }
         let below = below_boot(self.ext4, place, &lower);
         if below.starts_with("/nixos/") || lower.starts_with("/efi/nixos/") {
-            return self.copy(place, path, None);
+            return self.copy(place, path, None).map(Told::from);
         }
         if lower.starts_with("/loader/entries/") {
             return self.entry(place, path).ok();
         }
         if lower == "/loader/loader.conf" && files.keys().any(|name| name.starts_with("/loader/entries/")) {
-            return loader(place, path).ok();
+            return self.loader(place, path).ok();
         }
         if below == "/extlinux/extlinux.conf" {
             return self.extlinux(place, path).ok();
@@ -138,17 +164,17 @@ impl<'a> Explain<'a> {
         })
     }
 
-    fn extlinux(&self, place: &Place<'_>, path: &str) -> Result<String, String> {
+    fn extlinux(&self, place: &Place<'_>, path: &str) -> Result<Told, String> {
         let text = text(place, path)?;
         words(&text, &EXTLINUX)?;
         // Copies lie in a directory beside that of the file.
         let top = path.strip_suffix("/extlinux/extlinux.conf").ok_or("U-Boot does not look for it here")?;
         let copies = format!("{top}/nixos/");
         let read = extlinux::parse(&text);
-        let mut generations = Vec::new();
+        let mut systems = Vec::new();
         for entry in &read.entries {
             let label = &entry.label;
-            let system = self.systems.of_command_line(&entry.command_line).ok_or_else(|| {
+            let system = self.systems.of_entry(&entry.command_line, label).ok_or_else(|| {
                 format!("entry {label} has a command line that is not that of a generation")
             })?;
             let file = |name: &str| {
@@ -175,16 +201,35 @@ impl<'a> Explain<'a> {
             if !is_right {
                 return Err(format!("entry {label} has device trees that are not those of its system"));
             }
-            generations.push(system.generation);
+            self.has_tree(entry.fdt.as_deref(), system)?;
+            systems.push(system);
         }
-        let default = read.default.unwrap_or_default();
-        if !read.entries.iter().any(|entry| entry.label == default) {
+        let default = read.default.as_deref().unwrap_or_default();
+        let Some(at) = read.entries.iter().position(|entry| entry.label == default) else {
             return Err(format!("its default {default:?} is no entry"));
-        }
-        Ok(said(generations))
+        };
+        rendered::extlinux(&text, &read, &systems)?;
+        Ok(Told { why: said(&systems), default: Some(systems[at].generation) })
     }
 
-    fn entry(&self, place: &Place<'_>, path: &str) -> Result<String, String> {
+    /// Whether a device tree that an entry names by its file is one of its system's.
+    fn has_tree(&self, named: Option<&str>, system: &System) -> Result<(), String> {
+        let (Some(named), Some(trees)) = (named, &system.device_trees) else { return Ok(()) };
+        let start = format!("../nixos/{}/", flat(trees));
+        let below = named.strip_prefix(&start).map(|below| format!("{trees}/{below}"));
+        match below.and_then(|path| self.ext4.resolve(path.as_bytes()).ok()) {
+            Some(inode) if inode.kind == Kind::File => Ok(()),
+            _ => Err(format!("its system has no device tree {named:?}")),
+        }
+    }
+
+    fn entry(&self, place: &Place<'_>, path: &str) -> Result<Told, String> {
+        let system = self.system_of(place, path)?;
+        Ok(said(&[system]).into())
+    }
+
+    /// The system that an entry of systemd-boot is for.
+    fn system_of(&self, place: &Place<'_>, path: &str) -> Result<&System, String> {
         let name = path.rsplit('/').next().unwrap_or_default();
         if !name.starts_with("nixos-") || !name.ends_with(".conf") {
             return Err("it is no entry of NixOS".to_owned());
@@ -193,10 +238,17 @@ impl<'a> Explain<'a> {
         words(&text, &ENTRY)?;
         let read = systemd_boot::parse(&text);
         let options = read.values("options").join(" ");
-        let system = self.systems.of_command_line(&options);
-        let system = system.ok_or("its command line is not that of a generation")?;
-        for (what, wanted) in [("linux", &system.kernel), ("initrd", &system.initrd)] {
-            let said = read.value(what);
+        let lines = EntryLines::of(&text)?;
+        let system = self.systems.of_name(&options, name, &text)?;
+        lines.is_of(system)?;
+        let tree = system.document.as_ref().and_then(|document| document.device_tree().map(str::to_owned));
+        // Older builders do not name it.
+        let tree = tree.filter(|_| lines.value("devicetree").is_some());
+        for (what, wanted) in [("linux", &system.kernel), ("initrd", &system.initrd), ("devicetree", &tree)] {
+            let said = lines.value(what);
+            if said.is_some_and(|said| !rendered::is_copied_to(said)) {
+                return Err(format!("its {what} lies where no builder puts one"));
+            }
             let is_right = match (said, wanted) {
                 (None, None) => true,
                 (Some(said), Some(wanted)) => self.is_copy(place, said, wanted),
@@ -206,7 +258,31 @@ impl<'a> Explain<'a> {
                 return Err(format!("its {what} is not that of its system"));
             }
         }
-        Ok(said(vec![system.generation]))
+        Ok(system)
+    }
+
+    /// `loader.conf`, whose default is an entry of a generation, by its name or with a count of boots.
+    fn loader(&self, place: &Place<'_>, path: &str) -> Result<Told, String> {
+        let text = text(place, path)?;
+        words(&text, &LOADER)?;
+        let read = systemd_boot::parse(&text);
+        let default = read.value("preferred").or_else(|| read.value("default")).unwrap_or_default();
+        rendered::loader_conf(&text)
+            .map_err(|why| format!("its default {default:?} is no entry, or {why}"))?;
+        let stem = default.trim_end_matches(".conf");
+        let is_it = |file: &str| {
+            let name = file.rsplit('/').next().unwrap_or_default();
+            let counted = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".conf"));
+            counted.is_some_and(|count| count.is_empty() || count.starts_with('+'))
+        };
+        let mut quiet = Findings::default();
+        let files = place.boot_files(&mut quiet);
+        let entries = files.keys().filter(|file| file.to_ascii_lowercase().starts_with("/loader/entries/"));
+        let Some(file) = entries.into_iter().find(|file| is_it(file)) else {
+            return Err(format!("its default {default:?} is no entry"));
+        };
+        let system = self.system_of(place, file)?;
+        Ok(Told { why: "NixOS wrote it anew".to_owned(), default: Some(system.generation) })
     }
 
     /// Whether a file is a copy of what a path of the store leads to.
@@ -226,11 +302,6 @@ fn below_boot<'p>(ext4: &Ext4<Part<'_>>, place: &Place<'_>, path: &'p str) -> &'
     path.strip_prefix("/boot").filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
-/// A path of the store as one file name, as the builder of extlinux files makes it.
-fn flat(path: &str) -> String {
-    path.trim_start_matches(STORE_DIR).trim_start_matches('/').replace('/', "-")
-}
-
 fn join(directory: &str, path: &str) -> String {
     let base = if path.starts_with('/') { "" } else { directory };
     let mut names: Vec<&str> = Vec::new();
@@ -242,24 +313,6 @@ fn join(directory: &str, path: &str) -> String {
         }
     }
     names.iter().flat_map(|name| ["/", name]).collect()
-}
-
-fn loader(place: &Place<'_>, path: &str) -> Result<String, String> {
-    let text = text(place, path)?;
-    words(&text, &LOADER)?;
-    let read = systemd_boot::parse(&text);
-    let default = read.value("default").unwrap_or_default();
-    let file = format!("/loader/entries/{default}");
-    let is_there = default.starts_with("nixos-")
-        && (default.contains('*')
-            || [String::new(), ".conf".to_owned()]
-                .iter()
-                .any(|end| place.len_of(&format!("{file}{end}")).is_some()));
-    if is_there {
-        Ok("NixOS wrote it anew".to_owned())
-    } else {
-        Err(format!("its default {default:?} is no entry"))
-    }
 }
 
 fn text(place: &Place<'_>, path: &str) -> Result<String, String> {
@@ -279,7 +332,8 @@ fn words(text: &str, known: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-fn said(mut generations: Vec<u32>) -> String {
+fn said(systems: &[&System]) -> String {
+    let mut generations: Vec<u32> = systems.iter().map(|system| system.generation).collect();
     generations.sort_unstable();
     generations.dedup();
     let generations: Vec<String> = generations.iter().map(u32::to_string).collect();

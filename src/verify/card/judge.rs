@@ -2,7 +2,7 @@
 
 use super::boot;
 use super::configuration;
-use super::findings::Findings;
+use super::findings::{Allowed, Findings};
 use super::manifest::Manifest;
 use super::outside;
 use super::place;
@@ -59,8 +59,14 @@ pub(super) type Part<'a> = Window<Shared<'a>>;
 
 /// Judges a card or an image.
 pub fn content(disk: Shared<'_>, how: &How<'_>) -> Result<Content, Error> {
+    content_allowing(disk, how, Allowed::default())
+}
+
+/// Judges a card or an image, on which some things may be unsigned.
+pub fn content_allowing(disk: Shared<'_>, how: &How<'_>, unsigned: Allowed) -> Result<Content, Error> {
     let reading = partition_table::read(&disk).map_err(|error| Error::Read(error.source))?;
-    let mut findings = Findings::default();
+    let has_keys = !how.signers.is_empty();
+    let mut findings = Findings { has_keys, unsigned, ..Findings::default() };
     let is_bare = reading.places().is_empty();
     let places = place::open(disk, &spans(&reading, disk.size()), &mut findings)?;
     let root = places.iter().find_map(|place| place.root());
@@ -75,7 +81,7 @@ pub fn content(disk: Shared<'_>, how: &How<'_>) -> Result<Content, Error> {
     };
     findings.is_used = ext4.superblock.mounted != 0 || ext4.superblock.mounts != 0;
     let (signed, not_ours) = signed::check(&places, &manifest, how.signers, &mut findings);
-    tables::check(&reading, is_bare.then_some(()), &manifest, &places, &mut findings);
+    tables::check(disk, &reading, is_bare.then_some(()), &manifest, &places, &mut findings);
     state(ext4, &mut findings);
     if manifest.is_ours() && !ext4.superblock.features.iter().any(|feature| feature == "metadata_csum") {
         findings
@@ -119,7 +125,7 @@ pub(super) struct Sums {
     pub(super) not_ours: Option<String>,
 }
 pub(super) fn conclude(findings: Findings, manifest: &Manifest, sums: Sums) -> Content {
-    let Findings { damaged, changed, not_listed, .. } = findings;
+    let Findings { damaged, changed, not_listed, not_judged, .. } = findings;
     let is_ours = manifest.is_ours() && sums.not_ours.is_none();
     let verdict = match (damaged.is_empty(), is_ours, changed.is_empty()) {
         (false, ..) => Verdict::Damaged,
@@ -146,6 +152,7 @@ pub(super) fn conclude(findings: Findings, manifest: &Manifest, sums: Sums) -> C
         damaged,
         changed,
         not_listed,
+        not_judged,
     }
 }
 

@@ -5,6 +5,7 @@
 //! apart from damage: new store paths and generations with their boot entries, a journal, logs, times. A card that no
 //! system has mounted has none of that, so there it is damage too.
 
+mod added;
 mod boot;
 mod configuration;
 mod explain;
@@ -14,8 +15,10 @@ mod manifest;
 mod nar;
 mod outside;
 pub(super) mod place;
+mod plain;
 mod profile;
 pub(super) mod registry;
+mod rendered;
 mod replaced;
 mod rest;
 mod signed;
@@ -24,6 +27,7 @@ mod systems;
 mod tables;
 pub(crate) mod verdict;
 
+pub use findings::{Allowed, Unsigned};
 pub use registry::Signatures;
 pub use signed::Signed;
 
@@ -31,5 +35,5 @@ pub(super) use findings::Findings;
 pub(super) use manifest::{FAT as FAT_MANIFEST, Manifest};
 
 pub(super) use judge::spans;
-pub use judge::{How, Shared, content};
+pub use judge::{How, Shared, content, content_allowing};
 pub use verdict::{Content, Error, Verdict};

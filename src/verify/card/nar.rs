@@ -4,6 +4,7 @@ use super::judge::{Part, in_store};
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Groups, Inode, Kind};
 use crate::format::nix::nar::Framing;
+use crate::format::nix::store_path::STORE_DIR;
 use crate::num;
 use sha2::{Digest, Sha256};
 use std::io;
@@ -52,7 +53,8 @@ pub struct Hasher<'a> {
 
 /// What is still to be written of a NAR.
 enum Step {
-    Node(u32),
+    /// An inode, what the entry says that it is, and the directory that the entry is in.
+    Node(u32, u8, u32),
     Entry(Vec<u8>),
     /// The end of an entry, whose name is that long.
     CloseEntry(usize),
@@ -92,12 +94,12 @@ impl<'a> Hasher<'a> {
     }
 
     /// The NAR hash of a store path. No more is read than a NAR of `size` bytes can hold.
-    pub fn hash(&mut self, name: &[u8], root: u32, size: u64) -> Result<[u8; 32], Stop> {
+    pub fn hash(&mut self, name: &[u8], (root, says): (u32, u8), size: u64) -> Result<[u8; 32], Stop> {
         self.faults.clear();
         let path = in_store(name).into_bytes();
         let mut nar = Nar { hash: Sha256::new(), out: Vec::with_capacity(GATHERED * 2), left: size, path };
         Framing::start(&mut nar.out);
-        let mut steps = vec![Step::Node(root)];
+        let mut steps = vec![Step::Node(root, says, self.store()?)];
         let mut depth = 0_usize;
         while let Some(step) = steps.pop() {
             match step {
@@ -114,8 +116,8 @@ impl<'a> Hasher<'a> {
                     depth = depth.saturating_sub(1);
                     Framing::close(&mut nar.out);
                 }
-                Step::Node(number) => {
-                    let is_directory = self.node(number, &mut nar, &mut steps)?;
+                Step::Node(number, says, parent) => {
+                    let is_directory = self.node(number, (says, parent), &mut nar, &mut steps)?;
                     depth += usize::from(is_directory);
                     if depth > MAX_DEPTH {
                         return Err(Stop::Bad("its directories are too deep".to_owned()));
@@ -134,19 +136,32 @@ impl<'a> Hasher<'a> {
         Ok(nar.hash.finalize().into())
     }
 
+    /// The inode of the store, which is the parent of all its paths.
+    fn store(&self) -> Result<u32, Stop> {
+        Ok(self.ext4.lookup(STORE_DIR.as_bytes())?.number)
+    }
+
     fn interrupted(&self) -> Result<(), Stop> {
         if self.stop.load(Ordering::Relaxed) { Err(Stop::Interrupted) } else { Ok(()) }
     }
 
     /// Writes what an inode is; of a directory its beginning, and whether it is one.
-    fn node(&mut self, number: u32, nar: &mut Nar, steps: &mut Vec<Step>) -> Result<bool, Stop> {
+    fn node(
+        &mut self,
+        number: u32,
+        (says, parent): (u8, u32),
+        nar: &mut Nar,
+        steps: &mut Vec<Step>,
+    ) -> Result<bool, Stop> {
         let inode = self.ext4.inode(number)?;
+        self.ext4.check_type(&inode, says)?;
         self.attributes(&inode, &nar.path)?;
         match inode.kind {
             Kind::Symlink => Framing::symlink(&mut nar.out, &self.ext4.read_link(&inode)?),
             Kind::File => self.file(&inode, nar)?,
             Kind::Directory => {
                 Framing::directory(&mut nar.out);
+                self.ext4.check_directory(&inode, parent)?;
                 self.entries(&inode, steps)?;
             }
             Kind::Other => {
@@ -166,7 +181,7 @@ impl<'a> Hasher<'a> {
         for entry in entries {
             // An entry is closed behind its node; a stack has what comes last at its bottom.
             steps.push(Step::CloseEntry(entry.name.len()));
-            steps.push(Step::Node(entry.inode));
+            steps.push(Step::Node(entry.inode, entry.says, directory.number));
             steps.push(Step::Entry(entry.name));
         }
         Ok(())
@@ -178,7 +193,13 @@ impl<'a> Hasher<'a> {
         // Before it is read: a hole may be said to have any length.
         nar.take(inode.size)?;
         let mut contents = self.ext4.open_file(inode)?;
-        for (start, len) in contents.places() {
+        // Files that share blocks could else name all of them each, for ever.
+        let mapped: u64 = contents.places().map(|(_, len)| len).sum();
+        let needed = inode.size.div_ceil(self.ext4.superblock.block_size);
+        if mapped > needed {
+            self.fault(&nar.path, "it has blocks behind its end");
+        }
+        for (start, len) in contents.places().filter(|_| mapped <= needed) {
             if !self.groups.uses(start, len)? {
                 self.fault(&nar.path, "some of its blocks are marked as free");
                 break;

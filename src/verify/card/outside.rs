@@ -100,7 +100,7 @@ fn own_sectors(disk: Shared<'_>, reading: &Reading, findings: &mut Findings) -> 
             let encoded = encode(table, disk.size(), SectorSize::S512);
             let encoded = encoded.ok().and_then(|parts| parts.into_iter().next());
             if encoded.is_some_and(|(_, right)| right[440..] != sector[440..]) {
-                findings.since("the partition table has other bytes than nixflash writes".to_owned());
+                findings.uncovered("partition table", "it has other bytes than nixflash writes");
             }
         }
     }
@@ -109,7 +109,7 @@ fn own_sectors(disk: Shared<'_>, reading: &Reading, findings: &mut Findings) -> 
 
 fn code(sector: &[u8], findings: &mut Findings) {
     if sector[..440].iter().any(|byte| *byte != 0) {
-        findings.since("there is a boot loader in the first sector".to_owned());
+        findings.bad("partition table", "there is a boot loader in the first sector");
     }
 }
 
@@ -136,7 +136,7 @@ fn gaps(
             continue;
         }
         if len > left {
-            findings.since(format!("what lies from byte {} to {} was not looked at", gap.start, gap.end));
+            findings.unjudged(format!("what lies between partitions from byte {} to {}", gap.start, gap.end));
             continue;
         }
         left -= len;
@@ -149,7 +149,8 @@ fn gaps(
             findings.bad("what lies between partitions", &why);
         }
         if let Some(found) = found {
-            findings.since(format!("something was written outside of all partitions, at byte {found}"));
+            let how = format!("something was written outside of all partitions, at byte {found}");
+            findings.bad("between partitions", &how);
         }
     }
     Ok(())

@@ -114,6 +114,16 @@ fn claims_fat(part: Part<'_>) -> bool {
 }
 
 impl<'a> Place<'a> {
+    /// The root as a boot loader reads it, which replays no journal; `None` where there is nothing to replay.
+    pub fn before_replay(&self) -> Option<Result<Self, String>> {
+        let (_, ext4) = self.root().filter(|(_, ext4)| ext4.superblock.needs_recovery)?;
+        let raw = Ext4::open(self.part).map_err(|error| error.to_string());
+        Some(raw.map(|raw| {
+            let raw = if ext4.mount_point().is_empty() { raw } else { raw.mounted_at("nix") };
+            Self { number: self.number, part: self.part, system: System::Ext4(Box::new(raw)), is_root: true }
+        }))
+    }
+
     /// The root of a NixOS, if this is one.
     pub fn root(&self) -> Option<(u32, &Ext4<Part<'a>>)> {
         match &self.system {

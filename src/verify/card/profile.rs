@@ -1,6 +1,6 @@
 //! Links and files that decide which system is started and what Nix believes, and who may write them.
 
-use super::findings::Findings;
+use super::findings::{Findings, Unsigned};
 use super::judge::Part;
 use super::manifest::Manifest;
 use super::registry::{DATABASE, Registry};
@@ -77,7 +77,7 @@ fn fixed_init(ext4: &Ext4<Part<'_>>, findings: &mut Findings) {
     let target = link(ext4, path);
     if target.as_deref() != Some("/nix/var/nix/profiles/system/init") {
         let target = target.unwrap_or_else(|| "no symlink".to_owned());
-        findings.edited(path, &format!("it is {target}, and not the init of the system profile"));
+        findings.uncovered(path, &format!("it is {target}, and not the init of the system profile"));
     }
 }
 
@@ -97,7 +97,8 @@ fn current(
     if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
         match systems.links.get(&number) {
             Some(toplevel) if number != own => {
-                findings.since(format!("its system is generation {number} now: {toplevel}"));
+                let how = format!("its system is generation {number} now: {toplevel}");
+                systems.tell_default(&path, number, &how, findings);
             }
             Some(_) => {}
             None => findings.bad(&path, &format!("it leads to {target}, which leads to no system")),
@@ -105,7 +106,14 @@ fn current(
         return;
     }
     if StorePath::from_absolute(&target).is_ok_and(|target| registry.has(&target)) {
-        findings.since(format!("its system is {target} now, which is no generation"));
+        let how = format!("its system is {target} now, which is no generation");
+        match (
+            StorePath::from_absolute(&target).is_ok_and(|target| registry.covers(&target)),
+            findings.unsigned.generations,
+        ) {
+            (false, Unsigned::Refused) if findings.has_keys => findings.uncovered(&path, &how),
+            _ => findings.since(how),
+        }
     } else {
         findings.bad(&path, &format!("it leads to {target}, which is no generation"));
     }

@@ -9,7 +9,7 @@ use crate::format::disk::ext4::read::Ext4;
 use crate::format::nix::database;
 use crate::format::nix::store_path::StorePath;
 use crate::num;
-use crate::store::Keys;
+use crate::store::{Judged, Keys};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,12 +52,45 @@ pub struct Registry {
     pub paths: BTreeMap<StorePath, Entry>,
     /// Who signed them.
     pub signatures: Signatures,
+    cover: Cover,
 }
+
+/// What a signature is over, of the manifest or of a store path.
+#[derive(Default)]
+struct Cover {
+    /// Paths that the manifest lists with the hash that the database has.
+    listed: BTreeSet<StorePath>,
+    /// Paths that a trusted key has signed, but for those of the public cache, which signs everybody's systems.
+    signed: BTreeSet<StorePath>,
+    /// Paths that follow from their contents, or that the public cache has signed: right only where something that is
+    /// covered refers to them.
+    followed: BTreeSet<StorePath>,
+    references: BTreeMap<StorePath, Vec<StorePath>>,
+}
+
+/// The key of the public cache.
+const PUBLIC: &str = "cache.nixos.org-1";
 
 impl Registry {
     /// Whether the database has a path.
     pub fn has(&self, path: &StorePath) -> bool {
         self.paths.get(path).is_some_and(|entry| entry.is_registered)
+    }
+
+    /// Whether a system and all that it needs are covered by signatures.
+    pub fn covers(&self, toplevel: &StorePath) -> bool {
+        let Cover { listed, signed, followed, references } = &self.cover;
+        if !listed.contains(toplevel) && !signed.contains(toplevel) {
+            return false;
+        }
+        let (mut seen, mut open) = (BTreeSet::from([toplevel]), vec![toplevel]);
+        while let Some(path) = open.pop() {
+            if ![listed, signed, followed].iter().any(|paths| paths.contains(path)) {
+                return false;
+            }
+            open.extend(references.get(path).into_iter().flatten().filter(|path| seen.insert(path)));
+        }
+        true
     }
 }
 
@@ -75,7 +108,9 @@ pub fn read(
             references(&rows, manifest, findings);
             for row in rows {
                 signers.insert(row.path.clone(), names_of(&row));
-                registry.signatures.take(&row, keys, findings);
+                let judged = keys.judge(&row);
+                registry.cover.take(&row, &judged);
+                registry.signatures.take(&row, judged, findings);
                 let entry = Entry { hash: row.nar_hash, size: row.nar_size, is_registered: true };
                 registry.paths.insert(row.path, entry);
             }
@@ -167,9 +202,20 @@ fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<database::
     Ok(rows)
 }
 
+impl Cover {
+    fn take(&mut self, row: &database::Row, judged: &Judged) {
+        if judged.good.iter().any(|name| name != PUBLIC) {
+            self.signed.insert(row.path.clone());
+        }
+        if judged.content_addressed || !judged.good.is_empty() {
+            self.followed.insert(row.path.clone());
+        }
+        self.references.insert(row.path.clone(), row.references.clone());
+    }
+}
+
 impl Signatures {
-    fn take(&mut self, row: &database::Row, keys: &Keys, findings: &mut Findings) {
-        let judged = keys.judge(row);
+    fn take(&mut self, row: &database::Row, judged: Judged, findings: &mut Findings) {
         for name in &judged.bad {
             findings.bad(&row.path.to_string(), &format!("its signature by {name} is wrong"));
         }
@@ -205,6 +251,7 @@ impl Registry {
                     self.paths.insert(known.path, Entry { is_registered: true, ..entry });
                 }
                 Some(_) => {
+                    self.cover.listed.insert(known.path.clone());
                     let now = signers.get(&known.path);
                     let lost =
                         known.signed_by.iter().find(|name| !now.is_some_and(|now| now.contains(*name)));

@@ -4,10 +4,16 @@
 //! reads the verdict is told that firmware was replaced, with what, and that only the record says so.
 
 use super::boot::{Known, fold};
-use super::findings::Findings;
+use super::findings::{Findings, Unsigned};
+use super::manifest::Manifest;
 use super::place::Place;
+use crate::board;
+use crate::board::Board;
+use crate::format::disk::fat;
 use crate::format::file::json;
+use crate::num;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the record is on the FAT.
@@ -34,7 +40,9 @@ pub struct Replaced {
 
 impl Replaced {
     /// Reads the record of the first FAT that has one.
-    pub fn read(places: &[Place<'_>], findings: &mut Findings) -> Option<Self> {
+    pub fn read(places: &[Place<'_>], manifest: &Manifest, findings: &mut Findings) -> Option<Self> {
+        // A profile of the user's is not known here: then only the places count.
+        let board = manifest.text("board").and_then(|name| board::find(name).ok());
         let fats = places.iter().filter(|place| place.root().is_none());
         for place in fats {
             let read = match place.read(RECORD, MAX_LEN) {
@@ -42,7 +50,7 @@ impl Replaced {
                 Ok(None) => continue,
                 Err(error) => Err(error),
             };
-            match read.and_then(|value| Self::of(place.number, &value)) {
+            match read.and_then(|value| Self::of(place.number, &value, board.as_ref())) {
                 Ok(record) => return Some(record),
                 Err(why) => findings.bad(RECORD, &why),
             }
@@ -50,7 +58,7 @@ impl Replaced {
         None
     }
 
-    fn of(partition: u32, value: &Value) -> Result<Self, String> {
+    fn of(partition: u32, value: &Value, board: Option<&Board>) -> Result<Self, String> {
         if value["schema"].as_str() != Some("nixflash-firmware/1") {
             return Err("it is no record of nixflash-firmware/1".to_owned());
         }
@@ -60,6 +68,12 @@ impl Replaced {
             let (path, known) = one().ok_or("a file in it lacks path, size or sha256")?;
             if OF_BUILDERS.iter().any(|directory| path.starts_with(directory)) {
                 return Err(format!("it names {path}, which no update of firmware writes"));
+            }
+            if let Some(board) = board.filter(|board| !is_of(board, &path, &known)) {
+                return Err(format!(
+                    "it names {path}, which no update of the firmware of {} writes",
+                    board.name
+                ));
             }
             files.insert(path, known);
         }
@@ -115,11 +129,25 @@ impl Replaced {
             [] => String::new(),
             packages => format!(", from {}", packages.join(", ")),
         };
-        // Not `since`: a card may be updated before it is ever booted.
-        findings.note(format!(
+        let what = format!(
             "firmware was replaced by nixflash {by}: {replaced} files replaced, {added} added, {removed} removed{from}; only {RECORD} says so, which nobody signs"
-        ));
+        );
+        // Not `since`: a card may be updated before it is ever booted.
+        match findings.unsigned.firmware {
+            Unsigned::Refused => findings.replaced(RECORD, &what),
+            Unsigned::Allowed => findings.note(what),
+        }
     }
+}
+
+/// Whether an update of a board's firmware writes a file: one that its profile brings, or its own config.txt.
+fn is_of(board: &Board, folded: &str, known: &Known) -> bool {
+    let own = board.config_txt.as_ref().filter(|_| folded == "/config.txt");
+    if let Some(text) = own {
+        return known.is(&num::to_base16(&Sha256::digest(text.as_bytes())));
+    }
+    let path = fat::fold(folded);
+    board.files.iter().any(|rule| rule.could_put(&path, |_| true))
 }
 
 #[cfg(test)]
@@ -134,7 +162,7 @@ mod tests {
             "files": [{ "path": "/start4.elf", "size": 1, "sha256": "00" }],
             "removed": ["/Old.dtb", "/config.txt"],
         });
-        let record = Replaced::of(1, &record).unwrap();
+        let record = Replaced::of(1, &record, None).unwrap();
         assert!(record.may_lack(1, "/old.dtb"));
         for (partition, path) in
             [(2, "/old.dtb"), (1, "/start4.elf"), (1, "/bootcode.bin"), (1, "/config.txt"), (1, "/loader/x")]

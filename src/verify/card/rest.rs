@@ -44,9 +44,16 @@ pub fn check(
     let mut areas = BTreeMap::new();
     let store = ext4.lookup(b"/nix/store").map_or(0, |store| store.number);
     let (top, boot) = (ext4.mount_point(), boot_directories(ext4));
-    for found in ext4.walk(&root).passing_over(store) {
+    for found in ext4.walk(&root).passing_over(store).checked(root.number) {
         how.interrupted()?;
         match found {
+            Ok(found) if looked_for(&found.path) => {
+                let path = format!("/{}", String::from_utf8_lossy(&found.path));
+                findings.bad(
+                    &path,
+                    "it was added, where boot loaders look for scripts, entries and environments",
+                );
+            }
             // As a boot loader sees it: what is there is compared elsewhere.
             Ok(found) if found.inode.mode & 0o6000 == 0 && is_below(&found.path, boot) => {}
             Ok(found) => {
@@ -55,6 +62,11 @@ pub fn check(
             }
             Err(error) => findings.bad("/", &gone(error)?.to_string()),
         }
+    }
+    if !areas.is_empty() {
+        findings.unjudged(
+            "the contents of files beside /nix/store and /boot: state, which nobody signs".to_owned(),
+        );
     }
     for (area, count) in areas {
         let files = if count == 1 { "1 file was".to_owned() } else { format!("{count} files were") };
@@ -75,10 +87,11 @@ fn take(found: &Found, manifest: &Manifest, areas: &mut BTreeMap<String, u64>, f
     let path = String::from_utf8_lossy(&found.path);
     let (inode, shown) = (&found.inode, format!("/{path}"));
     if inode.kind == Kind::File && inode.mode & 0o6000 != 0 {
-        findings.since(format!("{shown} is setuid or setgid: mode {:04o}, owner {}", inode.mode, inode.uid));
+        let how = format!("it is setuid or setgid: mode {:04o}, owner {}", inode.mode, inode.uid);
+        findings.uncovered(&shown, &how);
     }
     if path == "nix-path-registration" && inode.size > 0 {
-        findings.edited(&shown, "it is not empty: the next boot would take from it what the store has");
+        findings.uncovered(&shown, "it is not empty: the next boot would take from it what the store has");
     }
     if inode.kind == Kind::Directory || is_known(&path) || is_configuration(&path, manifest) {
         return;
@@ -89,6 +102,31 @@ fn take(found: &Found, manifest: &Manifest, areas: &mut BTreeMap<String, u64>, f
     if areas.len() < MAX_AREAS || areas.contains_key(&area) {
         *areas.entry(area).or_default() += 1;
     }
+}
+
+/// Whether a boot loader looks for a path of the root: U-Boot's distro_bootcmd and bootstd (2025.01,
+/// `include/config_distro_bootcmd.h`, `boot/bootmeth_*.c`), its environment on ext4, and kernels that are told no init.
+fn looked_for(path: &[u8]) -> bool {
+    const NAMES: [&[u8]; 15] = [
+        b"boot.scr",
+        b"boot.scr.uimg",
+        b"boot.cmd",
+        b"uboot.env",
+        b"uenv.txt",
+        b"extlinux.conf",
+        b"syslinux.cfg",
+        b"efi",
+        b"loader",
+        b"dtb",
+        b"dtbs",
+        b"cbfs",
+        b"vbe",
+        b"config.txt",
+        b"cmdline.txt",
+    ];
+    const INITS: [&[u8]; 4] = [b"etc/init", b"bin/init", b"init", b"linuxrc"];
+    let lower = path.to_ascii_lowercase();
+    NAMES.contains(&&lower[..]) || INITS.contains(&path)
 }
 
 fn is_known(path: &str) -> bool {

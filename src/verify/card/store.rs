@@ -7,7 +7,7 @@ use super::nar::{Hasher, Stop};
 use super::registry::{Entry, Registry};
 use super::systems::PROFILES;
 use super::verdict::Error;
-use crate::format::disk::ext4::read::{Ext4, Inode, Kind};
+use crate::format::disk::ext4::read::{Ext4, Inode, Kind, ROOT};
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,6 +26,8 @@ struct Job<'a> {
     path: &'a StorePath,
     entry: Entry,
     inode: u32,
+    /// What the store's directory says that it is.
+    says: u8,
 }
 
 /// What came of a job.
@@ -48,7 +50,7 @@ pub fn check(
     let mut jobs = Vec::new();
     for (path, entry) in &registry.paths {
         match names.remove(path.base_name().as_bytes()) {
-            Some(inode) => jobs.push(Job { path, entry: *entry, inode }),
+            Some((inode, says)) => jobs.push(Job { path, entry: *entry, inode, says }),
             None if entry.is_registered => findings.bad(&path.to_string(), "it is registered, and not there"),
             // All systems that were composed are generations still, so nothing of them can have been collected.
             None if is_whole => findings.bad(&path.to_string(), "it is not there, though its generation is"),
@@ -124,7 +126,7 @@ fn work(
     loop {
         let at = next.fetch_add(1, Ordering::Relaxed);
         let Some(job) = jobs.get(at) else { return };
-        let hash = hasher.hash(job.path.base_name().as_bytes(), job.inode, job.entry.size);
+        let hash = hasher.hash(job.path.base_name().as_bytes(), (job.inode, job.says), job.entry.size);
         bytes.fetch_add(job.entry.size, Ordering::Relaxed);
         let is_end = matches!(hash, Err(Stop::Gone(_) | Stop::Interrupted));
         let done = Done { job: at, hash, faults: std::mem::take(&mut hasher.faults) };
@@ -135,7 +137,7 @@ fn work(
 }
 
 /// The names in the store with their inodes.
-fn names(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<BTreeMap<Vec<u8>, u32>, Error> {
+fn names(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<BTreeMap<Vec<u8>, (u32, u8)>, Error> {
     let mut names = BTreeMap::new();
     let store = match ext4.lookup(STORE_DIR.as_bytes()) {
         Ok(store) => store,
@@ -145,6 +147,10 @@ fn names(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<BTreeMap<Vec<
         }
     };
     directory(&store, findings);
+    let parent = ext4.lookup(b"/nix").map_or(ROOT, |nix| nix.number);
+    if let Err(error) = ext4.check_directory(&store, parent) {
+        findings.bad(STORE_DIR, &gone(error)?.to_string());
+    }
     let entries = match ext4.read_dir(&store) {
         Ok(entries) => entries,
         Err(error) => {
@@ -159,7 +165,7 @@ fn names(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<BTreeMap<Vec<
         }
         match entry {
             Ok(entry) => {
-                if let Some(first) = names.insert(entry.name.clone(), entry.inode) {
+                if let Some(first) = names.insert(entry.name.clone(), (entry.inode, entry.says)) {
                     names.insert(entry.name.clone(), first);
                     findings.bad(&in_store(&entry.name), "it is there twice");
                 }

@@ -1,6 +1,8 @@
 //! Partition table, labels and identifiers, held against the manifest.
 
+use super::added;
 use super::findings::Findings;
+use super::judge::Shared;
 use super::manifest::Manifest;
 use super::place::{Place, System};
 use crate::format::disk::fat::read;
@@ -19,10 +21,17 @@ struct Found {
     partuuid: String,
     name: Option<String>,
     is_active: bool,
+    /// Attributes of a GPT but for the one that is the active flag; the byte of the flag in an MBR but for its bit.
+    attributes: u64,
 }
 
 /// Compares the table and what the file systems are called. A root alone, without a table, has no more than its own.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the facts of one card; a struct for one caller would only rename them"
+)]
 pub fn check(
+    disk: Shared<'_>,
     reading: &Reading,
     bare: Option<()>,
     manifest: &Manifest,
@@ -36,14 +45,21 @@ pub fn check(
         }
     }
     if bare.is_some() {
-        findings.note("there is no partition table: the root alone was judged".to_owned());
+        let what = "there is no partition table: the root alone was judged";
+        if findings.has_keys && !manifest.list("partitions").is_empty() {
+            // Firmware would read what it takes the whole disk for.
+            findings.bad("partition table", "there is none, and the manifest has one");
+        } else {
+            findings.note(what.to_owned());
+        }
     } else {
         table(reading, manifest, findings);
+        added::check(disk, reading, manifest, places, findings);
         file_systems(places, manifest, findings);
     }
     for place in places {
         labels(place, manifest, findings);
-        copies(place, findings);
+        form(place, manifest, findings);
     }
 }
 
@@ -73,12 +89,6 @@ fn table(reading: &Reading, manifest: &Manifest, findings: &mut Findings) {
             continue;
         };
         place(found, wanted, last == Some(number), findings);
-    }
-    if !listed.is_empty() {
-        let extra = partitions.iter().filter(|found| {
-            !listed.iter().any(|wanted| wanted.get("number").and_then(Value::as_u64) == Some(found.number))
-        });
-        extra.for_each(|found| findings.since(format!("partition {} was added", found.number)));
     }
 }
 
@@ -123,6 +133,13 @@ fn place(found: &Found, wanted: &Value, is_last: bool, findings: &mut Findings) 
         let word = if found.is_active { "active" } else { "not active" };
         findings.bad(&what, &format!("it is {word}, expected otherwise: U-Boot looks for that flag"));
     }
+    if found.attributes != 0 {
+        let how = format!(
+            "its attributes are {:#x}, expected none: firmware passes over such a partition",
+            found.attributes
+        );
+        findings.bad(&what, &how);
+    }
     if wanted["name"].as_str().is_some_and(|name| Some(name) != found.name.as_deref()) {
         findings.bad(&what, &format!("its name is {:?}, expected {}", found.name, wanted["name"]));
     }
@@ -150,6 +167,7 @@ fn found(reading: &Reading) -> Vec<Found> {
                 partuuid: format!("{:08x}-{:02x}", mbr.disk_id, partition.number),
                 name: None,
                 is_active: partition.active,
+                attributes: 0,
             })
             .collect(),
         Some(Table::Gpt(gpt)) => gpt
@@ -163,20 +181,42 @@ fn found(reading: &Reading) -> Vec<Found> {
                 partuuid: partition.unique_guid.to_string(),
                 name: Some(partition.name.clone()),
                 is_active: partition.attributes & LEGACY_BOOT != 0,
+                attributes: partition.attributes & !LEGACY_BOOT,
             })
             .collect(),
         None => Vec::new(),
     }
 }
 
-/// What a FAT has twice is the same. Linux writes both copies; a card that was pulled may have one of them newer.
-fn copies(place: &Place<'_>, findings: &mut Findings) {
-    let System::Fat(_) = &place.system else { return };
+/// The file system has the form that all readers take alike.
+fn form(place: &Place<'_>, manifest: &Manifest, findings: &mut Findings) {
     let what = format!("partition {}", place.number);
+    let odd = match &place.system {
+        System::Fat(_) => {
+            copies(place, &what, findings);
+            read::oddities(&place.part).map_err(|error| error.to_string())
+        }
+        System::Ext4(ext4) if place.root().is_some() => {
+            let around = ext4.odd_surroundings().map_err(|error| error.to_string());
+            around.map(|around| ext4.superblock.oddities().into_iter().chain(around).collect())
+        }
+        System::Ext4(_) => return,
+    };
+    if !manifest.is_ours() {
+        return;
+    }
+    match odd {
+        Ok(odd) => odd.iter().for_each(|how| findings.bad(&what, how)),
+        Err(error) => findings.bad(&what, &error),
+    }
+}
+
+/// What a FAT has twice is the same. Linux writes both copies; a card that was pulled may have one of them newer.
+fn copies(place: &Place<'_>, what: &str, findings: &mut Findings) {
     match read::copies_differ(&place.part) {
         Ok(None) => {}
-        Ok(Some(twice)) => findings.edited(&what, &format!("the two copies of its {twice} differ")),
-        Err(error) => findings.bad(&what, &error.to_string()),
+        Ok(Some(twice)) => findings.uncovered(what, &format!("the two copies of its {twice} differ")),
+        Err(error) => findings.bad(what, &error.to_string()),
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Content {
     pub damaged: Vec<(String, String)>,
     /// What has changed since, in words.
     pub changed: Vec<String>,
+    /// What was not judged, in words: what "intact" says nothing of.
+    pub not_judged: Vec<String>,
     /// How many more places of both kinds there are.
     pub not_listed: u64,
 }

@@ -4,6 +4,8 @@
 //! no program. What it does not know is read here: bus, vendor, sector size, `diskseq`, links, where partitions begin,
 //! and, because a guard must not miss one, mounts and swap.
 
+use super::loops;
+use super::loops::{Backing, Loop};
 use super::mounts::Mounts;
 use super::roots::{DeviceNumber, Roots, attribute, number};
 use crate::device::error::Error;
@@ -205,8 +207,12 @@ fn stack_loops(roots: &Roots, devices: &mut [Device]) {
     for _ in 0..MOST_LOOPS {
         let mut found = Vec::new();
         for upper in devices.iter().filter(|device| device.bus == Bus::Loop) {
-            let Some(backing) = &upper.backing else { continue };
-            let lower = devices.iter().position(|lower| names(roots, lower, backing));
+            let Some(own) = loops::of(roots, upper.name.clone()) else { continue };
+            let lower = devices
+                .iter()
+                .enumerate()
+                .filter(|(_, lower)| lower.number != upper.number && lies_on(roots, &own, lower));
+            let lower: Vec<usize> = lower.map(|(at, _)| at).collect();
             let holder = |device: &str| Use::Holder {
                 device: device.to_owned(),
                 holder: upper.name.clone(),
@@ -215,7 +221,7 @@ fn stack_loops(roots: &Roots, devices: &mut [Device]) {
             let uses = |device: &str| {
                 std::iter::once(holder(device)).chain(upper.uses.iter().cloned()).collect::<Vec<_>>()
             };
-            found.extend(lower.map(|at| (at, uses(&devices[at].name))));
+            found.extend(lower.into_iter().map(|at| (at, uses(&devices[at].name))));
         }
         let mut changed = false;
         for (at, uses) in found {
@@ -232,15 +238,21 @@ fn stack_loops(roots: &Roots, devices: &mut [Device]) {
     }
 }
 
-/// Whether a path is the node of a disk, or of a part of it.
-fn names(roots: &Roots, device: &Device, path: &str) -> bool {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let path = Path::new(path);
-    let node = std::fs::metadata(roots.place(path)).ok().filter(|node| node.file_type().is_block_device());
-    if let Some(node) = node {
-        return device.numbers.contains(&DeviceNumber::of_stat(node.rdev()));
+/// Whether a loop lies on a disk or a part of it, or may where nobody can say what it lies on.
+fn lies_on(roots: &Roots, upper: &Loop, device: &Device) -> bool {
+    let path = upper.path();
+    match upper.backing(roots) {
+        Backing::Device(number) => device.numbers.contains(&DeviceNumber::of_stat(number)),
+        Backing::File(..) => false,
+        Backing::Gone if path == device.path => true,
+        Backing::Gone if device.partitions.iter().any(|part| path == Path::new("/dev").join(&part.name)) => {
+            true
+        }
+        Backing::Gone => {
+            let lens = std::iter::once(device.size).chain(device.partitions.iter().map(|part| part.size));
+            lens.into_iter().any(|len| len > 0 && upper.fits(len))
+        }
     }
-    path == device.path || device.partitions.iter().any(|part| path == Path::new("/dev").join(&part.name))
 }
 
 fn device(roots: &Roots, mounts: &Mounts, disk: &BlockDevice) -> Option<Device> {

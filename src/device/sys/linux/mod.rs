@@ -1,6 +1,7 @@
 //! Disks as Linux shows them: sysfs, procfs, block devices, UDisks2.
 
 pub(crate) mod list;
+pub(crate) mod loops;
 pub(crate) mod mounts;
 pub(crate) mod open;
 pub(crate) mod resolve;

@@ -61,6 +61,8 @@ pub enum OpenError {
 pub enum Changed {
     /// The node is no block device, or one of another number.
     Node,
+    /// The name leads to another file.
+    File,
     /// It is not listed any more.
     Gone,
     /// Its length.
@@ -81,6 +83,7 @@ pub enum Changed {
 impl std::fmt::Display for Changed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::File => f.write_str("the name leads to something else now"),
             Self::Node => f.write_str("its node is another device"),
             Self::Gone => f.write_str("it is gone"),
             Self::Size { expected, found } => write!(f, "it had {expected} bytes, it has {found}"),
@@ -114,12 +117,22 @@ pub enum Access {
 
 /// Opens a disk that was confirmed, and makes sure that it is that disk.
 pub fn open_disk(roots: &Roots, confirmed: &Device, access: Access) -> Result<OpenDisk, OpenError> {
+    open_disk_unless(roots, confirmed, access, &|| false)
+}
+
+/// The same; where a desktop is asked for it, the wait ends when told to stop.
+pub fn open_disk_unless(
+    roots: &Roots,
+    confirmed: &Device,
+    access: Access,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<OpenDisk, OpenError> {
     let name = confirmed.path.display().to_string();
     let (file, direct) = match open_node(&roots.place(&confirmed.path), access) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && roots.root() == Path::new("/") => {
             // Root is never denied for a reason that UDisks2 could lift, so this is an ordinary user's bus.
-            let opened = super::udisks::open(&confirmed.path, access == Access::Write);
-            (opened.map_err(|udisks| OpenError::Permission { path: name.clone(), udisks })?, true)
+            let opened = super::udisks::open(&confirmed.path, access == Access::Write, is_stopped);
+            opened.map_err(|udisks| OpenError::Permission { path: name.clone(), udisks })?
         }
         result => result.map_err(|e| opening(&name, e))?,
     };
@@ -148,6 +161,19 @@ fn open_node(path: &Path, access: Access) -> io::Result<(File, bool)> {
         result => Ok((result?, true)),
     }
 }
+
+/// Whether another program holds a lock of a kind that belongs to an open file, as QEMU does for the disks of its machines.
+pub(crate) fn is_locked(path: &Path) -> bool {
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let Ok(file) = opened else { return false };
+    let mut wanted = nix::libc::flock { l_type: WRITE_LOCK, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    let asked = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_OFD_GETLK(&mut wanted));
+    asked.is_ok() && wanted.l_type != NO_LOCK
+}
+
+/// Kinds of locks, as `fcntl` has them.
+const WRITE_LOCK: nix::libc::c_short = 1;
+const NO_LOCK: nix::libc::c_short = 2;
 
 pub(crate) fn lock(file: File, name: &str, access: Access) -> Result<Flock<File>, OpenError> {
     let kind = match access {

@@ -26,6 +26,8 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// The inode.
     pub inode: u32,
+    /// What the entry says that it is: 1 file, 2 directory, 7 symlink, 3 to 6 others, 0 where nothing is said.
+    pub says: u8,
 }
 
 /// The entries of a directory but "." and "..", in the order of its blocks; it ends after the first error.
@@ -78,7 +80,10 @@ impl<R: ReadAt> Iterator for Entries<'_, R> {
         }
         let next = self.advance().transpose();
         self.done = !matches!(next, Some(Ok(_)));
-        Some(next?.map(|(name, inode)| Entry { name: self.block[name].to_vec(), inode }))
+        Some(next?.map(|(name, inode)| {
+            let says = self.block[name.start - 1];
+            Entry { name: self.block[name].to_vec(), inode, says }
+        }))
     }
 }
 
@@ -96,6 +101,17 @@ impl<R: ReadAt> Entries<'_, R> {
             }
         }
         Ok(None)
+    }
+
+    /// The next block as a whole, its checksum compared.
+    pub(crate) fn next_raw(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let Some(block) = self.contents.next_block()? else { return Ok(None) };
+        self.block = block;
+        self.blocks += 1;
+        if self.checksums {
+            self.check_sum()?;
+        }
+        Ok(Some(std::mem::take(&mut self.block)))
     }
 
     /// Where in the block the next name is, and its inode.

@@ -76,6 +76,12 @@ impl<R: ReadAt> Contents<'_, R> {
         self.runs.iter().map(|run| (run.start, run.len))
     }
 
+    /// Whether some blocks were allocated and never written: Linux reads zeros, U-Boot what lies there.
+    #[must_use]
+    pub fn has_unwritten(&self) -> bool {
+        self.runs.iter().any(|run| run.unwritten)
+    }
+
     /// A block of the file, and which block of the device it is; `None` for a hole.
     pub(crate) fn block_at(&mut self, block: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
         let unit = self.fs.superblock.block_size;

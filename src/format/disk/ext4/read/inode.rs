@@ -51,6 +51,8 @@ pub struct Inode {
     pub size: u64,
     /// Whether it has extended attributes, such as an ACL or the capabilities of a program.
     pub has_attributes: bool,
+    /// Whether it has blocks of its own, besides one of extended attributes.
+    pub(crate) has_blocks: bool,
     pub(crate) flags: u32,
     pub(crate) block: [u8; 60],
     pub(crate) seed: u32,
@@ -131,6 +133,7 @@ impl<R: ReadAt> Ext4<R> {
             links,
             size: u64::from(le32(&raw, 4)) | size_high,
             has_attributes: has_attributes(&raw),
+            has_blocks: has_blocks(&raw, sb.block_size),
             flags: le32(&raw, 0x20),
             block,
             seed,
@@ -219,6 +222,13 @@ fn has_attributes(raw: &[u8]) -> bool {
     }
     let at = 128 + usize::from(le16(raw, 0x80));
     at + 8 <= raw.len() && le32(raw, at) == ATTRIBUTES && le32(raw, at + 4) != 0
+}
+
+/// Whether i_blocks counts more than a block of attributes: Linux takes a symlink without for one that is in its inode.
+fn has_blocks(raw: &[u8], block_size: u64) -> bool {
+    let sectors = u64::from(le32(raw, 0x1c)) | u64::from(le16(raw, 0x74)) << 32;
+    let attributes = if le32(raw, 0x68) != 0 || le16(raw, 0x76) != 0 { block_size / 512 } else { 0 };
+    sectors != attributes
 }
 
 /// Seconds since 1970: 32 bits with a sign, and two more above them where the inode has room.

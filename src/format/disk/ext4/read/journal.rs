@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header      magic c03b3998 | type: 1 descriptor, 2 commit, 3 and 4 superblock, 5 revoke | sequence; all big-endian
-//! superblock  0c blocksize  10 maxlen  14 first  18 sequence  1c start  28 incompat  30 uuid [16]  54 fast commit blocks
+//! superblock  0c blocksize  10 maxlen  14 first  18 sequence  1c start  24 compat  28 incompat  30 uuid [16]  54 fast commit blocks
 //!             fc checksum
 //! descriptor  header | tags | with checksums: checksum u32 at the end of the block
 //! tag, v3     block u32 | flags u32 | block high u32 | checksum u32 | uuid [16] unless it is that of the last tag
@@ -31,6 +31,8 @@ const DESCRIPTOR: u32 = 1;
 const COMMIT: u32 = 2;
 const REVOKE: u32 = 5;
 
+/// Of the compatible features.
+const CHECKSUM_V1: u32 = 0x1;
 const WIDE: u32 = 0x2;
 const CHECKSUM_V2: u32 = 0x8;
 const CHECKSUM_V3: u32 = 0x10;
@@ -139,6 +141,11 @@ struct Open {
 
 impl<'a, R: ReadAt> Journal<'a, R> {
     fn open(fs: &'a Ext4<R>) -> Result<Self, Error> {
+        let (number, device) = fs.superblock.journal();
+        if (number, device) != (JOURNAL, 0) {
+            let elsewhere = format!("a journal in inode {number} of device {device:#x} to be replayed");
+            return Err(Error::Feature(elsewhere));
+        }
         let inode = fs.inode(JOURNAL)?;
         if inode.kind != Kind::File {
             return Err(damaged("is no file"));
@@ -155,6 +162,10 @@ impl<'a, R: ReadAt> Journal<'a, R> {
             return Err(damaged("does not begin with its superblock"));
         }
         if kind == 4 {
+            if be32(&raw, 0x24) & CHECKSUM_V1 != 0 {
+                // The kernel leaves out transactions whose checksum is wrong; nothing that is used now writes any.
+                return Err(Error::Feature("checksums of the first kind in the journal".to_owned()));
+            }
             journal.incompat = be32(&raw, 0x28);
             journal.seed = checksum::update(u32::MAX, &raw[0x30..0x40]);
         }
@@ -188,7 +199,9 @@ impl<'a, R: ReadAt> Journal<'a, R> {
         let (_, raw) = self.read(self.end)?;
         // A fast commit begins with a tag of kind 9, "head", with the number of its transaction.
         let (tag, sequence) = (super::le16(&raw, 0), super::le32(&raw, 8));
-        if tag == 9 && sequence >= self.sequence && self.start != 0 {
+        // Numbers of transactions wrap: what is not behind is ahead.
+        let is_behind = sequence.wrapping_sub(self.sequence) > u32::MAX / 2;
+        if tag == 9 && !is_behind && self.start != 0 {
             return Err(Error::Feature("fast commits to be replayed".to_owned()));
         }
         Ok(())

@@ -11,11 +11,13 @@
 mod directory;
 mod extents;
 mod file;
+mod form;
 mod groups;
 mod inode;
 mod journal;
 mod path;
 mod superblock;
+mod superblock_form;
 mod walk;
 
 pub use directory::{Entries, Entry};
@@ -180,6 +182,9 @@ impl<R: ReadAt> Ext4<R> {
                 "is a symlink whose target has {} bytes, expected 1 to {MAX_TARGET}",
                 inode.size
             )));
+        }
+        if inode.is_fast_symlink() == inode.has_blocks {
+            return Err(damaged("is a symlink that says where its target is in two ways".to_owned()));
         }
         let target = if inode.is_fast_symlink() {
             inode.block[..num::to_usize(inode.size)].to_vec()

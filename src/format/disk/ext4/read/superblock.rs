@@ -81,6 +81,7 @@ const BIGALLOC: u32 = 0x200;
 const SPARSE_SUPER: u32 = 0x1;
 const METADATA_CSUM: u32 = 0x400;
 const SPARSE_SUPER2: u32 = 0x200;
+const FILETYPE: u32 = 0x2;
 const NEEDS_RECOVERY: u32 = 0x4;
 const META_BG: u32 = 0x10;
 const WIDE: u32 = 0x80;
@@ -128,9 +129,20 @@ pub struct Superblock {
     pub(crate) seed: u32,
     pub(crate) first_data_block: u64,
     pub(crate) blocks_per_group: u64,
+    /// The superblock as it is on the medium.
+    pub(crate) raw: Vec<u8>,
     meta_bg: Option<u64>,
     backups: Backups,
     checksums: bool,
+}
+
+/// How names are hashed in an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashing {
+    /// With signed characters, as nixflash has it, and this seed.
+    Signed([u8; 16]),
+    /// In another way, which is not looked at.
+    Other,
 }
 
 /// Which groups have a copy of the superblock.
@@ -194,6 +206,7 @@ impl Superblock {
                 (false, false) => Backups::All,
             },
             checksums,
+            raw: raw.to_vec(),
         };
         superblock.check_sizes(device.size(), log)?;
         superblock.check_groups()?;
@@ -256,6 +269,26 @@ impl Superblock {
     /// How many groups there are.
     pub(crate) fn groups(&self) -> u64 {
         self.blocks.saturating_sub(self.first_data_block).div_ceil(self.blocks_per_group)
+    }
+
+    /// Whether entries of directories say what they lead to.
+    pub(crate) fn types_entries(&self) -> bool {
+        le32(&self.raw, 0x60) & FILETYPE != 0
+    }
+
+    /// How names are hashed.
+    pub(crate) fn hashing(&self) -> Hashing {
+        let mut seed = [0; 16];
+        seed.copy_from_slice(&self.raw[0xec..0xfc]);
+        match le32(&self.raw, 0x160) & 3 {
+            1 => Hashing::Signed(seed),
+            _ => Hashing::Other,
+        }
+    }
+
+    /// The inode of the journal and its device, as the superblock has them.
+    pub(crate) fn journal(&self) -> (u32, u32) {
+        (le32(&self.raw, 0xe0), le32(&self.raw, 0xe4))
     }
 
     /// Whether metadata carry checksums.

@@ -1,6 +1,6 @@
 //! Walking a whole tree.
 
-use super::{Entries, Error, Ext4, Inode, Kind};
+use super::{Entries, Entry, Error, Ext4, Inode, Kind};
 use crate::stream::ReadAt;
 use std::collections::BTreeSet;
 
@@ -40,6 +40,8 @@ pub struct Walk<'a, R> {
     left: u64,
     /// The directory that is not entered.
     passed: Option<u32>,
+    /// The parent of where it began, where the form of directories is checked.
+    parent: Option<u32>,
 }
 
 impl<R: ReadAt> Ext4<R> {
@@ -54,6 +56,7 @@ impl<R: ReadAt> Ext4<R> {
             seen: BTreeSet::from([directory.number]),
             left: self.superblock.bytes(),
             passed: None,
+            parent: None,
         }
     }
 }
@@ -77,7 +80,7 @@ impl<R: ReadAt> Iterator for Walk<'_, R> {
                     full.extend_from_slice(path);
                     full.extend(std::iter::repeat_n(b'/', separator));
                     full.extend_from_slice(&entry.name);
-                    return Some(self.found(place, full, entry.inode, entry.name));
+                    return Some(self.found(place, full, entry));
                 }
                 Some(Err(error)) => return Some(Err(error)),
                 None => self.here = None,
@@ -93,6 +96,13 @@ impl<R> Walk<'_, R> {
         self.passed = Some(directory);
         self
     }
+
+    /// Lets each directory that has not the plain form be an error; `parent` is the one of where the walk began.
+    #[must_use]
+    pub const fn checked(mut self, parent: u32) -> Self {
+        self.parent = Some(parent);
+        self
+    }
 }
 
 impl<R: ReadAt> Walk<'_, R> {
@@ -104,6 +114,10 @@ impl<R: ReadAt> Walk<'_, R> {
         let damaged = |what: &str| Error::Damaged(format!("the directory in inode {} {what}", inode.number));
         let left = self.left.checked_sub(inode.size);
         let left = left.ok_or_else(|| damaged("is longer than the file system has room for"))?;
+        if let Some(top) = self.parent {
+            let parent = if place == 0 { top } else { self.places[self.places[place].parent].inode.number };
+            fs.check_directory(inode, parent)?;
+        }
         let entries = fs.read_dir(inode)?;
         let path = self.path(place).ok_or_else(|| damaged("has a path of more than 4096 bytes"))?;
         self.left = left;
@@ -111,8 +125,12 @@ impl<R: ReadAt> Walk<'_, R> {
         Ok(())
     }
 
-    fn found(&mut self, parent: usize, path: Vec<u8>, number: u32, name: Vec<u8>) -> Result<Found, Error> {
+    fn found(&mut self, parent: usize, path: Vec<u8>, entry: Entry) -> Result<Found, Error> {
+        let Entry { name, inode: number, says } = entry;
         let inode = self.fs.inode(number)?;
+        if self.parent.is_some() {
+            self.fs.check_type(&inode, says)?;
+        }
         if inode.kind == Kind::Directory && self.passed != Some(number) {
             if !self.seen.insert(number) {
                 let path = String::from_utf8_lossy(&path).into_owned();

@@ -15,10 +15,12 @@ use crate::format::disk::ext4::ondisk::block::{BLOCK, BLOCK_LEN};
 use crate::format::disk::ext4::ondisk::checksum;
 use crate::num;
 
-const COMPAT: u32 = 0x3c; // has_journal, ext_attr, resize_inode, dir_index
-const INCOMPAT: u32 = 0x242; // filetype, extents, flex_bg
-const RO_COMPAT: u32 = 0x46b; // sparse_super, large_file, huge_file, dir_nlink, extra_isize, metadata_csum
+pub(crate) const COMPAT: u32 = 0x3c; // has_journal, ext_attr, resize_inode, dir_index
+pub(crate) const INCOMPAT: u32 = 0x242; // filetype, extents, flex_bg
+pub(crate) const RO_COMPAT: u32 = 0x46b; // sparse_super, large_file, huge_file, dir_nlink, extra_isize, metadata_csum
 const HAS_JOURNAL: u32 = 0x4;
+/// Default mount options: user_xattr, acl.
+pub(crate) const MOUNT_OPTIONS: u32 = 0x0c;
 
 const INODE_UNINIT: u16 = 1;
 const ITABLE_ZEROED: u16 = 4;
@@ -128,7 +130,7 @@ fn superblock<C: Copy>(plan: &Plan<C>, group: u64, out: &mut [u8]) {
     f.u32(0xe0, if journal { JOURNAL_INODE } else { 0 });
     f.bytes(0xec, &o.hash_seed);
     f.0[0xfc] = 1; // s_def_hash_version: half MD4
-    f.u32(0x100, 0x0c); // default mount options: user_xattr, acl
+    f.u32(0x100, MOUNT_OPTIONS);
     f.u32(0x108, o.epoch); // s_mkfs_time
     if journal {
         f.0[0xfd] = 1; // s_jnl_backup_type: what follows is a copy of the journal's inode

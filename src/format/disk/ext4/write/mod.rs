@@ -7,7 +7,7 @@
 
 mod allocate;
 mod directory;
-mod encode;
+pub(crate) mod encode;
 mod extents;
 mod front;
 pub(crate) mod geometry;

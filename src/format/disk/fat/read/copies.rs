@@ -25,8 +25,10 @@ pub fn differ<R: ReadAt>(volume: &R) -> Result<Option<&'static str>, Error> {
         }
     }
     let len = boot.fat * boot.sector_bytes;
-    let fats = (boot.root_start - boot.fat_start) / boot.fat;
-    let start = boot.fat_start * boot.sector_bytes;
+    // All copies, whichever BPB_ExtFlags calls the active one.
+    let reserved = u64::from(u16::from_le_bytes([first[0x0e], first[0x0f]]));
+    let fats = u64::from(first[0x10]);
+    let start = reserved * boot.sector_bytes;
     let (mut ours, mut other) = (vec![0; num::to_usize(CHUNK)], vec![0; num::to_usize(CHUNK)]);
     for copy in 1..fats {
         let mut at = 0;

@@ -9,9 +9,11 @@ mod boot;
 mod cache;
 mod check;
 mod copies;
+mod form;
 mod long_name;
 
 pub use copies::differ as copies_differ;
+pub use form::oddities;
 
 use super::write::options::FatType;
 use crate::num;

@@ -1,5 +1,7 @@
 //! A board as nixflash knows it: what its ROM and boot loader expect of a card.
 
+use super::glob::matches;
+use crate::format::disk::fat;
 use crate::num;
 
 /// The kind of partition table.
@@ -117,6 +119,20 @@ pub struct FileRule {
     pub required: bool,
     /// Why they are there.
     pub reason: Option<String>,
+}
+
+impl FileRule {
+    /// Whether it may put a file at a path of the FAT, folded as FAT folds names; `counts` says whether a pattern does.
+    pub fn could_put(&self, folded: &str, counts: impl Fn(&str) -> bool) -> bool {
+        if !self.to.ends_with('/') {
+            return fat::fold(&self.to) == folded;
+        }
+        let Some(base) = folded.strip_prefix(&fat::fold(&self.to)) else { return false };
+        self.from.iter().any(|pattern| {
+            let last = pattern.rsplit('/').next().unwrap_or(pattern);
+            counts(last) && matches(fat::fold(last).as_bytes(), base.as_bytes())
+        })
+    }
 }
 
 /// Something that the board boots from, and what a kernel needs to find its root there.

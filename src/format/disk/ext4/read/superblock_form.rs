@@ -1,0 +1,143 @@
+//! The plain form of a superblock: what nixflash writes and what Linux makes of that, and nothing that another reader
+//! takes otherwise.
+//!
+//! ```text
+//! 00..400 of the file system: where a boot sector would be, zeros      e0 s_journal_inum   e4 s_journal_dev
+//! 100 s_default_mount_opts  160 s_flags  200 s_mount_opts [64]         240 quota inodes    254..268 encryption
+//! 26c project quota  270 s_checksum_seed  27c s_encoding  280 s_orphan_file_inum
+//! ```
+//! Sources: kernel `fs/ext4/super.c` (`ext4_load_journal`, `parse_apply_sb_mount_options`, which obeys s_mount_opts),
+//! `fs/ext4/resize.c` (`update_backups`, which copies the superblock as it is); U-Boot 2025.01 `fs/fs.c` (FAT is tried
+//! before ext4), `fs/ext4/ext4_common.c` (`ext4fs_get_bgdtable` knows no meta_bg).
+
+use super::superblock::Superblock;
+use super::{Error, Ext4, Inode, le16, le32};
+use crate::format::disk::ext4::write::encode;
+use crate::format::disk::ext4::write::geometry;
+use crate::num;
+use crate::stream::ReadAt;
+
+/// The inode of the journal.
+const JOURNAL: u32 = 8;
+const HAS_JOURNAL: u32 = 0x4;
+const RESIZE_INODE: u32 = 0x10;
+const NEEDS_RECOVERY: u32 = 0x4;
+const META_BG: u32 = 0x10;
+/// Bytes of the block before and behind the superblock.
+const BEFORE: u64 = 1024;
+/// Where fields that must be zero begin and end.
+const ZEROS: [(usize, usize, &str); 8] = [
+    (0x50, 0x54, "users who may take its reserved blocks"),
+    (0xe4, 0xe8, "a journal on another device"),
+    (0x200, 0x240, "mount options"),
+    (0x240, 0x248, "inodes of quotas"),
+    (0x24c, 0x254, "groups of sparse backups"),
+    (0x254, 0x268, "encryption"),
+    (0x26c, 0x274, "project quotas or a seed of checksums"),
+    (0x27c, 0x284, "an encoding or a file of orphans"),
+];
+
+impl Superblock {
+    /// What is not plain, in words; empty for what nixflash made and Linux has used and grown since.
+    #[must_use]
+    pub fn oddities(&self) -> Vec<String> {
+        let raw = &self.raw;
+        let (compat, incompat, ro_compat) = (le32(raw, 0x5c), le32(raw, 0x60), le32(raw, 0x64));
+        let mut odd = Vec::new();
+        // Linux grows beyond what is reserved by taking the resize inode away and going on with meta_bg.
+        let is_far = incompat & META_BG != 0 && compat & RESIZE_INODE == 0 && le32(raw, 0x104) > 0;
+        let far = |bit: u32| if is_far { bit } else { 0 };
+        for (what, found, expected) in [
+            ("compatible", compat | far(RESIZE_INODE) | HAS_JOURNAL, encode::COMPAT),
+            ("incompatible", incompat & !NEEDS_RECOVERY & !far(META_BG), encode::INCOMPAT),
+            ("read-only compatible", ro_compat, encode::RO_COMPAT),
+        ] {
+            if found != expected {
+                odd.push(format!("its {what} features are {found:#x}, expected {expected:#x}"));
+            }
+        }
+        let journal = if compat & HAS_JOURNAL == 0 { 0 } else { JOURNAL };
+        for (what, found, expected) in [
+            ("inode of its journal", le32(raw, 0xe0), journal),
+            ("first inode", le32(raw, 0x54), 11),
+            ("default mount options", le32(raw, 0x100), encode::MOUNT_OPTIONS),
+            ("way of hashing names", u32::from(raw[0xfc]), 1),
+            ("flags", le32(raw, 0x160) & 3, 1),
+            ("inode size", u32::from(le16(raw, 0x58)), 256),
+            ("block size", le32(raw, 0x18), 2),
+            ("size of clusters", le32(raw, 0x1c), 2),
+            ("revision", le32(raw, 0x4c), 1),
+        ] {
+            if found != expected {
+                odd.push(format!("its {what} is {found:#x}, expected {expected:#x}"));
+            }
+        }
+        if incompat & META_BG == 0 && le32(raw, 0x104) != 0 {
+            odd.push("it names a first meta group and has none".to_owned());
+        }
+        let taken = ZEROS.iter().filter(|(from, to, _)| raw[*from..*to].iter().any(|byte| *byte != 0));
+        odd.extend(
+            taken.map(|(_, _, what)| format!("its superblock names {what}, which nixflash never does")),
+        );
+        odd
+    }
+}
+
+impl<R: ReadAt> Ext4<R> {
+    /// What lies around the superblock and in its copies that another reader may take for something else.
+    pub fn odd_surroundings(&self) -> Result<Vec<String>, Error> {
+        let mut odd = Vec::new();
+        let mut sector = vec![0; num::to_usize(BEFORE)];
+        for (from, what) in [(0, "before"), (2 * BEFORE, "behind"), (3 * BEFORE, "behind")] {
+            self.read(from, &mut sector)?;
+            if let Some(at) = sector.iter().position(|byte| *byte != 0) {
+                odd.push(format!(
+                    "something was written {what} its superblock, at byte {}",
+                    from + num::to_u64(at)
+                ));
+            }
+        }
+        let per_group = self.superblock.blocks_per_group;
+        let backups = (1..self.superblock.groups()).filter(|group| geometry::has_backup(*group));
+        for group in backups {
+            self.read(
+                group.saturating_mul(per_group).saturating_mul(self.superblock.block_size),
+                &mut sector,
+            )?;
+            if !self.is_copy(&sector) {
+                odd.push(format!("the copy of its superblock in group {group} is of another file system"));
+            }
+        }
+        Ok(odd)
+    }
+
+    /// Whether a copy of the superblock says what the superblock says; counts, times and its own checksum aside.
+    fn is_copy(&self, copy: &[u8]) -> bool {
+        const SAME: [(usize, usize); 9] = [
+            (0x14, 0x2c),
+            (0x38, 0x3a),
+            (0x4c, 0x5a),
+            (0x64, 0x88),
+            (0xe0, 0xe8),
+            (0xec, 0xfd),
+            (0x100, 0x104),
+            (0x160, 0x164),
+            (0x174, 0x176),
+        ];
+        let raw = &self.superblock.raw;
+        let same = SAME.iter().all(|(from, to)| raw[*from..*to] == copy[*from..*to]);
+        // A growth by the kernel changes these two in its own time.
+        let bits = |bytes: &[u8], at: usize, free: u32| le32(bytes, at) & !free;
+        same && bits(raw, 0x5c, RESIZE_INODE) == bits(copy, 0x5c, RESIZE_INODE)
+            && bits(raw, 0x60, NEEDS_RECOVERY | META_BG) == bits(copy, 0x60, NEEDS_RECOVERY | META_BG)
+    }
+
+    /// Whether a reader that knows no meta_bg finds an inode where this one finds it.
+    #[must_use]
+    pub fn is_where_all_look(&self, inode: &Inode) -> bool {
+        let sb = &self.superblock;
+        let group = u64::from(inode.number.saturating_sub(1) / sb.inodes_per_group);
+        let block = group / (sb.block_size / u64::from(sb.descriptor_size));
+        sb.descriptor_block(block) == sb.first_data_block + 1 + block
+    }
+}
