@@ -9,6 +9,9 @@ use nixflash::verify::card::{How, Verdict, content};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+/// What a boot loader takes from the text of a file.
+type Reader = fn(&[u8]) -> Vec<String>;
+
 /// The fewest evil cards, over all files.
 const FEWEST: usize = 2000;
 /// What an attacker wants to be read.
@@ -345,7 +348,7 @@ fn what_a_boot_loader_reads_otherwise_is_found_on_thousands_of_cards() {
         let mut image = std::fs::read(&path).unwrap();
         assert!(passes(&image), "{board}: a card that nobody attacked");
         let (fat, root) = (spans[0].0 as usize, spans[1].0 as usize);
-        let targets: Vec<(Target, fn(&[u8]) -> Vec<String>)> = match board {
+        let targets: Vec<(Target, Reader)> = match board {
             "rpi4" => vec![
                 (of_root("extlinux.conf", "/boot/extlinux/extlinux.conf", &path, &image, root), uboot),
                 (of_fat("config.txt", b"[pi4]\n", &image, fat), config_txt),
