@@ -8,6 +8,7 @@ use crate::cli::option::system_source::{Inputs, bytes, switch};
 use crate::cli::outcome::Outcome;
 use crate::cli::show::failures::{copy_failed, refused};
 use crate::cli::show::output;
+use crate::cli::show::plan_text;
 use crate::cli::show::terminal;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Plan, RootSize};
@@ -183,7 +184,7 @@ fn print(plan: &Plan, json: bool) -> Outcome {
         let value = serde_json::to_value(&plan.summary).expect("a summary is JSON");
         return output::data(&format!("{value:#}\n"));
     }
-    output::data(&output::escape(&plan.summary.text()))
+    output::data(&output::escape(&plan_text::text(&plan.summary)))
 }
 
 /// Writes the image and what is wanted beside it. Nothing appears before all of it is complete.

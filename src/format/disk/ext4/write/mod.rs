@@ -26,4 +26,4 @@ pub use options::Purpose;
 pub use options::Size;
 pub use plan::Ext4;
 pub use plan::Summary;
-pub use plan::plan;
+pub use plan::{plan, plan_with};
