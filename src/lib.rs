@@ -8,7 +8,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`num`], [`tree`], [`extent`], [`stream`] |
+//! | 0 | [`bytes`], [`num`], [`tree`], [`extent`], [`stream`] |
 //! | 1 | [`format`], [`image`], [`net`] |
 //! | 2 | [`store`], [`board`], [`device`], [`source`](mod@source) |
 //! | 3 | [`compose`], [`flash`], [`inspect`], [`update`], [`verify`] |
@@ -19,6 +19,7 @@
 compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit target");
 
 pub mod board;
+pub mod bytes;
 pub mod cli;
 pub mod compose;
 pub mod device;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 const FLOORS: &[&[&str]] = &[
-    &["num", "tree", "extent", "stream"],
+    &["bytes", "num", "tree", "extent", "stream"],
     &["format", "image", "net"],
     &["store", "board", "device", "source"],
     &["compose", "flash", "inspect", "update", "verify"],
