@@ -80,6 +80,18 @@ impl Le32 {
 pub struct Raw<const N: usize>(pub usize);
 
 impl<const N: usize> Raw<N> {
+    /// How many there are.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        N
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        N == 0
+    }
+
     /// Reads them; what is beyond the end counts as zeros.
     #[must_use]
     pub fn get(self, bytes: &[u8]) -> [u8; N] {

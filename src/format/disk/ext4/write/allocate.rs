@@ -7,11 +7,12 @@ use super::directory;
 use super::directory::Shape;
 use super::extents::tree_blocks;
 use super::front::Cursor;
-use super::geometry::{FIRST_INODE, GROUP_BLOCKS, Geometry, Run};
-use super::namespace::{Namespace, ROOT, count, index};
-use super::options::{Error, Options, Size};
-use super::plan::Summary;
-use crate::format::disk::ext4::ondisk::block::BLOCK;
+use super::geometry::{Geometry, Run};
+use super::namespace::{Namespace, count, index};
+use super::options::{Error, Options, Size, Summary};
+use crate::format::disk::ext4::ondisk::block::{BLOCK, GROUP_BLOCKS};
+use crate::format::disk::ext4::ondisk::checksum;
+use crate::format::disk::ext4::ondisk::inode::{self, FIRST_INO, ROOT_INO};
 use crate::num;
 use crate::tree::Node;
 use std::collections::BTreeMap;
@@ -86,8 +87,8 @@ impl<C: Copy> Plan<C> {
         }
         let end = space.directories[0].entries.end;
         space.directories.push(super::namespace::Dir {
-            inode: FIRST_INODE,
-            parent: ROOT,
+            inode: FIRST_INO,
+            parent: ROOT_INO,
             entries: end..end,
             subdirectories: 0,
         });
@@ -179,6 +180,16 @@ impl<C: Copy> Plan<C> {
             return Err(Error::TooSmall { needed: given + free_bytes, given });
         }
         Ok(())
+    }
+
+    /// The seed of the checksums of groups.
+    pub fn file_system_seed(&self) -> u32 {
+        checksum::file_system_seed(&self.options.uuid)
+    }
+
+    /// The seed of the checksums of what belongs to an inode; its generation is 0, as that of every one made here.
+    pub fn seed(&self, inode: u32) -> u32 {
+        inode::seed(self.file_system_seed(), inode, 0)
     }
 
     /// Blocks in use in a group.

@@ -1,11 +1,11 @@
 //! What of a file system is written: extents, and what each encoded one renders.
 
 use super::allocate::{Plan, Runs};
-use super::geometry::{GROUP_BLOCKS, INODES_PER_BLOCK, Run};
+use super::geometry::Run;
 use super::namespace::count;
 use super::options::Purpose;
 use crate::extent::{Extent, Fill, MAX_ENCODED};
-use crate::format::disk::ext4::ondisk::block::BLOCK;
+use crate::format::disk::ext4::ondisk::block::{BLOCK, GROUP_BLOCKS, INODES_PER_BLOCK};
 use crate::num;
 
 /// The most blocks in one encoded extent.
