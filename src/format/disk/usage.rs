@@ -35,11 +35,3 @@ pub trait Usage: Send {
     /// Nothing before `offset` will be asked for any more.
     fn forget(&mut self, offset: u64);
 }
-
-pub(crate) fn le16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}

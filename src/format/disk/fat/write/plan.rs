@@ -1,12 +1,12 @@
 //! Decides where everything in a volume is, and renders it.
 
+use super::error::Error;
 use super::geometry::{FATS, Geometry, MEDIA};
-use super::options::{Error, FatType, Options, Summary};
+use super::options::{Options, Summary};
 use crate::extent::{Extent, Fill, Layout, MAX_ENCODED};
-use crate::format::disk::fat::ondisk::entry;
-use crate::format::disk::fat::ondisk::entry::Facts;
-use crate::format::disk::fat::ondisk::name;
-use crate::format::disk::fat::ondisk::name::Name;
+use crate::format::disk::fat::ondisk::boot_sector::{ENTRY_MASK, FatType};
+use crate::format::disk::fat::ondisk::entry::{self, Facts};
+use crate::format::disk::fat::ondisk::name::{self, Name};
 use crate::format::disk::fat::ondisk::slot::{
     ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_ID, MAX_DEPTH, MAX_DIRECTORY, SECTOR, SLOT,
 };
@@ -277,7 +277,7 @@ impl<C: Copy> Fat<C> {
         let bytes = self.geometry.entry_bytes();
         let width = num::to_usize(bytes);
         let first = from / bytes;
-        let end_mark = u32::MAX >> 4;
+        let end_mark = ENTRY_MASK;
         let next = |entry: u64| match entry {
             0 => end_mark - 0xff + u32::from(MEDIA),
             // The end mark; its high bits say that the volume is clean.
