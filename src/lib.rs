@@ -8,7 +8,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`bytes`], [`num`], [`tree`], [`extent`], [`stream`] |
+//! | 0 | [`bytes`], [`ints`], [`sizes`], [`base_n`], [`tree`], [`extent`], [`stream`] |
 //! | 1 | [`format`], [`image`], [`net`] |
 //! | 2 | [`store`], [`board`], [`device`], [`source`](mod@source) |
 //! | 3 | [`compose`], [`flash`], [`inspect`], [`update`], [`verify`] |
@@ -18,6 +18,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit target");
 
+pub mod base_n;
 pub mod board;
 pub mod bytes;
 pub mod cli;
@@ -28,8 +29,9 @@ pub mod flash;
 pub mod format;
 pub mod image;
 pub mod inspect;
+pub mod ints;
 pub mod net;
-pub mod num;
+pub mod sizes;
 pub mod source;
 pub mod store;
 pub mod stream;

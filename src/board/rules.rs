@@ -4,7 +4,7 @@ use super::board::{Board, FileRule, Loader, Raw, Role, TableKind};
 use super::key::Key;
 use super::matches;
 use super::profile::Wrong;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

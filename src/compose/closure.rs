@@ -8,7 +8,7 @@ use super::write::in_place::Landed;
 use crate::format::nix::nar::Room;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::image::write::complete_file::RawFile;
-use crate::num;
+use crate::ints;
 use crate::store;
 use crate::store::{Member, PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
@@ -169,7 +169,7 @@ impl Forest {
 
     /// The tree of a source.
     pub fn tree(&self, source: u32) -> &Node<Content> {
-        &self.trees[num::to_usize(u64::from(source))]
+        &self.trees[ints::to_usize(u64::from(source))]
     }
 
     /// The source that is this store path.
@@ -279,7 +279,7 @@ impl Forest {
 
     /// Opens the contents of a source.
     pub fn open(&self, source: u32) -> Result<Payload<'_, Content>, Error> {
-        open(&self.stores, &self.sources[num::to_usize(u64::from(source))], self.tree(source))
+        open(&self.stores, &self.sources[ints::to_usize(u64::from(source))], self.tree(source))
     }
 
     /// Takes the trees out, in the order of the sources.

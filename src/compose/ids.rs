@@ -6,7 +6,7 @@ use super::error::Error;
 use super::identity::Identity;
 use crate::board::{Board, TableKind};
 use crate::format::disk::{ext4, fat};
-use crate::num;
+use crate::ints;
 
 const SECTOR: u64 = 512;
 
@@ -102,7 +102,7 @@ impl Ids {
 
     /// Takes over what is demanded of the table's entry for partition `number`.
     fn take_partition(&mut self, number: u32, demand: &Demand, table: TableKind) -> Result<(), String> {
-        let at = num::to_usize(u64::from(number)) - 1;
+        let at = ints::to_usize(u64::from(number)) - 1;
         if let Some(partuuid) = &demand.partuuid {
             let unmet = || unmet("PARTUUID", partuuid);
             match table {
@@ -169,7 +169,7 @@ fn names(board: &Board, demands: &Contract) -> Vec<String> {
         (&demands.root.partlabel, &board.root().name, "nixos-root"),
         (&demands.boot.partlabel, &fat.name, "nixos-boot"),
     );
-    names[num::to_usize(u64::from(number)) - 1] = boot;
+    names[ints::to_usize(u64::from(number)) - 1] = boot;
     if let Some(last) = names.last_mut() {
         *last = root;
     }

@@ -30,7 +30,7 @@ use crate::board::{Board, Role};
 use crate::extent::Layout;
 use crate::format::disk::{ext4, fat};
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::num;
+use crate::ints;
 use crate::store::Store;
 use crate::tree::Node;
 use std::sync::Arc;
@@ -246,7 +246,7 @@ fn boot_files(
 ) -> BootFiles {
     let mut found = BootFiles::default();
     if let (Some((number, _)), Some(fat)) = (board.boot_fat(), boot_fat) {
-        found.add(num::to_usize(u64::from(number)), "", fat.root(), literals);
+        found.add(ints::to_usize(u64::from(number)), "", fat.root(), literals);
     }
     found.add(board.partitions.len(), "", root.root(), literals);
     for blob in blobs {
@@ -302,6 +302,6 @@ fn ext4_size(root_size: RootSize, start: u64, board: &Board, free_inodes: u32) -
 }
 
 fn shown_firmware(places: &Places, forest: &Forest) -> Vec<(String, String)> {
-    let path = |source: u32| forest.sources[num::to_usize(u64::from(source))].info.path.to_string();
+    let path = |source: u32| forest.sources[ints::to_usize(u64::from(source))].info.path.to_string();
     places.iter().map(|(key, place)| (key.clone(), path(place.source))).collect()
 }

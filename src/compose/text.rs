@@ -2,7 +2,7 @@
 
 use super::summary::Summary;
 use crate::board::{Role, TableKind};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 
 impl Summary {
     /// The plan in lines of at most 80 columns, where names allow it.

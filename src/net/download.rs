@@ -3,7 +3,7 @@
 use super::client::{Answer, Client, broken, header};
 use super::settings::TRIES;
 use super::{Error, login};
-use crate::num;
+use crate::ints;
 use crate::stream::decompress::Compression;
 use std::io::{self, BufReader, Read};
 use ureq::http::{HeaderMap, Response};
@@ -159,7 +159,7 @@ impl Read for Raw {
                     "it ended".to_owned()
                 }
                 Ok(read) => {
-                    self.position += num::to_u64(read);
+                    self.position += ints::to_u64(read);
                     self.failures = 0;
                     return Ok(read);
                 }

@@ -4,8 +4,9 @@
 //! `BlockSize`, `BlocksCount`, `MappedBlocksCount`, `ChecksumType`, `BmapFileChecksum`, `BlockMap/Range` with
 //! `chksum` (before 1.4, `sha1`). The checksum of the file is taken with its own digits replaced by `0`.
 
+use crate::base_n::to_base16;
 use crate::image::{Piece, Source, SourceError};
-use crate::num::{self, to_base16};
+use crate::ints;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
@@ -193,8 +194,8 @@ impl<S: Source> Mapped<S> {
         if mapped {
             let mut hashed = 0;
             while hashed < step {
-                let now = (step - hashed).min(num::to_u64(NOTHING.len()));
-                self.hash.update(&NOTHING[..num::to_usize(now)]);
+                let now = (step - hashed).min(ints::to_u64(NOTHING.len()));
+                self.hash.update(&NOTHING[..ints::to_usize(now)]);
                 hashed += now;
             }
         }
@@ -207,8 +208,8 @@ impl<S: Source> Mapped<S> {
     }
 
     fn bytes(&mut self, bytes: Vec<u8>, at: usize) -> Result<Option<Piece<'_>>, SourceError> {
-        let (step, mapped) = self.run(num::to_u64(bytes.len() - at));
-        let to = at + num::to_usize(step);
+        let (step, mapped) = self.run(ints::to_u64(bytes.len() - at));
+        let to = at + ints::to_usize(step);
         if mapped {
             self.hash.update(&bytes[at..to]);
         }

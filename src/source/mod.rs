@@ -12,13 +12,14 @@ pub use bmap::{BlockMap, Mapped};
 pub use sums::{BadSum, parse_sha256};
 pub use trim::Trim;
 
+use crate::base_n::to_base16;
 use crate::image::Source;
 use crate::image::read::foreign;
 use crate::image::read::sparse::Sparse;
 use crate::image::read::stream::Stream;
 use crate::image::write::complete_file;
+use crate::ints;
 use crate::net::{self, Client};
-use crate::num::{self, to_base16};
 use crate::stream::decompress::Compression;
 use ahead::Ahead;
 use std::fs::File;
@@ -293,7 +294,7 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     };
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| io_error(&name, source))?;
-    if num::to_u64(bytes.len()) > limit {
+    if ints::to_u64(bytes.len()) > limit {
         return Err(io_error(&name, io::Error::other(format!("it is longer than {limit} bytes"))));
     }
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))

@@ -1,6 +1,6 @@
 //! Hashing and counting on the way.
 
-use crate::num;
+use crate::ints;
 use sha2::{Digest, Sha256};
 use std::io::{self, BufRead, Read};
 
@@ -38,15 +38,15 @@ impl<R: BufRead> BufRead for Hashing<R> {
             self.sha256.update(&buf[self.ahead..]);
             self.ahead = buf.len();
         }
-        let over = self.consumed + num::to_u64(buf.len()) > self.limit.saturating_add(1);
+        let over = self.consumed + ints::to_u64(buf.len()) > self.limit.saturating_add(1);
         let end =
-            if over { num::to_usize((self.limit + 1).saturating_sub(self.consumed)) } else { buf.len() };
+            if over { ints::to_usize((self.limit + 1).saturating_sub(self.consumed)) } else { buf.len() };
         Ok(&buf[..end])
     }
 
     fn consume(&mut self, amount: usize) {
         self.ahead -= amount;
-        self.consumed += num::to_u64(amount);
+        self.consumed += ints::to_u64(amount);
         self.inner.consume(amount);
     }
 }

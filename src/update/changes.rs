@@ -5,9 +5,10 @@ use super::place::HOME;
 use super::plan::{Content, Tree};
 use super::request::{Config, Wanted};
 use super::volume::{Current, Entry, fold};
+use crate::base_n;
 use crate::board::{Board, FileRule, matches};
 use crate::format::disk::fat::read::Error as VolumeError;
-use crate::num;
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -97,7 +98,7 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
         "schema": "nixflash-firmware/1",
         "nixflash": env!("CARGO_PKG_VERSION"),
         "board": board.name,
-        "profileSha256": num::to_base16(&board.digest),
+        "profileSha256": base_n::to_base16(&board.digest),
         "firmware": packages,
         "files": listed(&files),
         "removed": gone,
@@ -138,7 +139,7 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
         let change = if there.is_some() { ChangeKind::Replaced } else { ChangeKind::Added };
         // The name stays as it is written on the card, in its case.
         let path = there.map_or(path, |entry| entry.path.clone());
-        let (len, content) = (num::to_u64(bytes.len()), Content::New(index(new.len())));
+        let (len, content) = (ints::to_u64(bytes.len()), Content::New(index(new.len())));
         list.push(Change { path: path.clone(), change, len });
         all.insert(folded, File { path: path.clone(), mtime: epoch, len, content });
         new.push((path, bytes));
@@ -176,7 +177,7 @@ fn listed(files: &[(String, Vec<u8>)]) -> Vec<serde_json::Value> {
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     let entry = |(path, bytes): &(String, Vec<u8>)| {
-        let sha256 = num::to_base16(&Sha256::digest(bytes));
+        let sha256 = base_n::to_base16(&Sha256::digest(bytes));
         serde_json::json!({ "path": path, "size": bytes.len(), "sha256": sha256 })
     };
     files.into_iter().map(entry).collect()
@@ -258,7 +259,7 @@ fn decide_config(
         return Ok(ConfigChange { kept: true, difference: Vec::new() });
     };
     let untouched =
-        recorded.get(&fold(CONFIG)).is_some_and(|sum| *sum == num::to_base16(&Sha256::digest(&old)));
+        recorded.get(&fold(CONFIG)).is_some_and(|sum| *sum == base_n::to_base16(&Sha256::digest(&old)));
     let kept = old != files[at].1 && !untouched && config == Config::Keep;
     let difference = difference(&old, &files[at].1);
     if kept {

@@ -19,7 +19,7 @@ use crate::image::write::pack;
 use crate::image::write::pack::Packing;
 use crate::image::write::raw::Raw;
 use crate::image::{Progress, Sink};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

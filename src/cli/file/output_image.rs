@@ -12,7 +12,7 @@ use crate::image::write::complete_file::{Overwrite, Pending, RawFile};
 use crate::image::write::pack;
 use crate::image::write::pack::Packing;
 use crate::image::{CopyError, Progress};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

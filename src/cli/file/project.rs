@@ -5,7 +5,7 @@ use crate::cli::command::boards;
 use crate::cli::command::compose::Format;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::terminal::Voice;
-use crate::num::parse_bytes;
+use crate::sizes::parse_bytes;
 use crate::source::is_address;
 use crate::store::Keys;
 use serde::Deserialize;

@@ -8,7 +8,7 @@ use crate::compose::error::Error;
 use crate::compose::installer::RaspberryPi;
 use crate::compose::root::files::{Files, Literals};
 use crate::compose::system::toplevel::Toplevel;
-use crate::num;
+use crate::ints;
 use crate::tree::{Kind, Node};
 
 /// Adds the default and the generations that are kept.
@@ -23,7 +23,7 @@ pub fn add(
     let mut builder = Builder { forest, files, literals };
     let top = format!("/{}", installer.directory);
     builder.system(&format!("{top}/default"), newest, &newest.path.to_string())?;
-    let kept = num::to_usize(u64::from(installer.generations));
+    let kept = ints::to_usize(u64::from(installer.generations));
     for (at, system) in generations.iter().enumerate().rev().take(kept) {
         let number = at + 1;
         let link = format!("/nix/var/nix/profiles/system-{number}-link");

@@ -7,7 +7,7 @@ use crate::compose::closure::{Forest, Origin, Packed};
 use crate::compose::content::Content;
 use crate::compose::error::Error;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
+use crate::ints;
 use crate::store;
 use crate::store::PathInfo;
 use crate::tree::{Directory, Kind, Node};
@@ -230,7 +230,7 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
     let path = StorePath::from_base_name(&name).or_else(|_| {
         let plain: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(100).collect();
-        let hash = crate::format::nix::store_path::to_base32(&nar_hash[..20]);
+        let hash = crate::base_n::to_base32(&nar_hash[..20]);
         StorePath::from_base_name(&format!("{hash}-firmware-{plain}"))
     });
     // cannot fail: 32 digits of base 32, a dash, letters, digits and dashes
@@ -242,7 +242,7 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
 pub(crate) fn known_or_new(forest: &mut Forest, packed: Packed, tree: Node<()>) -> Result<u32, Error> {
     match forest.source(&packed.info.path) {
         Some(source)
-            if forest.sources[num::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash =>
+            if forest.sources[ints::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash =>
         {
             Ok(source)
         }
@@ -282,7 +282,7 @@ fn nothing_matches(board: &Board, rule: &FileRule, places: &Places, forest: &For
     let package = board.packages.iter().find(|package| package.key == rule.package);
     let place = places
         .get(&rule.package)
-        .map(|place| forest.sources[num::to_usize(u64::from(place.source))].info.path.to_string());
+        .map(|place| forest.sources[ints::to_usize(u64::from(place.source))].info.path.to_string());
     Missing {
         board: board.name.clone(),
         package: rule.package.clone(),

@@ -3,10 +3,10 @@
 //! No file system keeps a checksum of these, and a boot loader checks none; the manifest does.
 
 use super::files::Literals;
+use crate::base_n;
 use crate::compose::closure::Forest;
 use crate::compose::content::Content;
 use crate::compose::error::Error;
-use crate::num;
 use crate::tree::{Kind, Node};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -42,7 +42,7 @@ impl Serialize for BootFile {
             }
         }
         object.serialize_field("size", &self.size)?;
-        object.serialize_field("sha256", &num::to_base16(&self.sha256))?;
+        object.serialize_field("sha256", &base_n::to_base16(&self.sha256))?;
         object.end()
     }
 }

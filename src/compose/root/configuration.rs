@@ -4,12 +4,14 @@
 //! of the image. Names, contents and the executable bit count; nothing else of the files given is kept.
 
 use super::files::{Files, Literals};
+use crate::base_n;
 use crate::compose::closure::Forest;
 use crate::compose::content::Content;
 use crate::compose::error::Error;
 use crate::compose::system::toplevel::Toplevel;
 use crate::format::nix::{nar, nar_hash};
-use crate::num;
+use crate::ints;
+use crate::sizes;
 use crate::tree::Node;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -115,12 +117,12 @@ impl Configuration {
     pub fn add(&mut self, path: &str, entry: Entry) -> Result<(), Refused> {
         ensure_path(path)?;
         let len = match &entry {
-            Entry::File { bytes, .. } => num::to_u64(bytes.len()),
-            Entry::Symlink(target) => num::to_u64(target.len()),
+            Entry::File { bytes, .. } => ints::to_u64(bytes.len()),
+            Entry::Symlink(target) => ints::to_u64(target.len()),
         };
         self.bytes = self.bytes.saturating_add(len);
         if self.bytes > MAX_BYTES {
-            return Err(Refused::TooLarge(num::show_bytes(MAX_BYTES)));
+            return Err(Refused::TooLarge(sizes::show_bytes(MAX_BYTES)));
         }
         self.entries.insert(path.to_owned(), entry);
         if self.entries.len() > MAX_FILES {
@@ -242,7 +244,7 @@ fn line(path: &str, entry: &Entry) -> String {
         Entry::File { executable: true, bytes } => ("100755", &bytes[..]),
         Entry::Symlink(target) => ("120000", target.as_bytes()),
     };
-    format!("{mode} {} {path}", num::to_base16(&Sha256::digest(bytes)))
+    format!("{mode} {} {path}", base_n::to_base16(&Sha256::digest(bytes)))
 }
 
 /// A configuration on its place.
@@ -337,7 +339,7 @@ fn ensure_path(path: &str) -> Result<(), Refused> {
             "" | "." | ".." => return refused("it has an empty name, . or .."),
             ".git" => return refused("it is of git's own"),
             _ if name.contains('\0') => return refused("it has a zero byte"),
-            _ if num::to_u64(name.len()) > nar::MAX_NAME => {
+            _ if ints::to_u64(name.len()) > nar::MAX_NAME => {
                 return refused("it has a name of more than 255 bytes");
             }
             _ => {}

@@ -5,15 +5,16 @@
 
 use super::boot_digests::BootFile;
 use super::configuration::{Placed, Revision};
+use crate::base_n;
 use crate::board::{Board, Partition, PartitionType, Role};
 use crate::compose::closure::{Forest, Packed};
 use crate::compose::firmware::find::Places;
 use crate::compose::ids::{Identifiers, Ids};
 use crate::compose::request::{Record, RootSize, Signing};
 use crate::compose::system::toplevel::Toplevel;
+use crate::format::nix::nar_hash;
 use crate::format::nix::store_path::StorePath;
-use crate::format::nix::{nar_hash, store_path};
-use crate::num;
+use crate::ints;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -116,7 +117,7 @@ impl Finished {
                 configuration.remove("list");
             }
         }
-        self.value["manifestSha256"] = num::to_base16(&Sha256::digest(&self.text)).into();
+        self.value["manifestSha256"] = base_n::to_base16(&Sha256::digest(&self.text)).into();
         text(&self.value)
     }
 }
@@ -135,7 +136,7 @@ fn manifest(composition: &Composition<'_>) -> Value {
         "schema": SCHEMA,
         "nixflash": env!("CARGO_PKG_VERSION"),
         "board": board.name,
-        "profileSha256": num::to_base16(&board.digest),
+        "profileSha256": base_n::to_base16(&board.digest),
         "toplevel": toplevel.path.to_string(),
         "system": toplevel.system,
         "nixosVersion": toplevel.version,
@@ -190,18 +191,18 @@ fn totals(closure: &[Packed]) -> Value {
     json!({
         "paths": closure.len(),
         "narBytes": closure.iter().map(|packed| packed.info.nar_size).sum::<u64>(),
-        "sha256": num::to_base16(&hasher.finalize()),
-        "referencesSha256": num::to_base16(&references.finalize()),
+        "sha256": base_n::to_base16(&hasher.finalize()),
+        "referencesSha256": base_n::to_base16(&references.finalize()),
     })
 }
 
 /// The packages that boot files are from.
 pub fn firmware(places: &Places, forest: &Forest) -> Map<String, Value> {
     let entry = |source: u32, directory: &str| {
-        let info = &forest.sources[num::to_usize(u64::from(source))].info;
+        let info = &forest.sources[ints::to_usize(u64::from(source))].info;
         let mut entry = json!({ "narHash": nar_hash::show(&info.nar_hash), "directory": directory });
         // A directory outside any store has a path made up of its hash and its name on the composing machine.
-        if info.path.hash_part() != store_path::to_base32(&info.nar_hash[..20]) {
+        if info.path.hash_part() != base_n::to_base32(&info.nar_hash[..20]) {
             entry["path"] = info.path.to_string().into();
         }
         entry

@@ -1,8 +1,8 @@
 //! What is written beside an image: its SHA-256, and a block map for bmaptool.
 
+use crate::base_n::to_base16;
 use crate::image::sink::{Sink, SinkError};
-use crate::num;
-use crate::num::to_base16;
+use crate::ints;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -68,8 +68,8 @@ impl<'a> HashedSink<'a> {
     fn hash_zeros(&self, mut len: u64) {
         if let Ok(mut sha256) = self.sha256.lock() {
             while len > 0 {
-                let now = len.min(num::to_u64(ZEROS.len()));
-                sha256.update(&ZEROS[..num::to_usize(now)]);
+                let now = len.min(ints::to_u64(ZEROS.len()));
+                sha256.update(&ZEROS[..ints::to_usize(now)]);
                 len -= now;
             }
         }
@@ -115,20 +115,20 @@ pub struct BlockMap {
 impl BlockMap {
     fn data(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let room = num::to_usize(BLOCK) - self.block.len();
+            let room = ints::to_usize(BLOCK) - self.block.len();
             let (now, later) = bytes.split_at(bytes.len().min(room));
             self.block.extend_from_slice(now);
             self.mapped = true;
             bytes = later;
-            self.len += num::to_u64(now.len());
+            self.len += ints::to_u64(now.len());
             self.complete();
         }
     }
 
     fn zeros(&mut self, mut len: u64) {
         while len > 0 {
-            let now = len.min(num::to_u64(ZEROS.len()));
-            self.data(&ZEROS[..num::to_usize(now)]);
+            let now = len.min(ints::to_u64(ZEROS.len()));
+            self.data(&ZEROS[..ints::to_usize(now)]);
             len -= now;
         }
     }
@@ -141,8 +141,8 @@ impl BlockMap {
                 self.len += whole;
                 len -= whole;
             } else {
-                let now = len.min(BLOCK - num::to_u64(self.block.len()));
-                self.block.resize(self.block.len() + num::to_usize(now), 0);
+                let now = len.min(BLOCK - ints::to_u64(self.block.len()));
+                self.block.resize(self.block.len() + ints::to_usize(now), 0);
                 self.len += now;
                 len -= now;
                 self.complete();
@@ -151,7 +151,7 @@ impl BlockMap {
     }
 
     fn complete(&mut self) {
-        if num::to_u64(self.block.len()) == BLOCK {
+        if ints::to_u64(self.block.len()) == BLOCK {
             self.end_block();
         }
     }

@@ -2,7 +2,7 @@
 //! the number of threads.
 
 use crate::image::sink::{Sink, SinkError};
-use crate::num;
+use crate::ints;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -164,8 +164,8 @@ impl Sink for Packed<'_> {
 
     fn zeros(&mut self, mut len: u64) -> Result<(), SinkError> {
         while len > 0 {
-            let now = len.min(num::to_u64(ZEROS.len()));
-            self.data(&ZEROS[..num::to_usize(now)])?;
+            let now = len.min(ints::to_u64(ZEROS.len()));
+            self.data(&ZEROS[..ints::to_usize(now)])?;
             len -= now;
         }
         Ok(())

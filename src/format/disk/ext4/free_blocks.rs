@@ -14,7 +14,7 @@ use super::ondisk::group::{
 };
 use super::ondisk::superblock::{self, ERROR_FS, VALID_FS};
 use crate::format::disk::usage::{Run, Usage, Want};
-use crate::num;
+use crate::ints;
 use std::collections::BTreeMap;
 
 /// Features with which block bitmaps mean what they say here.
@@ -70,7 +70,7 @@ pub struct Ext4 {
 
 impl Ext4 {
     /// Where the superblock is.
-    pub const SUPERBLOCK: Want = Want { offset: superblock::OFFSET, len: num::to_u64(superblock::LEN) };
+    pub const SUPERBLOCK: Want = Want { offset: superblock::OFFSET, len: ints::to_u64(superblock::LEN) };
 
     /// Looks at a superblock. `None` if there is none, or if its maps may not be relied on.
     #[must_use]
@@ -147,7 +147,7 @@ impl Ext4 {
     /// Takes the descriptors; wants the bitmaps.
     fn take_descriptors(&mut self, bytes: &[u8]) -> Vec<Want> {
         let (mut groups, mut metadata, mut unused) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, d) in (0..).zip(bytes.chunks_exact(num::to_usize(self.descriptor))) {
+        for (number, d) in (0..).zip(bytes.chunks_exact(ints::to_usize(self.descriptor))) {
             if self.has_sums && group::sum(self.seed, number, d) != BG_CHECKSUM.get(d) {
                 return Vec::new();
             }
@@ -186,8 +186,8 @@ impl Ext4 {
 
     fn take_bitmap(&mut self, offset: u64, bytes: &[u8]) {
         let at = offset / self.block;
-        let covered = &bytes[..num::to_usize(self.per_group / 8)];
-        let sum = group::bitmap_sum(self.seed, covered, num::to_usize(self.descriptor));
+        let covered = &bytes[..ints::to_usize(self.per_group / 8)];
+        let sum = group::bitmap_sum(self.seed, covered, ints::to_usize(self.descriptor));
         let mine = (0u64..).zip(&self.groups).filter(|(_, group)| group.bitmap == at && !group.uninit);
         let sound = mine.filter(|(_, group)| group.sum.is_none_or(|stored| sum == stored));
         let numbers: Vec<u64> = sound.map(|(number, _)| number).collect();
@@ -207,12 +207,12 @@ impl Ext4 {
             return false;
         }
         let (group, bit) = ((block - self.first) / self.per_group, (block - self.first) % self.per_group);
-        let Some(known) = self.groups.get(num::to_usize(group)) else { return true };
+        let Some(known) = self.groups.get(ints::to_usize(group)) else { return true };
         if known.uninit {
             let backup = self.backups_everywhere || group::has_backup(group);
             return backup && bit < self.backup || is_within(&self.metadata, block);
         }
-        let byte = self.bitmaps.get(&group).and_then(|map| map.get(num::to_usize(bit / 8)));
+        let byte = self.bitmaps.get(&group).and_then(|map| map.get(ints::to_usize(bit / 8)));
         byte.is_none_or(|byte| byte >> (bit % 8) & 1 != 0)
     }
 }
@@ -269,10 +269,10 @@ mod tests {
             }
             if let Some(mut map) = Ext4::new(&s, 1 << 40) {
                 let want = map.descriptors();
-                bytes.resize(num::to_usize(want.len), 0);
+                bytes.resize(ints::to_usize(want.len), 0);
                 bytes[0x10..0x20].fill(0);
                 for want in map.take(want, &bytes) {
-                    map.take(want, &vec![0x5a; num::to_usize(want.len)]);
+                    map.take(want, &vec![0x5a; ints::to_usize(want.len)]);
                 }
                 let mut at = 0;
                 for _ in 0..50 {

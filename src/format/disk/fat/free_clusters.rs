@@ -8,7 +8,7 @@ use super::ondisk::boot_sector::{
 };
 use super::ondisk::slot::SLOT;
 use crate::format::disk::usage::{Run, Usage, Want};
-use crate::num;
+use crate::ints;
 
 /// A table that is taken in, in bytes.
 const MAX_TABLE: u64 = 16 << 20;
@@ -66,14 +66,14 @@ impl Fat {
     }
 
     fn matters(&self, cluster: u64) -> bool {
-        self.used.as_ref().and_then(|used| used.get(num::to_usize(cluster)).copied()).unwrap_or(true)
+        self.used.as_ref().and_then(|used| used.get(ints::to_usize(cluster)).copied()).unwrap_or(true)
     }
 }
 
 impl Usage for Fat {
     fn take(&mut self, _want: Want, bytes: &[u8]) -> Vec<Want> {
-        let entries = bytes.chunks_exact(num::to_usize(self.fat_type.entry_bytes()));
-        let data = entries.skip(num::to_usize(FIRST_CLUSTER.into()));
+        let entries = bytes.chunks_exact(ints::to_usize(self.fat_type.entry_bytes()));
+        let data = entries.skip(ints::to_usize(FIRST_CLUSTER.into()));
         self.used = Some(data.map(|entry| self.fat_type.entry(entry) != 0).collect());
         Vec::new()
     }
@@ -113,7 +113,7 @@ mod tests {
         let data = (4 + 128 + 32) * 512;
         assert_eq!(map.run(0), Run { matters: true, end: data });
         assert!(map.run(data).matters, "the table is not known yet");
-        let mut table = vec![0; num::to_usize(map.table().len)];
+        let mut table = vec![0; ints::to_usize(map.table().len)];
         table[6] = 1;
         map.take(map.table(), &table);
         assert_eq!(map.run(data), Run { matters: false, end: data + 2048 });
@@ -132,7 +132,7 @@ mod tests {
                 boot[at] = value;
             }
             if let Some(mut map) = Fat::new(&boot, 1 << 40) {
-                map.take(map.table(), &vec![1; num::to_usize(map.table().len)]);
+                map.take(map.table(), &vec![1; ints::to_usize(map.table().len)]);
                 assert!(map.run(at).end > at || at == u64::MAX);
             }
         }

@@ -1,7 +1,7 @@
 //! A disk in sectors, of which every read is bounded.
 
 use super::table::SectorSize;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
 
@@ -49,7 +49,7 @@ impl Disk<'_> {
         if offset.checked_add(len).is_none_or(|end| end > self.inner.size()) {
             return Ok(None);
         }
-        let mut bytes = vec![0; num::to_usize(len)];
+        let mut bytes = vec![0; ints::to_usize(len)];
         self.inner.read_exact_at(&mut bytes, offset).map_err(|source| ReadError { offset, source })?;
         Ok(Some(bytes))
     }

@@ -5,11 +5,11 @@ use super::gpt_header::{self, ENTRIES, HEADER_LEN, MAGIC, NAME_UNITS, PRIMARY_LB
 use super::mbr_sector::{self, ACTIVE, CHS_FIRST, PRIMARIES, PROTECTIVE, chs, is_extended, protective_end};
 use super::place::Place;
 use super::table::{Gpt, GptPartition, Mbr, MbrPartition, SectorSize, Table};
-use crate::num;
+use crate::ints;
 use std::collections::BTreeSet;
 
 /// Bytes of an entry of a GPT.
-const ENTRY_LEN: usize = num::to_usize(gpt_header::ENTRY_LEN as u64);
+const ENTRY_LEN: usize = ints::to_usize(gpt_header::ENTRY_LEN as u64);
 
 /// Every range of the disk that a table takes, in ascending order: whole sectors. The rest of a disk that is not a
 /// whole sector stays unused.
@@ -44,7 +44,7 @@ fn ensure_places(places: impl Iterator<Item = Place>, most: u32, first: u64, end
 fn encode_mbr(mbr: &Mbr, disk_len: u64, sector: SectorSize) -> Result<Vec<u8>, Error> {
     let end = (disk_len / sector.bytes()).checked_sub(1).ok_or(Error::Disk(disk_len))?;
     ensure_places(mbr.partitions.iter().map(MbrPartition::place), PRIMARIES, 1, end)?;
-    let mut out = vec![0; num::to_usize(sector.bytes())];
+    let mut out = vec![0; ints::to_usize(sector.bytes())];
     mbr_sector::DISK_ID.put(&mut out, mbr.disk_id);
     for partition in &mbr.partitions {
         if partition.kind == 0 || partition.kind == PROTECTIVE || is_extended(partition.kind) {
@@ -97,7 +97,7 @@ fn encode_gpt(gpt: &Gpt, disk_len: u64, sector: SectorSize) -> Result<Vec<(u64, 
     let entries = gpt_entries(gpt)?;
     let entries_sum = crc32fast::hash(&entries);
     let header = |own, other, entries_at| {
-        let mut header = vec![0; num::to_usize(sector.bytes())];
+        let mut header = vec![0; ints::to_usize(sector.bytes())];
         let copy = Copy { own, other, entries_at, entries_sum };
         fill_gpt_header(gpt, &places, copy, &mut header);
         header
@@ -140,7 +140,7 @@ fn fill_gpt_header(gpt: &Gpt, places: &Places, copy: Copy, header: &mut [u8]) {
 }
 
 fn protective_mbr(last: u64, sector: SectorSize) -> Vec<u8> {
-    let mut out = vec![0; num::to_usize(sector.bytes())];
+    let mut out = vec![0; ints::to_usize(sector.bytes())];
     let covered = u32::try_from(last).unwrap_or(u32::MAX);
     if let Some(entry) = mbr_sector::entry_mut(&mut out, 1) {
         mbr_sector::OS_TYPE.put(entry, PROTECTIVE);
@@ -154,7 +154,7 @@ fn protective_mbr(last: u64, sector: SectorSize) -> Vec<u8> {
 }
 
 fn gpt_entries(gpt: &Gpt) -> Result<Vec<u8>, Error> {
-    let mut entries = vec![0; num::to_usize(u64::from(ENTRIES)) * ENTRY_LEN];
+    let mut entries = vec![0; ints::to_usize(u64::from(ENTRIES)) * ENTRY_LEN];
     let mut guids = BTreeSet::new();
     for partition in &gpt.partitions {
         if partition.type_guid.is_nil() {
@@ -163,7 +163,7 @@ fn gpt_entries(gpt: &Gpt) -> Result<Vec<u8>, Error> {
         if partition.unique_guid.is_nil() || !guids.insert(partition.unique_guid) {
             return Err(Error::Guid(partition.number));
         }
-        let at = ENTRY_LEN * num::to_usize(u64::from(partition.number) - 1);
+        let at = ENTRY_LEN * ints::to_usize(u64::from(partition.number) - 1);
         gpt_entry(partition, &mut entries[at..at + ENTRY_LEN])?;
     }
     Ok(entries)

@@ -5,7 +5,7 @@ use super::gpt_header::{self, ENTRY_LEN, MAGIC, PRIMARY_LBA, guid};
 use super::place;
 use super::problem::{GptCopy, HeaderFault, Problem};
 use super::table::{Gpt, GptPartition};
-use crate::num;
+use crate::ints;
 
 /// The most bytes of entries that are read: 8192 partitions of the usual size.
 const MAX_ENTRIES: u64 = 1 << 20;
@@ -86,7 +86,7 @@ fn copy(disk: &Disk<'_>, lba: u64) -> Result<Result<Sound, HeaderFault>, ReadErr
     if crc32fast::hash(&entries) != gpt_header::PARTITION_ENTRY_ARRAY_CRC32.get(&header) {
         return Ok(Err(HeaderFault::EntriesChecksum));
     }
-    Ok(Ok(parse(disk, &header, &entries, num::to_usize(u64::from(size)))))
+    Ok(Ok(parse(disk, &header, &entries, ints::to_usize(u64::from(size)))))
 }
 
 fn check_header(header: &[u8], lba: u64) -> Result<(), HeaderFault> {

@@ -6,7 +6,7 @@
 //! Source: UEFI Specification 2.10, 5.3; names are its own.
 
 use crate::bytes::{Le32, Le64, Raw};
-use crate::num;
+use crate::ints;
 use uuid::Uuid;
 
 /// What a header begins with.
@@ -57,7 +57,7 @@ pub(crate) fn guid(field: Raw<16>, bytes: &[u8]) -> Uuid {
 
 /// The checksum that belongs to a header of `len` bytes; `None` where there are fewer, or no checksum in them.
 pub(crate) fn sum(header: &[u8], len: u32) -> Option<u32> {
-    let mut covered = header.get(..num::to_usize(len.into())).filter(|_| len >= HEADER_LEN)?.to_vec();
+    let mut covered = header.get(..ints::to_usize(len.into())).filter(|_| len >= HEADER_LEN)?.to_vec();
     HEADER_CRC32.put(&mut covered, 0);
     Some(crc32fast::hash(&covered))
 }
@@ -79,8 +79,8 @@ pub(crate) fn sound_entries(header: &[u8], start: &[u8], sector: usize) -> Optio
         return None;
     }
     let (count, size) = (NUMBER_OF_PARTITION_ENTRIES.get(header), SIZE_OF_PARTITION_ENTRY.get(header));
-    let at = num::to_usize(PARTITION_ENTRY_LBA.get(header)).checked_mul(sector)?;
-    let len = num::to_usize(u64::from(count).checked_mul(size.into())?);
+    let at = ints::to_usize(PARTITION_ENTRY_LBA.get(header)).checked_mul(sector)?;
+    let len = ints::to_usize(u64::from(count).checked_mul(size.into())?);
     let entries = start.get(at..at.checked_add(len)?)?;
     let is_sound = size >= ENTRY_LEN
         && size.is_power_of_two()

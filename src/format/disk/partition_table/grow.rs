@@ -5,7 +5,7 @@ use super::mbr_sector::{self, PRIMARIES, chs};
 use super::read::read_with;
 use super::relocate::store_entries;
 use super::table::{SectorSize, Table};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
 
@@ -45,15 +45,15 @@ pub fn grow(start: &mut [u8], disk_len: u64, sector: SectorSize) -> Option<Grown
         }
         Table::Gpt(gpt) => {
             let last = gpt.partitions.iter().max_by_key(|partition| partition.start)?;
-            let header_at = num::to_usize(bytes);
+            let header_at = ints::to_usize(bytes);
             let header = start.get(header_at..header_at * 2)?.to_vec();
             let mut entries = sound_entries(&header, start, header_at)?;
-            let array = num::to_u64(entries.len()).div_ceil(bytes);
+            let array = ints::to_u64(entries.len()).div_ceil(bytes);
             // Behind the partition come the entries of the backup and its header.
             let end = (disk_len / bytes).checked_sub(1 + array)? * bytes / ALIGN * ALIGN / bytes;
             let sectors = end.checked_sub(last.start).filter(|sectors| *sectors > last.sectors)?;
-            let size = num::to_usize(gpt_header::SIZE_OF_PARTITION_ENTRY.get(&header).into());
-            let at = size * num::to_usize(u64::from(last.number) - 1);
+            let size = ints::to_usize(gpt_header::SIZE_OF_PARTITION_ENTRY.get(&header).into());
+            let at = size * ints::to_usize(u64::from(last.number) - 1);
             ENDING_LBA.put(entries.get_mut(at..at + size)?, end - 1);
             store_entries(start, header_at, &entries);
             Some(Grown { number: last.number, start: last.start * bytes, len: sectors * bytes })
@@ -70,7 +70,7 @@ impl ReadAt for Start<'_> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let from = num::to_usize(offset).min(self.0.len());
+        let from = ints::to_usize(offset).min(self.0.len());
         let len = buf.len().min(self.0.len() - from);
         buf[..len].copy_from_slice(&self.0[from..from + len]);
         buf[len..].fill(0);
@@ -87,9 +87,9 @@ mod tests {
     use uuid::Uuid;
 
     fn image(table: &Table, len: u64) -> Vec<u8> {
-        let mut image = vec![0; num::to_usize(len)];
+        let mut image = vec![0; ints::to_usize(len)];
         for (offset, bytes) in encode(table, len, SectorSize::S512).unwrap() {
-            image[num::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
+            image[ints::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
         }
         image
     }

@@ -7,7 +7,7 @@
 //! Source: UEFI Specification 2.10, 5.2.
 
 use crate::bytes::{Le16, Le32, Raw, U8};
-use crate::num;
+use crate::ints;
 
 /// What [`SIGNATURE`] says.
 pub(crate) const SIGNATURE_WORD: u16 = 0xaa55;
@@ -60,7 +60,7 @@ pub(crate) fn entries_mut(sector: &mut [u8]) -> impl Iterator<Item = &mut [u8; E
 
 /// The entry of that number, from 1, to change.
 pub(crate) fn entry_mut(sector: &mut [u8], number: u32) -> Option<&mut [u8; ENTRY_LEN]> {
-    entries_mut(sector).nth(num::to_usize(u64::from(number.checked_sub(1)?)))
+    entries_mut(sector).nth(ints::to_usize(u64::from(number.checked_sub(1)?)))
 }
 
 /// A sector as head, sector, cylinder; the two high bits of the cylinder are in the byte of the sector.

@@ -10,7 +10,7 @@ use super::gpt_header::{
 use super::mbr_sector::{self, PROTECTIVE, protective_end};
 use super::table::SectorSize;
 use crate::bytes::Le64;
-use crate::num;
+use crate::ints;
 
 /// What has to be written to complete the move; the start of the disk is changed already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,19 +29,19 @@ pub struct Relocated {
 /// when the disk is too short.
 pub fn relocate(start: &mut [u8], disk_len: u64, sector: SectorSize) -> Option<Relocated> {
     let bytes = sector.bytes();
-    let at = num::to_usize(bytes);
+    let at = ints::to_usize(bytes);
     let last = (disk_len / bytes).checked_sub(1)?;
     let header = start.get(at..at + at)?.to_vec();
     let entries = gpt_header::sound_entries(&header, start, at)?;
     let (old_last, last_usable) = (ALTERNATE_LBA.get(&header), LAST_USABLE_LBA.get(&header));
-    let sectors = num::to_u64(entries.len()).div_ceil(bytes);
+    let sectors = ints::to_u64(entries.len()).div_ceil(bytes);
     let array = last.checked_sub(sectors)?;
     let used = last_partition(&entries, &header)?;
     if old_last == last || used >= array {
         return None;
     }
     let mut backup = entries;
-    backup.resize(num::to_usize(sectors * bytes), 0);
+    backup.resize(ints::to_usize(sectors * bytes), 0);
     let mut own = header.clone();
     put(
         &mut own,
@@ -72,14 +72,14 @@ fn stale(last_usable: u64, old_last: u64, used: u64, sectors: u64) -> Option<(u6
 
 /// The last sector of the last partition.
 fn last_partition(entries: &[u8], header: &[u8]) -> Option<u64> {
-    let size = num::to_usize(u64::from(SIZE_OF_PARTITION_ENTRY.get(header)));
+    let size = ints::to_usize(u64::from(SIZE_OF_PARTITION_ENTRY.get(header)));
     let used = entries.chunks_exact(size).filter(|entry| entry[..16].iter().any(|byte| *byte != 0));
     Some(used.map(|entry| ENDING_LBA.get(entry)).max().unwrap_or(0))
 }
 
 /// Puts entries of the same length back, with their sum and that of the header at `at`.
 pub(crate) fn store_entries(start: &mut [u8], at: usize, entries: &[u8]) {
-    let place = num::to_usize(PARTITION_ENTRY_LBA.get(&start[at..])) * at;
+    let place = ints::to_usize(PARTITION_ENTRY_LBA.get(&start[at..])) * at;
     start[place..place + entries.len()].copy_from_slice(entries);
     let header = &mut start[at..at * 2];
     PARTITION_ENTRY_ARRAY_CRC32.put(header, crc32fast::hash(entries));
@@ -125,22 +125,22 @@ mod tests {
             attributes: 4,
         };
         let table = Table::Gpt(Gpt { disk_guid: Uuid::from_u128(3), partitions: vec![partition] });
-        let mut image = vec![0; num::to_usize(len)];
+        let mut image = vec![0; ints::to_usize(len)];
         for (offset, bytes) in encode(&table, len, sector).unwrap() {
-            image[num::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
+            image[ints::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
         }
         image
     }
 
     fn moved(image: &[u8], len: u64, sector: SectorSize) -> Option<Vec<u8>> {
         let mut disk = image.to_vec();
-        disk.resize(num::to_usize(len), 0);
+        disk.resize(ints::to_usize(len), 0);
         let start = disk.len().min(1 << 20);
         let Relocated { offset, backup, stale } = relocate(&mut disk[..start], len, sector)?;
         if let Some((from, len)) = stale {
-            disk[num::to_usize(from)..][..num::to_usize(len)].fill(0);
+            disk[ints::to_usize(from)..][..ints::to_usize(len)].fill(0);
         }
-        disk[num::to_usize(offset)..][..backup.len()].copy_from_slice(&backup);
+        disk[ints::to_usize(offset)..][..backup.len()].copy_from_slice(&backup);
         Some(disk)
     }
 
@@ -151,7 +151,7 @@ mod tests {
             for to in [from + sector.bytes(), from + 33 * 512, from + (3 << 20), 9_999_360] {
                 let disk = moved(&image, to, sector).unwrap();
                 let expected = self::image(to / sector.bytes() * sector.bytes(), sector);
-                let head = 4 * num::to_usize(sector.bytes()) + (16 << 10);
+                let head = 4 * ints::to_usize(sector.bytes()) + (16 << 10);
                 assert!(disk[..head] == expected[..head], "{sector:?} {to}");
                 let reading = read(&&disk[..]).unwrap();
                 assert!(reading.problems.is_empty(), "{sector:?} {to}: {:?}", reading.problems);

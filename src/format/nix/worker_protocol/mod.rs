@@ -176,7 +176,7 @@ mod tests {
     const HASH: &str = "15e3c560894cbb27085cf65b5a2ecb18488c999497f4531b6907a7581ce6d527";
 
     fn put_texts(out: &mut Vec<u8>, texts: &[&str]) {
-        put_number(out, crate::num::to_u64(texts.len()));
+        put_number(out, crate::ints::to_u64(texts.len()));
         texts.iter().for_each(|text| put_bytes(out, text.as_bytes()));
     }
 
@@ -192,7 +192,7 @@ mod tests {
         put_bytes(&mut whole, b"fixed:r:sha256:x");
         let path = StorePath::from_absolute(PATH).unwrap();
         let row = path_info(&mut &whole[..], &path).unwrap().unwrap();
-        assert_eq!((row.nar_size, crate::num::to_base16(&row.nar_hash)), (34878, HASH.to_owned()));
+        assert_eq!((row.nar_size, crate::base_n::to_base16(&row.nar_hash)), (34878, HASH.to_owned()));
         assert_eq!(row.references.iter().map(StorePath::name).collect::<Vec<_>>(), ["foo", "bar"]);
         assert_eq!((row.deriver.unwrap().name(), row.signatures.len()), ("bar.drv", 2));
         assert_eq!(row.content_address.unwrap(), "fixed:r:sha256:x");

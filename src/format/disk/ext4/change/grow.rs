@@ -17,14 +17,14 @@ use crate::format::disk::ext4::ondisk::feature::{
 use crate::format::disk::ext4::ondisk::group::{self, BLOCK_UNINIT, INODE_UNINIT, has_backup};
 use crate::format::disk::ext4::ondisk::inode::{self, DIND_BLOCK, RESIZE_INO};
 use crate::format::disk::ext4::ondisk::superblock::{self, ERROR_FS, VALID_FS};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
 use std::ops::Range;
 
 /// Where in the first block the superblock is.
 const SUPERBLOCK: Range<usize> = {
-    let from = num::to_usize(superblock::OFFSET);
+    let from = ints::to_usize(superblock::OFFSET);
     from..from + superblock::LEN
 };
 /// Blocks that the last group must have beside its own metadata: the end of a card is written apart.
@@ -62,7 +62,7 @@ pub fn grow(disk: &dyn ReadAt, len: u64) -> Result<Option<(u64, Changes)>, GrowE
 }
 
 fn read(disk: &dyn ReadAt, block: u64, blocks: u64) -> Result<Vec<u8>, GrowError> {
-    let mut bytes = vec![0; num::to_usize(blocks * BLOCK)];
+    let mut bytes = vec![0; ints::to_usize(blocks * BLOCK)];
     disk.read_exact_at(&mut bytes, block * BLOCK).map_err(GrowError::Read)?;
     Ok(bytes)
 }
@@ -106,7 +106,7 @@ impl Old {
         let descriptor_blocks = groups.div_ceil(DESCRIPTORS_PER_BLOCK);
         let seed = superblock::seed(s);
         let descriptors = read(disk, 1, descriptor_blocks)?;
-        for (number, d) in (0..groups).zip(descriptors.chunks_exact(num::to_usize(group::LEN))) {
+        for (number, d) in (0..groups).zip(descriptors.chunks_exact(ints::to_usize(group::LEN))) {
             let sum = group::sum(seed, low32(number), d);
             if sum != group::BG_CHECKSUM.get(d) || group::BG_FLAGS.get(d) & BLOCK_UNINIT != 0 {
                 return Err(foreign(format!(
@@ -200,8 +200,8 @@ struct Growth<'a> {
 
 impl Growth<'_> {
     fn descriptor(&mut self, group: u64) -> &mut [u8] {
-        let at = num::to_usize(group * group::LEN);
-        &mut self.old.descriptors[at..at + num::to_usize(group::LEN)]
+        let at = ints::to_usize(group * group::LEN);
+        &mut self.old.descriptors[at..at + ints::to_usize(group::LEN)]
     }
 
     fn sign_descriptor(&mut self, group: u64) {
@@ -225,7 +225,7 @@ impl Growth<'_> {
             return Err(foreign(format!("the bitmap of its group {last} is damaged")));
         }
         for bit in before..now {
-            bitmap[num::to_usize(bit / 8)] &= !(1 << (bit % 8));
+            bitmap[ints::to_usize(bit / 8)] &= !(1 << (bit % 8));
         }
         let added = now - before;
         let d = self.descriptor(last);
@@ -239,14 +239,14 @@ impl Growth<'_> {
 
     /// Each new group carries its bitmaps and its inode table, behind the backup that it may have.
     fn add_groups(&mut self) {
-        self.old.descriptors.resize(num::to_usize(self.new.descriptor_blocks * BLOCK), 0);
+        self.old.descriptors.resize(ints::to_usize(self.new.descriptor_blocks * BLOCK), 0);
         for group in self.old.groups..self.new.groups {
             let (start, len) = (group * GROUP_BLOCKS, self.new.len_of(group));
             let backup = if has_backup(group) { self.new.backup_blocks() } else { 0 };
             let used = backup + 2 + self.old.table;
-            let mut bitmap = vec![0; num::to_usize(BLOCK)];
+            let mut bitmap = vec![0; ints::to_usize(BLOCK)];
             for bit in (0..used).chain(len..GROUP_BLOCKS) {
-                bitmap[num::to_usize(bit / 8)] |= 1 << (bit % 8);
+                bitmap[ints::to_usize(bit / 8)] |= 1 << (bit % 8);
             }
             let sum = bitmap_sum(self.old.seed, &bitmap);
             let inodes = self.old.inodes_per_group;
@@ -270,8 +270,8 @@ impl Growth<'_> {
     fn resize_inode(&mut self) -> Result<(), GrowError> {
         let table = group::BG_INODE_TABLE.get(self.descriptor(0));
         let mut inodes = read(self.disk, table, 1)?;
-        let at = num::to_usize(u64::from(RESIZE_INO - 1) * INODE_SIZE);
-        let inode = &mut inodes[at..at + num::to_usize(INODE_SIZE)];
+        let at = ints::to_usize(u64::from(RESIZE_INO - 1) * INODE_SIZE);
+        let inode = &mut inodes[at..at + ints::to_usize(INODE_SIZE)];
         let double = u64::from(inode::pointer(DIND_BLOCK).get(inode));
         if double == 0 || double >= self.old.blocks {
             return Err(foreign("its resize inode is not as nixflash makes it"));
@@ -279,7 +279,7 @@ impl Growth<'_> {
         let mut index = read(self.disk, double, 1)?;
         let (first, end) = (self.old.descriptor_blocks, self.old.descriptor_blocks + self.old.reserved);
         for block in first..end {
-            let slot = pointer(num::to_usize(block % POINTERS_PER_BLOCK));
+            let slot = pointer(ints::to_usize(block % POINTERS_PER_BLOCK));
             if u64::from(slot.get(&index)) != block + 1 {
                 return Err(foreign("its resize inode is not as nixflash makes it"));
             }
@@ -297,7 +297,7 @@ impl Growth<'_> {
             }
             self.changes.push(((block + 1) * BLOCK, list));
         }
-        let backups = num::to_u64(self.new.backups().count());
+        let backups = ints::to_u64(self.new.backups().count());
         inode::I_BLOCKS_LO.put_low(inode, (1 + self.new.reserved * (1 + backups)) * (BLOCK / 512));
         inode::sign(inode::seed(self.old.seed, RESIZE_INO, inode::I_GENERATION.get(inode)), inode);
         self.changes.push((double * BLOCK, index));
@@ -326,7 +326,7 @@ impl Growth<'_> {
         }
         superblock::S_RESERVED_GDT_BLOCKS.put_low(s, self.new.reserved);
         for group in self.new.backups() {
-            let mut backup = vec![0; num::to_usize(BLOCK)];
+            let mut backup = vec![0; ints::to_usize(BLOCK)];
             let copy = &mut backup[..superblock::LEN];
             copy.copy_from_slice(s);
             superblock::S_BLOCK_GROUP_NR.put_low(copy, group);
@@ -343,7 +343,7 @@ impl Growth<'_> {
 
 /// The checksum of a block bitmap, in descriptors of 32 bytes.
 fn bitmap_sum(seed: u32, bitmap: &[u8]) -> u32 {
-    group::bitmap_sum(seed, bitmap, num::to_usize(group::LEN))
+    group::bitmap_sum(seed, bitmap, ints::to_usize(group::LEN))
 }
 
 /// A pointer in a block of pointers.

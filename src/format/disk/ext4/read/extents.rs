@@ -8,7 +8,7 @@ use super::inode::Inode;
 use crate::bytes::Le32;
 use crate::format::disk::ext4::ondisk::extent::{self, ENTRY, HEADER};
 use crate::format::disk::ext4::ondisk::inode::{DIND_BLOCK, IND_BLOCK, NDIR_BLOCKS, TIND_BLOCK};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ impl<R: ReadAt> Map<'_, R> {
             return Err(self.damaged("is mapped by too many blocks"));
         }
         let unit = self.fs.superblock.block_size;
-        let mut bytes = vec![0; num::to_usize(unit)];
+        let mut bytes = vec![0; ints::to_usize(unit)];
         self.fs.read(block.saturating_mul(unit), &mut bytes)?;
         Ok(bytes)
     }

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::extents::{self, Run};
 use super::file_system::Ext4;
 use super::inode::{Inode, Kind};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io::{self, Read};
 
@@ -45,7 +45,7 @@ impl<R: ReadAt> Ext4<R> {
             )));
         }
         let target = if inode.is_fast_symlink() {
-            inode.block[..num::to_usize(inode.size)].to_vec()
+            inode.block[..ints::to_usize(inode.size)].to_vec()
         } else {
             self.read_inode(inode, MAX_TARGET)?
         };
@@ -105,7 +105,7 @@ impl<R: ReadAt> Contents<'_, R> {
     /// Fills `out` with the next bytes and says how many there were; 0 at the end.
     pub fn read_into(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         let (len, from) = self.piece();
-        let len = num::to_usize(len.min(num::to_u64(out.len())));
+        let len = ints::to_usize(len.min(ints::to_u64(out.len())));
         self.fill(from, &mut out[..len])?;
         Ok(len)
     }
@@ -121,7 +121,7 @@ impl<R: ReadAt> Contents<'_, R> {
         self.position = (block * unit).min(self.size);
         let (len, from) = self.piece();
         let Some(from) = from.filter(|_| len >= unit) else { return Ok(None) };
-        let mut bytes = vec![0; num::to_usize(unit)];
+        let mut bytes = vec![0; ints::to_usize(unit)];
         self.fs.read(from, &mut bytes)?;
         Ok(Some((from / unit, bytes)))
     }
@@ -136,7 +136,7 @@ impl<R: ReadAt> Contents<'_, R> {
         if len == 0 {
             return Ok(None);
         }
-        let mut bytes = vec![0; num::to_usize(len.min(most))];
+        let mut bytes = vec![0; ints::to_usize(len.min(most))];
         self.fill(from, &mut bytes)?;
         Ok(Some(bytes))
     }
@@ -163,7 +163,7 @@ impl<R: ReadAt> Contents<'_, R> {
             Some(from) => self.fs.read(from, out)?,
             None => out.fill(0),
         }
-        self.position += num::to_u64(out.len());
+        self.position += ints::to_u64(out.len());
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::replayed::Replayed;
 use super::superblock::Superblock;
 use crate::format::disk::ext4::ondisk::journal::{H_MAGIC, MAGIC};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -66,14 +66,14 @@ impl<R: ReadAt> Ext4<R> {
 
     /// Reads bytes that must lie inside the file system and the device.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
-        let end = offset.checked_add(num::to_u64(out.len()));
+        let end = offset.checked_add(ints::to_u64(out.len()));
         let limit = self.superblock.bytes();
         if end.is_none_or(|end| end > limit) {
             return Err(Error::Damaged(format!(
                 "something is said to be at byte {offset}, the file system ends at {limit}"
             )));
         }
-        self.read.set(self.read.get().saturating_add(num::to_u64(out.len())));
+        self.read.set(self.read.get().saturating_add(ints::to_u64(out.len())));
         self.read_blocks(offset, out)
     }
 
@@ -81,10 +81,10 @@ impl<R: ReadAt> Ext4<R> {
     fn read_blocks(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
         self.device.read_exact_at(out, offset).map_err(|source| Error::Io { offset, source })?;
         let unit = self.superblock.block_size;
-        let end = offset + num::to_u64(out.len());
+        let end = offset + ints::to_u64(out.len());
         let mut from = offset / unit;
         while let Some((block, at, escaped)) = self.replayed.next(from, end.div_ceil(unit)) {
-            let mut copy = vec![0; num::to_usize(unit)];
+            let mut copy = vec![0; ints::to_usize(unit)];
             let place = at.saturating_mul(unit);
             self.device
                 .read_exact_at(&mut copy, place)
@@ -93,8 +93,8 @@ impl<R: ReadAt> Ext4<R> {
                 H_MAGIC.put(&mut copy, MAGIC);
             }
             let (low, high) = ((block * unit).max(offset), ((block + 1) * unit).min(end));
-            let range = num::to_usize(low - offset)..num::to_usize(high - offset);
-            out[range].copy_from_slice(&copy[num::to_usize(low % unit)..][..num::to_usize(high - low)]);
+            let range = ints::to_usize(low - offset)..ints::to_usize(high - offset);
+            out[range].copy_from_slice(&copy[ints::to_usize(low % unit)..][..ints::to_usize(high - low)]);
             from = block + 1;
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::format::disk::ext4::ondisk::group::{
     self, BG_BLOCK_BITMAP, BG_BLOCK_BITMAP_CSUM, BG_FLAGS, BG_FREE_BLOCKS_COUNT, BG_FREE_INODES_COUNT,
     BG_INODE_BITMAP, BG_INODE_BITMAP_CSUM, BG_INODE_TABLE, BLOCK_UNINIT, INODE_UNINIT,
 };
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 
 /// The bitmaps that were read last, one of each kind.
@@ -106,7 +106,7 @@ impl<R: ReadAt> Groups<'_, R> {
             let map = self.bitmap(&descriptor, Map::Blocks)?;
             let begin = sb.first_data_block + u64::from(group) * sb.blocks_per_group;
             let blocks = sb.blocks.saturating_sub(begin).min(sb.blocks_per_group);
-            let bytes = num::to_usize(sb.blocks_per_group / 8);
+            let bytes = ints::to_usize(sb.blocks_per_group / 8);
             self.check_map(
                 (group, Map::Blocks),
                 &map[..bytes],
@@ -120,7 +120,7 @@ impl<R: ReadAt> Groups<'_, R> {
         }
         let map = self.bitmap(&descriptor, Map::Inodes)?;
         let inodes = sb.inodes_per_group;
-        let bytes = num::to_usize(u64::from(inodes / 8));
+        let bytes = ints::to_usize(u64::from(inodes / 8));
         self.check_map(
             (group, Map::Inodes),
             &map[..bytes],
@@ -152,7 +152,7 @@ impl<R: ReadAt> Groups<'_, R> {
             Map::Inodes => BG_INODE_BITMAP.get(descriptor),
         };
         let unit = self.fs.superblock.block_size;
-        let mut bytes = vec![0; num::to_usize(unit)];
+        let mut bytes = vec![0; ints::to_usize(unit)];
         self.fs.read(block.saturating_mul(unit), &mut bytes)?;
         Ok(bytes)
     }
@@ -176,12 +176,12 @@ impl<R: ReadAt> Groups<'_, R> {
 }
 
 fn is_set(map: &[u8], bit: u64) -> bool {
-    map.get(num::to_usize(bit / 8)).is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
+    map.get(ints::to_usize(bit / 8)).is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
 }
 
 /// Compares the free bits of a bitmap with the count of a descriptor.
 fn check_count((group, map): (u32, Map), bytes: &[u8], bits: u64, stored: u32) -> Result<(), Error> {
-    let whole = num::to_usize(bits / 8);
+    let whole = ints::to_usize(bits / 8);
     let ones: u32 = bytes[..whole].iter().map(|byte| byte.count_ones()).sum();
     let rest = (bits / 8 * 8..bits).map(|bit| u32::from(is_set(bytes, bit))).sum::<u32>();
     let free = bits.saturating_sub(u64::from(ones + rest));

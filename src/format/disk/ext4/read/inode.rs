@@ -8,7 +8,7 @@ use crate::format::disk::ext4::ondisk::inode::{
     self as ondisk, APPEND_FL, COMPR_FL, ENCRYPT_FL, EXTENTS_FL, I_BLOCK, IMMUTABLE_FL, INDEX_FL,
     INLINE_DATA_FL, ROOT_INO,
 };
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 
 /// Flags of inodes whose contents are not where this reader looks.
@@ -71,7 +71,7 @@ impl Inode {
 
     /// Whether the target is in the inode itself.
     pub(crate) fn is_fast_symlink(&self) -> bool {
-        self.kind == Kind::Symlink && self.size < num::to_u64(I_BLOCK.len()) && !self.has_extents()
+        self.kind == Kind::Symlink && self.size < ints::to_u64(I_BLOCK.len()) && !self.has_extents()
     }
 
     /// Refuses what this reader would read wrongly.
@@ -144,15 +144,15 @@ impl<R: ReadAt> Ext4<R> {
     pub(crate) fn raw_inode(&self, table: u64, slot: u32) -> Result<Vec<u8>, Error> {
         let (unit, size) = (self.superblock.block_size, u64::from(self.superblock.inode_size));
         let at = table.saturating_mul(unit).saturating_add(u64::from(slot) * size);
-        let (start, within) = (at / unit * unit, num::to_usize(at % unit));
+        let (start, within) = (at / unit * unit, ints::to_usize(at % unit));
         let mut kept = self.inodes.borrow_mut();
         if kept.0 != start || kept.1.is_empty() {
             kept.1.clear();
-            let mut block = vec![0; num::to_usize(unit)];
+            let mut block = vec![0; ints::to_usize(unit)];
             self.read(start, &mut block)?;
             *kept = (start, block);
         }
-        Ok(kept.1[within..within + num::to_usize(size)].to_vec())
+        Ok(kept.1[within..within + ints::to_usize(size)].to_vec())
     }
 
     /// Compares the checksum of an inode that may be in any state.

@@ -16,7 +16,7 @@ use crate::format::disk::ext4::ondisk::journal::{
     self, ASYNC_COMMIT, B64BIT, COMMIT_BLOCK, CSUM_V2, CSUM_V3, DESCRIPTOR_BLOCK, ESCAPE, FAST_COMMIT,
     H_BLOCKTYPE, H_CHKSUM, H_MAGIC, H_SEQUENCE, LAST_TAG, MAGIC, REVOKE, REVOKE_BLOCK, SAME_UUID,
 };
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::sync::Arc;
 
@@ -254,7 +254,7 @@ impl<'a, R: ReadAt> Journal<'a, R> {
     }
 
     fn revokes(&self, raw: &[u8], open: &mut Open) -> Result<(), Error> {
-        let used = num::to_usize(u64::from(journal::R_COUNT.get(raw)));
+        let used = ints::to_usize(u64::from(journal::R_COUNT.get(raw)));
         let end = raw.len() - if self.has_checksums() { Be32::LEN } else { 0 };
         if !(16..=end).contains(&used) {
             return Err(damaged(&format!("revokes {used} bytes of blocks")));

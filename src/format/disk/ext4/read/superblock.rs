@@ -9,7 +9,7 @@ use crate::format::disk::ext4::ondisk::feature::{
     RO_COMPAT_SPARSE_SUPER,
 };
 use crate::format::disk::ext4::ondisk::{group, superblock as ondisk};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 
 /// Features without which reading goes wrong, and that are not understood.
@@ -83,7 +83,7 @@ enum Backups {
 impl Superblock {
     pub(crate) fn read(device: &impl ReadAt) -> Result<Self, Error> {
         let mut raw = [0; ondisk::LEN];
-        if device.size() < ondisk::OFFSET + num::to_u64(ondisk::LEN) {
+        if device.size() < ondisk::OFFSET + ints::to_u64(ondisk::LEN) {
             return Err(Error::None);
         }
         let offset = ondisk::OFFSET;

@@ -13,7 +13,7 @@ use super::options::{Error, Options, Size, Summary};
 use crate::format::disk::ext4::ondisk::block::{BLOCK, GROUP_BLOCKS};
 use crate::format::disk::ext4::ondisk::checksum;
 use crate::format::disk::ext4::ondisk::inode::{self, FIRST_INO, ROOT_INO};
-use crate::num;
+use crate::ints;
 use crate::tree::Node;
 use std::collections::BTreeMap;
 
@@ -244,7 +244,7 @@ const fn reserve(blocks: u64) -> u64 {
 /// Blocks that the cursor will give out, without the journal. Extent trees of files that are cut into more than four
 /// pieces cannot be known yet: one block for each file long enough to be cut so often.
 fn data_blocks<C: Copy>(space: &Namespace<C>, shapes: &[Shape]) -> Result<u64, Error> {
-    let mut blocks = 1 + num::to_u64(space.slow_symlinks.len());
+    let mut blocks = 1 + ints::to_u64(space.slow_symlinks.len());
     for shape in shapes {
         blocks += directory::byte_len(shape) / BLOCK;
     }

@@ -8,7 +8,7 @@ use crate::format::disk::ext4::ondisk::directory::{
 };
 use crate::format::disk::ext4::ondisk::hash::half_md4;
 use crate::format::disk::ext4::ondisk::superblock::HASH_HALF_MD4;
-use crate::num;
+use crate::ints;
 
 const USABLE: usize = BLOCK_LEN - TAIL;
 /// Index entries in the first block of a tree: one slot is the checksum's.
@@ -211,8 +211,8 @@ impl<C: Copy> Renderer<'_, C> {
             ondisk::DX_BLOCK.put(slot, *block);
         }
         // The first entry has no hash.
-        ondisk::DX_LIMIT.put_low(&mut out[at..], num::to_u64(limit));
-        ondisk::DX_COUNT.put_low(&mut out[at..], num::to_u64(entries.len()));
+        ondisk::DX_LIMIT.put_low(&mut out[at..], ints::to_u64(limit));
+        ondisk::DX_COUNT.put_low(&mut out[at..], ints::to_u64(entries.len()));
         let index = Index { at, limit, count: entries.len() };
         let sum = index.sum(self.seed, out);
         ondisk::DT_CHECKSUM.from(index.tail()).put(out, sum);
@@ -235,7 +235,7 @@ struct Record<'a> {
 fn put(out: &mut [u8], at: usize, record: &Record<'_>) {
     let out = &mut out[at..];
     ondisk::DE_INODE.put(out, record.inode);
-    ondisk::DE_REC_LEN.put_low(out, num::to_u64(record.len));
+    ondisk::DE_REC_LEN.put_low(out, ints::to_u64(record.len));
     ondisk::DE_NAME_LEN.put(out, u8::try_from(record.name.len()).unwrap_or(u8::MAX));
     ondisk::DE_FILE_TYPE.put(out, record.kind);
     out[HEADER..HEADER + record.name.len()].copy_from_slice(record.name);
@@ -243,10 +243,10 @@ fn put(out: &mut [u8], at: usize, record: &Record<'_>) {
 
 /// Makes the record at `at` reach to `end`.
 fn stretch(out: &mut [u8], at: usize, end: usize) {
-    ondisk::DE_REC_LEN.from(at).put_low(out, num::to_u64(end - at));
+    ondisk::DE_REC_LEN.from(at).put_low(out, ints::to_u64(end - at));
 }
 
 /// The length of a directory in bytes.
 pub fn byte_len(shape: &Shape) -> u64 {
-    u64::from(shape.blocks()) * num::to_u64(BLOCK_LEN)
+    u64::from(shape.blocks()) * ints::to_u64(BLOCK_LEN)
 }

@@ -18,7 +18,7 @@ use crate::format::disk::ext4::ondisk::block::{
 use crate::format::disk::ext4::ondisk::feature::{COMPAT_HAS_JOURNAL, Features};
 use crate::format::disk::ext4::ondisk::inode::{EXTRA_ISIZE, FIRST_INO, JOURNAL_INO};
 use crate::format::disk::ext4::ondisk::{group, journal, superblock};
-use crate::num;
+use crate::ints;
 
 /// Renders what a token stands for; `out` is as long as its extent.
 pub fn token<C: Copy>(plan: &Plan<C>, token: Token, out: &mut [u8]) {
@@ -36,11 +36,11 @@ pub fn token<C: Copy>(plan: &Plan<C>, token: Token, out: &mut [u8]) {
         Token::Journal => empty_journal(plan, out),
         Token::ResizeIndirect => resize_indirect(plan, out),
         Token::Directories(first) => {
-            blocks(out, &|n, block| directory_block(plan, num::to_usize(n) + index(first), block))
+            blocks(out, &|n, block| directory_block(plan, ints::to_usize(n) + index(first), block))
         }
         Token::Symlinks(first) => blocks(out, &|n, block| {
             block.fill(0);
-            let target = plan.space.slow_target(&plan.space.slow_symlinks[num::to_usize(n) + index(first)]);
+            let target = plan.space.slow_target(&plan.space.slow_symlinks[ints::to_usize(n) + index(first)]);
             block[..target.len()].copy_from_slice(target);
         }),
         Token::ExtentBlock(file, n) => {
@@ -57,7 +57,7 @@ pub fn token<C: Copy>(plan: &Plan<C>, token: Token, out: &mut [u8]) {
 /// The block with the superblock: behind the boot sector in the first group; at its start elsewhere.
 fn superblock_block<C: Copy>(plan: &Plan<C>, group: u64, out: &mut [u8]) {
     out.fill(0);
-    let at = if group == 0 { num::to_usize(superblock::OFFSET) } else { 0 };
+    let at = if group == 0 { ints::to_usize(superblock::OFFSET) } else { 0 };
     fill_superblock(plan, group, &mut out[at..at + superblock::LEN]);
 }
 
@@ -121,14 +121,15 @@ fn descriptors<C: Copy>(plan: &Plan<C>, block: u64, out: &mut [u8]) {
     out.fill(0);
     let first = block * DESCRIPTORS_PER_BLOCK;
     let mut scratch = vec![0; BLOCK_LEN];
-    for (group, bytes) in (first..plan.geometry.groups).zip(out.chunks_exact_mut(num::to_usize(group::LEN))) {
+    for (group, bytes) in (first..plan.geometry.groups).zip(out.chunks_exact_mut(ints::to_usize(group::LEN)))
+    {
         descriptor(plan, group, bytes, &mut scratch);
     }
 }
 
 fn descriptor<C: Copy>(plan: &Plan<C>, number: u64, d: &mut [u8], scratch: &mut [u8]) {
     let g = &plan.geometry;
-    let [block_map, inode_map, table] = g.tables[num::to_usize(number)];
+    let [block_map, inode_map, table] = g.tables[ints::to_usize(number)];
     let first = number * g.inodes_per_group;
     let used_inodes = plan.space.used_inodes().saturating_sub(first).min(g.inodes_per_group);
     let zeroed = if plan.options.purpose == Purpose::Image { group::INODE_ZEROED } else { 0 };
@@ -145,7 +146,7 @@ fn descriptor<C: Copy>(plan: &Plan<C>, number: u64, d: &mut [u8], scratch: &mut 
     group::BG_BLOCK_BITMAP_CSUM.put(d, group::bitmap_sum(seed, scratch, d.len()).into());
     if uninit == 0 {
         inode_bitmap(plan, number, scratch);
-        let covered = &scratch[..num::to_usize(g.inodes_per_group / 8)];
+        let covered = &scratch[..ints::to_usize(g.inodes_per_group / 8)];
         group::BG_INODE_BITMAP_CSUM.put(d, group::bitmap_sum(seed, covered, d.len()).into());
     }
     group::BG_ITABLE_UNUSED.put(d, g.inodes_per_group - used_inodes);
@@ -158,14 +159,14 @@ fn directories_in<C>(plan: &Plan<C>, from: u64, to: u64) -> u64 {
     // Directories are in walking order, so their inodes ascend; lost+found, the last, has a reserved number.
     let (lost_found, walked) =
         plan.space.directories.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
-    let below = |limit: u64| num::to_u64(walked.partition_point(|dir| u64::from(dir.inode) < limit));
+    let below = |limit: u64| ints::to_u64(walked.partition_point(|dir| u64::from(dir.inode) < limit));
     let lost_found = lost_found.is_some_and(|dir| (from..=to).contains(&u64::from(dir.inode)));
     below(to + 1) - below(from) + u64::from(lost_found)
 }
 
 fn set_bits(out: &mut [u8], from: u64, to: u64) {
     for bit in from..to {
-        let byte = num::to_usize(bit / 8);
+        let byte = ints::to_usize(bit / 8);
         if bit % 8 == 0 && bit + 8 <= to {
             out[byte] = 0xff;
         } else {
@@ -198,7 +199,7 @@ fn resize_indirect<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
     let g = &plan.geometry;
     let first = 1 + g.descriptor_blocks;
     for n in 0..g.reserved_blocks {
-        let slot = num::to_usize((g.descriptor_blocks + n) % POINTERS_PER_BLOCK);
+        let slot = ints::to_usize((g.descriptor_blocks + n) % POINTERS_PER_BLOCK);
         Le32(slot * Le32::LEN).put_low(out, first + n);
     }
 }

@@ -5,7 +5,7 @@ use super::options::Error;
 use crate::format::disk::ext4::ondisk::block::BLOCK_LEN;
 use crate::format::disk::ext4::ondisk::extent;
 use crate::format::disk::ext4::ondisk::inode::I_BLOCK;
-use crate::num;
+use crate::ints;
 
 /// Entries in the inode.
 const INLINE: usize = (I_BLOCK.len() - extent::HEADER) / extent::ENTRY;
@@ -33,19 +33,19 @@ pub struct ExtentTree<'a> {
 /// How many blocks the tree over these runs needs outside the inode.
 pub fn tree_blocks(runs: &[Run]) -> Result<u64, Error> {
     let extents: u64 = runs.iter().map(|run| run.len.div_ceil(MAX_LEN)).sum();
-    let extents = num::to_usize(extents);
+    let extents = ints::to_usize(extents);
     if extents <= INLINE {
         return Ok(0);
     }
     let leaves = extents.div_ceil(PER_BLOCK);
     if leaves <= INLINE {
-        return Ok(num::to_u64(leaves));
+        return Ok(ints::to_u64(leaves));
     }
     let inner = leaves.div_ceil(PER_BLOCK);
     if inner > INLINE {
         return Err(Error::TooLarge);
     }
-    Ok(num::to_u64(leaves + inner))
+    Ok(ints::to_u64(leaves + inner))
 }
 
 impl ExtentTree<'_> {
@@ -112,8 +112,8 @@ impl ExtentTree<'_> {
 
 fn header(out: &mut [u8], entries: usize, max: usize, depth: u16) {
     extent::EH_MAGIC.put(out, extent::MAGIC);
-    extent::EH_ENTRIES.put_low(out, num::to_u64(entries));
-    extent::EH_MAX.put_low(out, num::to_u64(max));
+    extent::EH_ENTRIES.put_low(out, ints::to_u64(entries));
+    extent::EH_MAX.put_low(out, ints::to_u64(max));
     extent::EH_DEPTH.put(out, depth);
 }
 

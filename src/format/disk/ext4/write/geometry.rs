@@ -17,7 +17,7 @@ use crate::format::disk::ext4::ondisk::block::{
     BLOCK, DESCRIPTORS_PER_BLOCK, GROUP_BLOCKS, INODES_PER_BLOCK,
 };
 use crate::format::disk::ext4::ondisk::group::has_backup;
-use crate::num;
+use crate::ints;
 
 /// The binary logarithm of [`FLEX`].
 pub const LOG_FLEX: u8 = 4;
@@ -105,7 +105,7 @@ impl Geometry {
 
     /// Blocks of superblocks with what follows them, and of tables.
     pub fn fixed_blocks(&self) -> u64 {
-        let copies = 1 + num::to_u64(self.backups().count());
+        let copies = 1 + ints::to_u64(self.backups().count());
         copies * self.backup_len() + self.groups * (2 + self.table_blocks())
     }
 
@@ -116,10 +116,10 @@ impl Geometry {
 
     /// Places bitmaps and inode tables behind `end`, the first block that nothing else uses.
     pub fn place_tables(&mut self, end: u64) -> Result<(), Error> {
-        let mut tables = vec![[0; 3]; num::to_usize(self.groups)];
+        let mut tables = vec![[0; 3]; ints::to_usize(self.groups)];
         let mut cursor = end;
-        for leader in (0..self.groups).step_by(num::to_usize(FLEX)) {
-            let members = num::to_usize(leader)..num::to_usize((leader + FLEX).min(self.groups));
+        for leader in (0..self.groups).step_by(ints::to_usize(FLEX)) {
+            let members = ints::to_usize(leader)..ints::to_usize((leader + FLEX).min(self.groups));
             cursor = cursor.max(leader * GROUP_BLOCKS);
             for (kind, len) in [(0, 1), (1, 1), (2, self.table_blocks())] {
                 for table in &mut tables[members.clone()] {

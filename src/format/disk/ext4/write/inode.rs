@@ -9,7 +9,7 @@ use crate::format::disk::ext4::ondisk::inode::{
     self, DIND_BLOCK, EXTENTS_FL, EXTRA_ISIZE, FIRST_INO, I_BLOCK, INDEX_FL, JOURNAL_INO, LINK_MAX,
     NDIR_BLOCKS, RESIZE_INO, ROOT_INO, S_IFDIR, S_IFLNK, S_IFREG,
 };
-use crate::num;
+use crate::ints;
 use crate::tree::Attrs;
 
 /// Renders the inodes from number `first`, as many as fit.
@@ -17,9 +17,9 @@ pub fn inodes<C: Copy>(plan: &Plan<C>, first: u64, out: &mut [u8]) {
     out.fill(0);
     debug_assert_eq!((first - 1) % INODES_PER_BLOCK, 0);
     for (number, bytes) in
-        (first..=plan.space.used_inodes()).zip(out.chunks_exact_mut(num::to_usize(INODE_SIZE)))
+        (first..=plan.space.used_inodes()).zip(out.chunks_exact_mut(ints::to_usize(INODE_SIZE)))
     {
-        let number = count(num::to_usize(number));
+        let number = count(ints::to_usize(number));
         render(plan, number, bytes);
         inode::sign(plan.seed(number), bytes);
     }
@@ -100,7 +100,7 @@ fn directory<C: Copy>(plan: &Plan<C>, at: u32, attrs: Attrs, out: &mut [u8]) {
 fn file<C: Copy>(plan: &Plan<C>, at: u32, inode: Inode, out: &mut [u8]) {
     let size = plan.space.files[index(at)].len;
     let tree: &[u64] = plan.trees.get(&at).map_or(&[], Vec::as_slice);
-    let blocks = size.div_ceil(BLOCK) + num::to_u64(tree.len());
+    let blocks = size.div_ceil(BLOCK) + ints::to_u64(tree.len());
     let (attrs, mode) = (inode.attrs, S_IFREG | inode.attrs.mode);
     common(out, plan.options.epoch, &Common { mode, attrs, links: 1, size, blocks, flags: EXTENTS_FL });
     ExtentTree { runs: plan.file_runs.of(at), blocks: tree }.inline(I_BLOCK.slice_mut(out));
@@ -126,7 +126,7 @@ fn symlink<C: Copy>(plan: &Plan<C>, inode: Inode, out: &mut [u8]) {
 fn journal_inode<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
     let epoch = plan.options.epoch;
     let attrs = Attrs { mode: 0o600, uid: 0, gid: 0, mtime: epoch };
-    let blocks = plan.geometry.journal_blocks + num::to_u64(plan.journal_tree.len());
+    let blocks = plan.geometry.journal_blocks + ints::to_u64(plan.journal_tree.len());
     let size = plan.geometry.journal_blocks * BLOCK;
     common(
         out,
@@ -142,11 +142,11 @@ fn resize_inode<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
     let g = &plan.geometry;
     let epoch = plan.options.epoch;
     let attrs = Attrs { mode: 0o600, uid: 0, gid: 0, mtime: epoch };
-    let backups = num::to_u64(g.backups().count());
+    let backups = ints::to_u64(g.backups().count());
     let blocks = 1 + g.reserved_blocks * (1 + backups);
     // As far as the doubly indirect block can lead.
     let pointers = POINTERS_PER_BLOCK;
-    let size = (pointers * pointers + pointers + num::to_u64(NDIR_BLOCKS)) * BLOCK;
+    let size = (pointers * pointers + pointers + ints::to_u64(NDIR_BLOCKS)) * BLOCK;
     common(out, epoch, &Common { mode: S_IFREG | attrs.mode, attrs, links: 1, size, blocks, flags: 0 });
     inode::pointer(DIND_BLOCK).put_low(out, plan.resize_indirect);
 }

@@ -4,7 +4,7 @@ use super::options::Error;
 use crate::format::disk::ext4::ondisk::block::MAX_FILE;
 use crate::format::disk::ext4::ondisk::directory::{FT_DIR, FT_REG_FILE, FT_SYMLINK};
 use crate::format::disk::ext4::ondisk::inode::{FIRST_INO, I_BLOCK, ROOT_INO};
-use crate::num;
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use std::ops::Range;
 
@@ -130,7 +130,7 @@ impl<C: Copy> Namespace<C> {
 
     /// How many inodes are used, reserved ones included; also the highest number in use.
     pub fn used_inodes(&self) -> u64 {
-        u64::from(FIRST_INO) + num::to_u64(self.inodes.len())
+        u64::from(FIRST_INO) + ints::to_u64(self.inodes.len())
     }
 
     /// The name of an entry.
@@ -261,7 +261,7 @@ fn show(path: &[u8]) -> String {
 
 /// A table index as a `usize`.
 pub fn index(n: u32) -> usize {
-    num::to_usize(u64::from(n))
+    ints::to_usize(u64::from(n))
 }
 
 /// A table length that was checked to fit; tables never have more entries than there are inodes.

@@ -7,7 +7,7 @@ use super::slot::{
     SLOT_LEN, UNITS, checksum, unit_fields,
 };
 use super::stamp::Stamp;
-use crate::num;
+use crate::ints;
 
 /// What a short slot says besides the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Facts {
 /// How many slots a name takes.
 pub(crate) fn slots(name: &Name) -> u64 {
     let parts = name.long.as_ref().map_or(0, |long| long.encode_utf16().count().div_ceil(UNITS));
-    num::to_u64(parts) + 1
+    ints::to_u64(parts) + 1
 }
 
 /// Adds the slots of a name.

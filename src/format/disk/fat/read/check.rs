@@ -13,7 +13,7 @@ use crate::format::disk::fat::ondisk::slot::{
     DIR_FST_CLUS_LO, DIR_NAME, DIR_WRT_DATE, DIR_WRT_TIME, END, MAX_DEPTH, MAX_DIRECTORY, SLOT_LEN,
 };
 use crate::format::disk::fat::ondisk::stamp::Stamp;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use std::collections::BTreeSet;
@@ -36,11 +36,11 @@ pub(crate) struct Found {
 /// Checks a volume whose boot sector is sound.
 pub(crate) fn check<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<Found, Error> {
     let (free_clusters, runs) = free_runs::find(disk, boot)?;
-    let used = vec![0; num::to_usize(u64::from(boot.clusters) / 64 + 1)];
+    let used = vec![0; ints::to_usize(u64::from(boot.clusters) / 64 + 1)];
     let mut walker = Walker { disk, boot, used, entries: 0, label: None, path: Vec::new() };
     let slots = match boot.fat_type {
         FatType::Fat16 => {
-            let mut slots = vec![0; num::to_usize(boot.root * boot.sector_bytes)];
+            let mut slots = vec![0; ints::to_usize(boot.root * boot.sector_bytes)];
             walker.read(&mut slots, boot.root_start * boot.sector_bytes)?;
             slots
         }
@@ -196,10 +196,10 @@ impl<R: ReadAt> Walker<'_, R> {
 
     /// Reads all clusters of a directory.
     fn directory_slots(&mut self, first: u32) -> Result<Vec<u8>, Error> {
-        let cluster_bytes = num::to_usize(self.boot.cluster_bytes());
+        let cluster_bytes = ints::to_usize(self.boot.cluster_bytes());
         let (mut slots, mut cluster) = (Vec::new(), Some(first));
         while let Some(this) = cluster {
-            if num::to_u64(slots.len()) >= MAX_DIRECTORY {
+            if ints::to_u64(slots.len()) >= MAX_DIRECTORY {
                 return Err(self.refuse("is longer than 65,536 slots"));
             }
             cluster = self.step(this)?;
@@ -228,7 +228,7 @@ impl<R: ReadAt> Walker<'_, R> {
         let fat_type = self.boot.fat_type;
         let width = fat_type.entry_bytes();
         let mut entry = [0; 4];
-        let entry = &mut entry[..num::to_usize(width)];
+        let entry = &mut entry[..ints::to_usize(width)];
         self.read(entry, self.boot.fat_start * self.boot.sector_bytes + u64::from(cluster) * width)?;
         let next = fat_type.entry(entry);
         if next >= fat_type.end_mark() {
@@ -247,7 +247,7 @@ impl<R: ReadAt> Walker<'_, R> {
             return Err(ChainFault::OutOfRange(cluster));
         }
         let at = u64::from(cluster - FIRST_CLUSTER);
-        let (word, bit) = (&mut self.used[num::to_usize(at / 64)], 1 << (at % 64));
+        let (word, bit) = (&mut self.used[ints::to_usize(at / 64)], 1 << (at % 64));
         if *word & bit != 0 {
             return Err(ChainFault::UsedTwice(cluster));
         }

@@ -3,7 +3,7 @@
 use super::boot;
 use super::error::Error;
 use crate::format::disk::fat::ondisk::boot_sector::{BPB_BK_BOOT_SEC, BS_RESERVED1, LEN};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 
 /// Bytes compared at a time.
@@ -26,17 +26,17 @@ pub fn differ<R: ReadAt>(volume: &R) -> Result<Option<&'static str>, Error> {
     let len = boot.fat * boot.sector_bytes;
     let fats = (boot.root_start - boot.fat_start) / boot.fat;
     let start = boot.fat_start * boot.sector_bytes;
-    let (mut ours, mut other) = (vec![0; num::to_usize(CHUNK)], vec![0; num::to_usize(CHUNK)]);
+    let (mut ours, mut other) = (vec![0; ints::to_usize(CHUNK)], vec![0; ints::to_usize(CHUNK)]);
     for copy in 1..fats {
         let mut at = 0;
         while at < len {
-            let now = num::to_usize(CHUNK.min(len - at));
+            let now = ints::to_usize(CHUNK.min(len - at));
             read(volume, &mut ours[..now], start + at)?;
             read(volume, &mut other[..now], start + copy * len + at)?;
             if ours[..now] != other[..now] {
                 return Ok(Some("table of clusters"));
             }
-            at += num::to_u64(now);
+            at += ints::to_u64(now);
         }
     }
     Ok(None)

@@ -3,7 +3,7 @@
 use super::boot::Boot;
 use super::cache::Cached;
 use super::error::Error;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::collections::VecDeque;
 
@@ -33,10 +33,10 @@ pub(crate) fn find<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<(u64,
         }
     };
     while at < end {
-        let len = num::to_usize(end - at).min(SCAN);
+        let len = ints::to_usize(end - at).min(SCAN);
         let offset = start + at;
         disk.read(&mut buf[..len], offset).map_err(|source| Error::Io { offset, source })?;
-        for entry in buf[..len].chunks_exact(num::to_usize(width)) {
+        for entry in buf[..len].chunks_exact(ints::to_usize(width)) {
             if boot.fat_type.entry(entry) == 0 {
                 (free, run) = (free + 1, run + 1);
             } else {
@@ -45,7 +45,7 @@ pub(crate) fn find<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<(u64,
             }
             cluster += 1;
         }
-        at += num::to_u64(len);
+        at += ints::to_u64(len);
     }
     end_run(cluster, run);
     Ok((free, runs.into()))

@@ -8,7 +8,7 @@ use super::free_runs::Run;
 use super::long_name;
 use crate::format::disk::fat::ondisk::boot_sector::FatType;
 use crate::format::disk::fat::ondisk::case::fold;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use crate::tree::{Kind, Node};
 use std::io::{self, Read};
@@ -144,12 +144,12 @@ impl<R: ReadAt> File<'_, R> {
 
 impl<R: ReadAt> Read for File<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = buf.len().min(num::to_usize(self.left));
+        let most = buf.len().min(ints::to_usize(self.left));
         let done = self.inner.read(&mut buf[..most])?;
         if done == 0 && most > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.left -= num::to_u64(done);
+        self.left -= ints::to_u64(done);
         Ok(done)
     }
 }

@@ -6,7 +6,7 @@ use crate::format::disk::fat::ondisk::boot_sector::{
     self, FAT16_MIN_CLUSTERS, FAT32_MAX_CLUSTERS, FAT32_MIN_CLUSTERS, FIRST_CLUSTER, FatType, Tail,
 };
 use crate::format::disk::fat::ondisk::slot::{SECTOR, SLOT};
-use crate::num;
+use crate::ints;
 
 /// Copies of the FAT.
 pub(crate) const FATS: u64 = 2;
@@ -183,8 +183,8 @@ impl Geometry {
                 boot_sector::BS_JMP_BOOT.put(b, &JUMP_FAT32);
                 boot_sector::BPB_FATSZ32.put_low(b, self.fat);
                 boot_sector::BPB_ROOT_CLUS.put(b, FIRST_CLUSTER);
-                boot_sector::BPB_FS_INFO.put_low(b, num::to_u64(FSINFO_SECTOR));
-                boot_sector::BPB_BK_BOOT_SEC.put_low(b, num::to_u64(BACKUP_SECTOR));
+                boot_sector::BPB_FS_INFO.put_low(b, ints::to_u64(FSINFO_SECTOR));
+                boot_sector::BPB_BK_BOOT_SEC.put_low(b, ints::to_u64(BACKUP_SECTOR));
                 tail.fil_sys_type.put(b, b"FAT32   ");
             }
         }
