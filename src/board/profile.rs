@@ -3,15 +3,12 @@
 use super::board::{
     Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind,
 };
-use super::key::Key;
+use super::key::{Key, Wrong};
 use super::rules;
 use crate::format::disk::fat;
 use crate::sizes;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-
-/// The key and what is wrong with its value.
-pub type Wrong = (Key, String);
 
 const MIB: u64 = 1 << 20;
 

@@ -4,8 +4,10 @@
 //! comes behind what it describes comes too late, and then the zeros count. Bytes that are not zero always count,
 //! wherever they are.
 
+use crate::format::disk::ext4::free_blocks::Ext4;
+use crate::format::disk::fat::free_clusters::Fat;
 use crate::format::disk::partition_table::read;
-use crate::format::disk::usage::{Ext4, Fat, Run, Usage, Want};
+use crate::format::disk::usage::{Run, Usage, Want};
 use crate::image::{Piece, Source, SourceError};
 use crate::ints;
 use crate::stream::ReadAt;

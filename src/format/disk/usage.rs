@@ -3,9 +3,6 @@
 //! Only used to leave out zeros that nobody will read, so every doubt is decided for "holds something": a feature that
 //! is not known, a checksum that is wrong, a map that comes after what it describes.
 
-pub use super::ext4::free_blocks::Ext4;
-pub use super::fat::free_clusters::Fat;
-
 /// A run of bytes that are alike in whether they matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {

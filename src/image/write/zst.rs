@@ -4,7 +4,7 @@
 //! size of a job, not on who does it. Above level 3 a job that holds what is compressed already (firmware, kernel modules)
 //! is given to the fastest level: a slow one would find no more in it.
 
-use super::pack::Encoder;
+use super::encoder::Encoder;
 use crate::ints;
 use std::io::{self, Write};
 use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};

@@ -1,6 +1,6 @@
 //! What a daemon says while it works.
 
-use super::Version;
+use super::version::Version;
 use crate::format::nix::wire;
 use crate::format::nix::wire::Error;
 use std::io::Read;

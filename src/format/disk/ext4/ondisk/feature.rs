@@ -2,7 +2,12 @@
 //!
 //! Source: kernel `fs/ext4/ext4.h` (`EXT4_FEATURE_*`), e2fsprogs `lib/e2p/feature.c`.
 
-use super::superblock::{S_FEATURE_COMPAT, S_FEATURE_INCOMPAT, S_FEATURE_RO_COMPAT};
+use crate::bytes::Le32;
+
+/// The three words in the superblock.
+const S_FEATURE_COMPAT: Le32 = Le32(0x5c);
+const S_FEATURE_INCOMPAT: Le32 = Le32(0x60);
+const S_FEATURE_RO_COMPAT: Le32 = Le32(0x64);
 
 pub const COMPAT_HAS_JOURNAL: u32 = 0x4;
 pub const COMPAT_EXT_ATTR: u32 = 0x8;

@@ -64,9 +64,6 @@ pub const S_FIRST_INO: Le32 = Le32(0x54);
 pub const S_INODE_SIZE: Le16 = Le16(0x58);
 /// The group that this copy is in.
 pub const S_BLOCK_GROUP_NR: Le16 = Le16(0x5a);
-pub const S_FEATURE_COMPAT: Le32 = Le32(0x5c);
-pub const S_FEATURE_INCOMPAT: Le32 = Le32(0x60);
-pub const S_FEATURE_RO_COMPAT: Le32 = Le32(0x64);
 pub const S_UUID: Raw<16> = Raw(0x68);
 pub const S_VOLUME_NAME: Raw<16> = Raw(0x78);
 pub const S_RESERVED_GDT_BLOCKS: Le16 = Le16(0xce);
