@@ -8,7 +8,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`num`], [`tree`], [`extent`], [`stream`] |
+//! | 0 | [`bytes`], [`ints`], [`sizes`], [`base_n`], [`tree`], [`extent`], [`stream`] |
 //! | 1 | [`format`], [`image`], [`net`] |
 //! | 2 | [`card`] |
 //! | 3 | [`store`], [`board`], [`device`], [`source`](mod@source) |
@@ -19,7 +19,9 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit target");
 
+pub mod base_n;
 pub mod board;
+pub mod bytes;
 pub mod card;
 pub mod cli;
 pub mod compose;
@@ -29,8 +31,9 @@ pub mod flash;
 pub mod format;
 pub mod image;
 pub mod inspect;
+pub mod ints;
 pub mod net;
-pub mod num;
+pub mod sizes;
 pub mod source;
 pub mod store;
 pub mod stream;

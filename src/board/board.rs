@@ -1,6 +1,6 @@
 //! A board as nixflash knows it: what its ROM and boot loader expect of a card.
 
-use crate::num;
+use crate::sizes;
 
 /// The kind of partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -207,9 +207,9 @@ impl Board {
             Loader::SystemdBoot => "systemd-boot",
             Loader::RaspberryPi => "kernel beside the firmware",
         };
-        let raws = self.raws.iter().map(|raw| format!("{} at {}", raw.file, num::show_bytes(raw.offset)));
+        let raws = self.raws.iter().map(|raw| format!("{} at {}", raw.file, sizes::show_bytes(raw.offset)));
         let fat = self.boot_fat().and_then(|(_, fat)| fat.size);
-        let fat = fat.map(|size| format!("FAT of {}", num::show_bytes(size)));
+        let fat = fat.map(|size| format!("FAT of {}", sizes::show_bytes(size)));
         let parts: Vec<String> =
             [table.to_owned()].into_iter().chain(raws).chain(fat).chain([loader.to_owned()]).collect();
         parts.join(", ")

@@ -323,7 +323,7 @@ impl Manifest {
         if let Some(configuration) = &mut self.configuration {
             configuration.list.clear();
         }
-        self.manifest_sha256 = Some(crate::num::to_base16(&Sha256::digest(full_text)));
+        self.manifest_sha256 = Some(crate::base_n::to_base16(&Sha256::digest(full_text)));
         self
     }
 }

@@ -4,7 +4,7 @@ use super::content::Content;
 use super::error::Error;
 use crate::format::nix::nar::Room;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::num;
+use crate::ints;
 use crate::store;
 use crate::store::{PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
@@ -80,7 +80,7 @@ impl Forest {
 
     /// The tree of a source.
     pub fn tree(&self, source: u32) -> &Node<Content> {
-        &self.trees[num::to_usize(u64::from(source))]
+        &self.trees[ints::to_usize(u64::from(source))]
     }
 
     /// The source that is this store path.
@@ -190,7 +190,7 @@ impl Forest {
 
     /// Opens the contents of a source.
     pub fn open(&self, source: u32) -> Result<Payload<'_, Content>, Error> {
-        open(&self.stores, &self.sources[num::to_usize(u64::from(source))], self.tree(source))
+        open(&self.stores, &self.sources[ints::to_usize(u64::from(source))], self.tree(source))
     }
 
     /// Gives away the stores, the sources, and the trees of the sources in their order.

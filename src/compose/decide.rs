@@ -35,7 +35,7 @@ use crate::extent::Layout;
 use crate::format::disk::ext4::{self, Ext4};
 use crate::format::disk::fat::{self, Fat};
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::num;
+use crate::ints;
 use std::sync::Arc;
 
 /// Decides everything of an image whose closure was looked through; `landed` is what lies in its file already.
@@ -174,7 +174,7 @@ impl Scene<'_> {
         let blobs = raw_loaders::blobs(&demanded.board, self.places, self.forest)?;
         let mut wanted = BootFiles::default();
         if let (Some((number, _)), Some(fat)) = (demanded.board.boot_fat(), &fat) {
-            wanted.add(num::to_usize(u64::from(number)), "", fat.root(), &made.literals);
+            wanted.add(ints::to_usize(u64::from(number)), "", fat.root(), &made.literals);
         }
         wanted.add(demanded.board.partitions.len(), "", made.files.root(), &made.literals);
         for blob in &blobs {
@@ -349,7 +349,7 @@ impl Scene<'_> {
     }
 
     fn path(&self, source: u32) -> String {
-        self.forest.sources[num::to_usize(u64::from(source))].info.path.to_string()
+        self.forest.sources[ints::to_usize(u64::from(source))].info.path.to_string()
     }
 }
 

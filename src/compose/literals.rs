@@ -1,7 +1,7 @@
 //! Bytes of nixflash's own making.
 
 use super::content::Content;
-use crate::num;
+use crate::ints;
 
 /// Bytes that nixflash made, by their index in [`Content::Literal`].
 #[derive(Default)]
@@ -18,7 +18,7 @@ impl Literals {
 
     /// Replaces bytes by others of the same length: their length is planned before they are known.
     pub fn settle(&mut self, index: u32, bytes: impl Into<Box<[u8]>>) {
-        let slot = &mut self.0[num::to_usize(u64::from(index))];
+        let slot = &mut self.0[ints::to_usize(u64::from(index))];
         let bytes = bytes.into();
         debug_assert_eq!(slot.len(), bytes.len());
         *slot = bytes;
@@ -26,6 +26,6 @@ impl Literals {
 
     /// The bytes at an index that `keep` gave.
     pub fn get(&self, index: u32) -> &[u8] {
-        &self.0[num::to_usize(u64::from(index))]
+        &self.0[ints::to_usize(u64::from(index))]
     }
 }

@@ -217,7 +217,7 @@ impl Look<'_, '_> {
                 self.problems
                     .push(format!("{DATABASE}: {len} bytes of its write-ahead log hold no change of it"));
             }
-            database::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))
+            database::open_untrusted(&bytes[..], crate::ints::to_u64(bytes.len()))
         };
         let totals = opened.and_then(|db| database::totals(&db));
         if let Some((paths, bytes)) = self.keep(totals.map_err(|error| format!("{DATABASE}: {error}"))) {

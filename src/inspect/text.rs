@@ -2,7 +2,7 @@
 
 use super::{BootEntry, FileSystem, Loader, Partition, Report, State, TableKind};
 use crate::format::file::date::Date;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 
 /// Where values begin.
 const INDENT: usize = 13;

@@ -121,7 +121,7 @@ impl Volume<'_> {
             Self::Machine(_) => {
                 let bytes = self.read(path, limit)?;
                 return Ok(bytes.map(|bytes| -> OpenFile<'_> {
-                    (crate::num::to_u64(bytes.len()), Box::new(Cursor::new(bytes)))
+                    (crate::ints::to_u64(bytes.len()), Box::new(Cursor::new(bytes)))
                 }));
             }
         };

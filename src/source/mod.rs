@@ -4,29 +4,29 @@
 //! against the hash and the block map that belong to it, and without the zeros that nobody will read.
 
 mod ahead;
-mod bmap;
-mod sums;
+mod mapped;
 mod trim;
 
-pub use bmap::{BlockMap, Mapped};
-pub use sums::{BadSum, parse_sha256};
+pub use mapped::Mapped;
 pub use trim::Trim;
 
+use crate::format::file::bmap::{self, BlockMap};
+use crate::format::file::sums::{BadSum, parse_sha256};
 use crate::image::Source;
 use crate::image::read::foreign;
 use crate::image::read::sparse::Sparse;
 use crate::image::read::stream::Stream;
 use crate::image::write::complete_file;
+use crate::ints;
 use crate::net::{self, Client};
-use crate::num::{self, to_base16};
 use crate::stream::decompress::Compression;
+use crate::stream::hash::Summed;
 use ahead::Ahead;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use sums::Summed;
 
 /// What is wanted of an image.
 #[derive(Clone)]
@@ -293,13 +293,8 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     };
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| io_error(&name, source))?;
-    if num::to_u64(bytes.len()) > limit {
+    if ints::to_u64(bytes.len()) > limit {
         return Err(io_error(&name, io::Error::other(format!("it is longer than {limit} bytes"))));
     }
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-/// The SHA-256 of bytes, in base 16.
-fn hex(hash: sha2::Sha256) -> String {
-    to_base16(&sha2::Digest::finalize(hash))
 }

@@ -13,7 +13,7 @@ pub trait ReadAt {
 
 impl ReadAt for [u8] {
     fn size(&self) -> u64 {
-        crate::num::to_u64(self.len())
+        crate::ints::to_u64(self.len())
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -46,7 +46,7 @@ impl<T: ReadAt> ReadAt for Window<T> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset.checked_add(crate::num::to_u64(buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let end = offset.checked_add(crate::ints::to_u64(buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
         if end > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -10,7 +10,7 @@
 //! Source: APPNOTE.TXT 6.3.10, section 4.3. Directories before the file are passed over. What the directory at the end
 //! says of the file is compared with what was read.
 
-use crate::num;
+use crate::ints;
 use flate2::bufread::DeflateDecoder;
 use std::io::{self, BufRead, Read};
 
@@ -219,7 +219,7 @@ impl<R: BufRead> Read for Zip<R> {
         let read = match &mut self.state {
             State::Stored(packed, left) => {
                 let read = packed.take(*left).read(buf)?;
-                *left -= num::to_u64(read);
+                *left -= ints::to_u64(read);
                 if read == 0 && *left > 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -230,7 +230,7 @@ impl<R: BufRead> Read for Zip<R> {
         };
         if read > 0 {
             self.crc.update(&buf[..read]);
-            self.len += num::to_u64(read);
+            self.len += ints::to_u64(read);
             return Ok(read);
         }
         match std::mem::replace(&mut self.state, State::Done) {

@@ -5,12 +5,13 @@ use super::place::HOME;
 use super::plan::{Content, Tree};
 use super::request::{Config, Wanted};
 use super::volume::{Current, Entry, fold};
+use crate::base_n;
 use crate::board::{Board, FileRule, matches};
 use crate::card::firmware_record::{self, FirmwareRecord};
 use crate::card::manifest::Manifest;
 use crate::card::paths::{FIRMWARE_RECORD, MANIFEST_ON_FAT};
 use crate::format::disk::fat::read::Error as VolumeError;
-use crate::num;
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -96,7 +97,7 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
         schema: firmware_record::SCHEMA.to_owned(),
         nixflash: Some(env!("CARGO_PKG_VERSION").to_owned()),
         board: board.name.clone(),
-        profile_sha256: num::to_base16(&board.digest),
+        profile_sha256: base_n::to_base16(&board.digest),
         firmware: packages,
         files: Some(listed(&files)),
         removed: gone,
@@ -137,7 +138,7 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
         let change = if there.is_some() { ChangeKind::Replaced } else { ChangeKind::Added };
         // The name stays as it is written on the card, in its case.
         let path = there.map_or(path, |entry| entry.path.clone());
-        let (len, content) = (num::to_u64(bytes.len()), Content::New(index(new.len())));
+        let (len, content) = (ints::to_u64(bytes.len()), Content::New(index(new.len())));
         list.push(Change { path: path.clone(), change, len });
         all.insert(folded, File { path: path.clone(), mtime: epoch, len, content });
         new.push((path, bytes));
@@ -179,8 +180,8 @@ fn listed(files: &[(String, Vec<u8>)]) -> Vec<firmware_record::File> {
     files.sort_by(|a, b| a.0.cmp(&b.0));
     let entry = |(path, bytes): &(String, Vec<u8>)| firmware_record::File {
         path: path.clone(),
-        size: num::to_u64(bytes.len()),
-        sha256: num::to_base16(&Sha256::digest(bytes)),
+        size: ints::to_u64(bytes.len()),
+        sha256: base_n::to_base16(&Sha256::digest(bytes)),
     };
     files.into_iter().map(entry).collect()
 }
@@ -253,7 +254,7 @@ fn decide_config(
         return Ok(ConfigChange { kept: true, difference: Vec::new() });
     };
     let untouched =
-        recorded.get(&fold(CONFIG)).is_some_and(|sum| *sum == num::to_base16(&Sha256::digest(&old)));
+        recorded.get(&fold(CONFIG)).is_some_and(|sum| *sum == base_n::to_base16(&Sha256::digest(&old)));
     let kept = old != files[at].1 && !untouched && config == Config::Keep;
     let difference = difference(&old, &files[at].1);
     if kept {

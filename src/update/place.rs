@@ -8,7 +8,8 @@ use crate::extent::Layout;
 use crate::format::disk::fat;
 use crate::format::disk::fat::{Fat, FatType, Kind, Label};
 use crate::format::disk::partition_table::Span;
-use crate::num::{self, show_bytes};
+use crate::ints;
+use crate::sizes::show_bytes;
 use crate::tree::{Attrs, Kind as NodeKind, Node};
 
 /// On the second volume, and only there: where the first one was, in bytes.
@@ -143,7 +144,7 @@ fn second(
 ) -> Result<Placed, Error> {
     if let NodeKind::Directory(directory) = &mut tree.kind {
         let attrs = Attrs { mode: 0o644, uid: 0, gid: 0, mtime: changes.epoch };
-        let kind = NodeKind::File { len: num::to_u64(note.len()), content: Content::New(NOTE) };
+        let kind = NodeKind::File { len: ints::to_u64(note.len()), content: Content::New(NOTE) };
         // cannot clash: one that was there was taken out
         drop(directory.insert(HOME.as_bytes(), Node { attrs, kind }));
     }

@@ -13,7 +13,7 @@ use crate::device::Reader;
 use crate::device::disk::Disk;
 use crate::format::disk::partition_table;
 use crate::format::disk::partition_table::Table;
-use crate::num;
+use crate::ints;
 use crate::tree::Node;
 
 /// Where the contents of a file of a new volume are.
@@ -64,7 +64,7 @@ impl Plan {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let switches = 1 + u64::from(self.places.second.is_some());
-        self.places.bytes() + switches * num::to_u64(crate::device::disk::ALIGN)
+        self.places.bytes() + switches * ints::to_u64(crate::device::disk::ALIGN)
     }
 }
 
@@ -106,7 +106,7 @@ pub fn plan(disk: &dyn Disk, wanted: Wanted<'_>) -> Result<Plan, Error> {
     let places = place::decide(&current, &changes, &spans, *span)?;
     let mut sector = vec![0; SECTOR];
     volume::read(&reader, &mut sector, 0)?;
-    let entry = num::to_usize(u64::from(number)) - 1;
+    let entry = ints::to_usize(u64::from(number)) - 1;
     Ok(Plan { changes, places, sector, entry })
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Lowest first. A module uses lower floors only, never a peer.
 const FLOORS: &[&[&str]] = &[
-    &["num", "tree", "extent", "stream"],
+    &["bytes", "ints", "sizes", "base_n", "tree", "extent", "stream"],
     &["format", "image", "net"],
     &["card"],
     &["store", "board", "device", "source"],

@@ -14,13 +14,14 @@ use crate::cli::show::terminal::Voice;
 use crate::compose::{Plan, RootSize};
 use crate::image::write::beside;
 use crate::image::write::beside::{Hashed, HashedSink};
+use crate::image::write::block_map;
 use crate::image::write::complete_file;
 use crate::image::write::complete_file::{Pending, RawFile};
 use crate::image::write::pack;
-use crate::image::write::pack::Packing;
+use crate::image::write::packing::Packing;
 use crate::image::write::raw::Raw;
 use crate::image::{Progress, Sink};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub struct Options {
     output: Option<PathBuf>,
     /// How to pack it [default: from the name; raw for -]
     #[arg(long, value_enum, value_name = "HOW")]
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<Packing>,
     /// Compression level: 1-19 for zst, 0-9 for xz and gz
     #[arg(long, value_name = "N")]
     pub(crate) level: Option<u32>,
@@ -72,19 +73,6 @@ pub struct Options {
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// How an image is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Sparse, as it is
-    Raw,
-    /// Zstandard
-    Zst,
-    /// xz
-    Xz,
-    /// gzip
-    Gz,
 }
 
 /// Free space on a root that is as small as can be.
@@ -273,9 +261,9 @@ impl Job<'_> {
             (self.pack(Box::new(out), &name)?, hash)
         };
         if self.options.maps() {
-            let (sink, map) = beside::Mapped::new(sink);
+            let (sink, map) = block_map::Mapped::new(sink);
             self.copy(Box::new(sink))?;
-            beside.bmap = Some(beside::bmap(&map));
+            beside.bmap = Some(block_map::text(&map));
         } else {
             self.copy(sink)?;
         }

@@ -17,7 +17,7 @@ use crate::cli::show::terminal::Voice;
 use crate::compose::BootSet;
 use crate::device::disk::Disk;
 use crate::device::{Access, Roots, Wanted, open_disk, open_file_in_place, open_to_read};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::update;
 use crate::update::{ChangeKind, Config, Error, Plan};
 use serde_json::json;

@@ -23,7 +23,7 @@ use crate::format::nix::store_path::StorePath;
 use crate::image::read::open;
 use crate::image::{Progress, SourceError};
 use crate::inspect::{Item, State, configuration as look_for_configuration, extract, inspect as look};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::stream::ReadAt;
 use crate::verify::ranges;
 use crate::verify::ranges::{Watch, ranges};
@@ -317,7 +317,7 @@ fn board_of(manifest: &Manifest) -> Result<(Board, Option<String>), Failure> {
         None => board::find(name),
     };
     let board = board.map_err(|error| Failure::of(Code::Source, &error))?;
-    if manifest.profile_sha256 == crate::num::to_base16(&board.digest) {
+    if manifest.profile_sha256 == crate::base_n::to_base16(&board.digest) {
         return Ok((board, profile));
     }
     let text = format!("the profile of the board {name} is not the one that it was composed with");

@@ -16,7 +16,7 @@ use crate::device::disk::Disk;
 use crate::device::{Access, Meter, Named, Roots, open_disk, open_to_read, resolve};
 use crate::format::disk::partition_table::SectorSize;
 use crate::image::{CopyError, SourceError};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::verify;
 use crate::verify::{Comparison, Error, compare};
 use serde_json::json;

@@ -22,7 +22,7 @@ use crate::compose::{
     BootRequest, BootSet, Channels, Check, Found, Given, Plan, Record, Report, Request, RootSize,
 };
 use crate::format::nix::store_path::StorePath;
-use crate::num::parse_bytes;
+use crate::sizes::parse_bytes;
 use crate::store;
 use crate::store::{Remote, Store};
 use std::path::{Path, PathBuf};

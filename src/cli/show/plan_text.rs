@@ -2,7 +2,7 @@
 
 use crate::board::{Role, TableKind};
 use crate::compose::Summary;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 
 /// The plan in lines of at most 80 columns, where names allow it.
 pub fn text(summary: &Summary) -> String {

@@ -9,7 +9,7 @@ use crate::compose::installer::RaspberryPi;
 use crate::compose::literals::Literals;
 use crate::compose::root::files::Files;
 use crate::compose::system::toplevel::Toplevel;
-use crate::num;
+use crate::ints;
 use crate::tree::{Kind, Node};
 
 /// Adds the default and the generations that are kept.
@@ -24,7 +24,7 @@ pub fn add(
     let mut builder = Builder { forest, files, literals };
     let top = format!("/{}", installer.directory);
     builder.system(&format!("{top}/default"), newest, &newest.path.to_string())?;
-    let kept = num::to_usize(u64::from(installer.generations));
+    let kept = ints::to_usize(u64::from(installer.generations));
     for (at, system) in generations.iter().enumerate().rev().take(kept) {
         let number = at + 1;
         let link = crate::card::paths::generation(number);

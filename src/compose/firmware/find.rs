@@ -2,6 +2,7 @@
 
 use super::channel;
 use super::channel::Search;
+use crate::base_n;
 use crate::board::{Board, FileRule, Package, matches};
 use crate::compose::closure::{Forest, Origin, Packed};
 use crate::compose::content::Content;
@@ -17,7 +18,7 @@ use crate::compose::missing::Missing;
 use crate::compose::request::channels::{Channels, Pin};
 use crate::compose::request::given::Given;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
+use crate::ints;
 use crate::store;
 use crate::store::PathInfo;
 use crate::tree::{Directory, Kind, Node};
@@ -177,7 +178,7 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
     let path = StorePath::from_base_name(&name).or_else(|_| {
         let plain: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(100).collect();
-        let hash = crate::format::nix::store_path::to_base32(&nar_hash[..20]);
+        let hash = base_n::to_base32(&nar_hash[..20]);
         StorePath::from_base_name(&format!("{hash}-firmware-{plain}"))
     });
     // cannot fail: 32 digits of base 32, a dash, letters, digits and dashes
@@ -218,7 +219,7 @@ fn nothing_matches(board: &Board, rule: &FileRule, places: &Places, forest: &For
     let package = board.packages.iter().find(|package| package.key == rule.package);
     let place = places
         .get(&rule.package)
-        .map(|place| forest.sources[num::to_usize(u64::from(place.source))].info.path.to_string());
+        .map(|place| forest.sources[ints::to_usize(u64::from(place.source))].info.path.to_string());
     Missing {
         board: board.name.clone(),
         package: rule.package.clone(),

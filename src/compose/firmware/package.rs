@@ -7,7 +7,7 @@ use crate::compose::closure::Forest;
 use crate::compose::closure::Packed;
 use crate::compose::error::Error;
 use crate::compose::missing::Missing;
-use crate::num;
+use crate::ints;
 use crate::tree::Kind;
 use crate::tree::Node;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub(crate) fn names(path: &str) -> impl Iterator<Item = &[u8]> {
 pub(crate) fn known_or_new(forest: &mut Forest, packed: Packed, tree: Node<()>) -> Result<u32, Error> {
     match forest.source(&packed.info.path) {
         Some(source)
-            if forest.sources[num::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash =>
+            if forest.sources[ints::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash =>
         {
             Ok(source)
         }

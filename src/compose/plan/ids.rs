@@ -7,7 +7,7 @@ use crate::compose::demands;
 use crate::compose::demands::{Contract, Demand};
 use crate::compose::error::Error;
 use crate::format::disk::{ext4, fat};
-use crate::num;
+use crate::ints;
 
 const SECTOR: u64 = 512;
 
@@ -85,7 +85,7 @@ impl Ids {
 
     /// Takes over what is demanded of the table's entry for partition `number`.
     fn take_partition(&mut self, number: u32, demand: &Demand, table: TableKind) -> Result<(), String> {
-        let at = num::to_usize(u64::from(number)) - 1;
+        let at = ints::to_usize(u64::from(number)) - 1;
         if let Some(partuuid) = &demand.partuuid {
             let unmet = || unmet("PARTUUID", partuuid);
             match table {
@@ -152,7 +152,7 @@ fn names(board: &Board, demands: &Contract) -> Vec<String> {
         (&demands.root.partlabel, &board.root().name, "nixos-root"),
         (&demands.boot.partlabel, &fat.name, "nixos-boot"),
     );
-    names[num::to_usize(u64::from(number)) - 1] = boot;
+    names[ints::to_usize(u64::from(number)) - 1] = boot;
     if let Some(last) = names.last_mut() {
         *last = root;
     }

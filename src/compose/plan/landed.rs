@@ -3,7 +3,7 @@
 use super::piece::Piece;
 use crate::compose::content::Content;
 use crate::extent::Fill;
-use crate::num;
+use crate::ints;
 
 /// What lies at its place already, by source.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl Landed {
                 let Fill::Content { content: Content::Packed { source, file }, at, len } = extent.fill else {
                     return false;
                 };
-                let source = num::to_usize(u64::from(source));
+                let source = ints::to_usize(u64::from(source));
                 let Some(pieces) = self.0.get(source) else { return false };
                 let piece = Piece { offset: part.offset + extent.offset, file, at, len };
                 let is_next = pieces.get(next[source]) == Some(&piece);

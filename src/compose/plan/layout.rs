@@ -8,7 +8,7 @@ use crate::extent::{Extent, Fill, Layout};
 use crate::format::disk::partition_table;
 use crate::format::disk::partition_table::{Gpt, GptPartition, Mbr, MbrPartition, SectorSize, Table};
 use crate::format::disk::{ext4, fat};
-use crate::num;
+use crate::ints;
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
@@ -30,7 +30,7 @@ struct Fixed {
 
 impl Fixed {
     fn bytes(bytes: Vec<u8>) -> Self {
-        let len = num::to_u64(bytes.len());
+        let len = ints::to_u64(bytes.len());
         Self { len, extents: vec![Extent { offset: 0, len, fill: Fill::Encoded }], bytes }
     }
 

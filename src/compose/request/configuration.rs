@@ -3,8 +3,10 @@
 //! It is a tree of its own, so that one who boots the card can change it: owned by root, 0644 and 0755, with the time
 //! of the image. Names, contents and the executable bit count; nothing else of the files given is kept.
 
+use crate::base_n;
 use crate::format::nix::{nar, nar_hash};
-use crate::num;
+use crate::ints;
+use crate::sizes;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -99,12 +101,12 @@ impl Configuration {
     pub fn add(&mut self, path: &str, entry: Entry) -> Result<(), Refused> {
         ensure_path(path)?;
         let len = match &entry {
-            Entry::File { bytes, .. } => num::to_u64(bytes.len()),
-            Entry::Symlink(target) => num::to_u64(target.len()),
+            Entry::File { bytes, .. } => ints::to_u64(bytes.len()),
+            Entry::Symlink(target) => ints::to_u64(target.len()),
         };
         self.bytes = self.bytes.saturating_add(len);
         if self.bytes > MAX_BYTES {
-            return Err(Refused::TooLarge(num::show_bytes(MAX_BYTES)));
+            return Err(Refused::TooLarge(sizes::show_bytes(MAX_BYTES)));
         }
         self.entries.insert(path.to_owned(), entry);
         if self.entries.len() > MAX_FILES {
@@ -180,7 +182,7 @@ fn line(path: &str, entry: &Entry) -> String {
         Entry::File { executable: true, bytes } => ("100755", &bytes[..]),
         Entry::Symlink(target) => ("120000", target.as_bytes()),
     };
-    format!("{mode} {} {path}", num::to_base16(&Sha256::digest(bytes)))
+    format!("{mode} {} {path}", base_n::to_base16(&Sha256::digest(bytes)))
 }
 
 /// A configuration on its place.
@@ -243,7 +245,7 @@ fn ensure_path(path: &str) -> Result<(), Refused> {
             "" | "." | ".." => return refused("it has an empty name, . or .."),
             ".git" => return refused("it is of git's own"),
             _ if name.contains('\0') => return refused("it has a zero byte"),
-            _ if num::to_u64(name.len()) > nar::MAX_NAME => {
+            _ if ints::to_u64(name.len()) > nar::MAX_NAME => {
                 return refused("it has a name of more than 255 bytes");
             }
             _ => {}

@@ -3,7 +3,7 @@
 use crate::compose::content::Content;
 use crate::compose::error::Error;
 use crate::compose::literals::Literals;
-use crate::num;
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
 
 /// A tree under construction.
@@ -75,14 +75,14 @@ impl Files {
         mode: u16,
         literals: &mut Literals,
     ) -> Result<(), Error> {
-        let kind = Kind::File { len: num::to_u64(bytes.len()), content: literals.keep(bytes) };
+        let kind = Kind::File { len: ints::to_u64(bytes.len()), content: literals.keep(bytes) };
         self.put(path, Node { attrs: self.attrs(mode), kind })
     }
 
     /// Adds a file of nixflash's own making, 0644, whose bytes are settled later; gives the index of their literal.
     pub fn room(&mut self, path: &str, len: usize, literals: &mut Literals) -> Result<u32, Error> {
         let content = literals.keep(vec![b' '; len]);
-        let kind = Kind::File { len: num::to_u64(len), content };
+        let kind = Kind::File { len: ints::to_u64(len), content };
         self.put(path, Node { attrs: self.attrs(0o644), kind })?;
         match content {
             Content::Literal(index) => Ok(index),

@@ -4,6 +4,7 @@
 //! depends on the store that a path came from: the same closure gives the same bits from everywhere.
 
 use super::boot_digests::BootFile;
+use crate::base_n;
 use crate::board::{Board, Partition, PartitionType, Role};
 use crate::card::manifest::{
     self, Identifiers, Manifest, Package, RawFile, RootSizeKind, SCHEMA, StorePathEntry, Totals,
@@ -14,9 +15,9 @@ use crate::compose::plan::ids::Ids;
 use crate::compose::request::composition::{Record, RootSize, Signing};
 use crate::compose::request::configuration::{Access, Placed, Revision};
 use crate::compose::system::toplevel::Toplevel;
+use crate::format::nix::nar_hash;
 use crate::format::nix::store_path::StorePath;
-use crate::format::nix::{nar_hash, store_path};
-use crate::num;
+use crate::ints;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -123,7 +124,7 @@ fn manifest(composition: &Composition<'_>) -> Manifest {
         schema: SCHEMA.to_owned(),
         nixflash: env!("CARGO_PKG_VERSION").to_owned(),
         board: board.name.clone(),
-        profile_sha256: num::to_base16(&board.digest),
+        profile_sha256: base_n::to_base16(&board.digest),
         toplevel: toplevel.path.to_string(),
         system: toplevel.system.clone(),
         nixos_version: toplevel.version.clone(),
@@ -148,23 +149,23 @@ fn in_partition(file: &BootFile) -> Option<manifest::BootFile> {
         return None;
     }
     Some(manifest::BootFile {
-        partition: num::to_u64(file.partition),
+        partition: ints::to_u64(file.partition),
         path: file.path.clone(),
         size: file.size,
-        sha256: num::to_base16(&file.sha256),
+        sha256: base_n::to_base16(&file.sha256),
     })
 }
 
 fn outside(file: &BootFile) -> Option<RawFile> {
     let offset = Some(file.offset?);
-    Some(RawFile { offset, size: Some(file.size), sha256: Some(num::to_base16(&file.sha256)) })
+    Some(RawFile { offset, size: Some(file.size), sha256: Some(base_n::to_base16(&file.sha256)) })
 }
 
 fn configuration(placed: &Placed) -> manifest::Configuration {
     manifest::Configuration {
         path: placed.path.to_owned(),
         nar_hash: nar_hash::show(&placed.nar_hash),
-        files: num::to_u64(placed.files),
+        files: ints::to_u64(placed.files),
         bytes: placed.bytes,
         revision: placed.revision.as_ref().map(|revision| revision.name.clone()),
         dirty: placed.revision.as_ref().map(|revision| revision.is_dirty),
@@ -194,19 +195,19 @@ fn totals(closure: &[Packed]) -> Totals {
         hasher.update(format!("{} {} {}\n", info.path, nar_hash::show(&info.nar_hash), info.nar_size));
     }
     Totals {
-        paths: num::to_u64(closure.len()),
+        paths: ints::to_u64(closure.len()),
         nar_bytes: closure.iter().map(|packed| packed.info.nar_size).sum(),
-        sha256: num::to_base16(&hasher.finalize()),
-        references_sha256: num::to_base16(&references.finalize()),
+        sha256: base_n::to_base16(&hasher.finalize()),
+        references_sha256: base_n::to_base16(&references.finalize()),
     }
 }
 
 /// The packages that boot files are from.
 pub fn packages(places: &Places, forest: &Forest) -> BTreeMap<String, Package> {
     let package = |place: &Place| {
-        let info = &forest.sources[num::to_usize(u64::from(place.source))].info;
+        let info = &forest.sources[ints::to_usize(u64::from(place.source))].info;
         // A directory outside any store has a path made up of its hash and its name on the composing machine.
-        let is_made_up = info.path.hash_part() == store_path::to_base32(&info.nar_hash[..20]);
+        let is_made_up = info.path.hash_part() == base_n::to_base32(&info.nar_hash[..20]);
         Package {
             path: (!is_made_up).then(|| info.path.to_string()),
             nar_hash: Some(nar_hash::show(&info.nar_hash)),
@@ -231,7 +232,7 @@ fn entry(number: usize, partition: &Partition, ids: &Ids) -> manifest::Partition
         PartitionType::Gpt(guid) => (guid.to_string(), ids.part_names.get(number - 1)),
     };
     manifest::Partition {
-        number: Some(num::to_u64(number)),
+        number: Some(ints::to_u64(number)),
         role: Some(partition.role.name().to_owned()),
         start: Some(partition.start),
         length: partition.size,

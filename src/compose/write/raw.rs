@@ -5,7 +5,7 @@ use super::job::{Job, jobs, run};
 use super::out::{MoveError, Out};
 use crate::compose::plan::image::Image;
 use crate::image::write::complete_file::RawFile;
-use crate::num;
+use crate::ints;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -99,7 +99,7 @@ impl<'a> Scattered<'a> {
     }
 
     fn end(&self) -> u64 {
-        self.start + num::to_u64(self.buf.len())
+        self.start + ints::to_u64(self.buf.len())
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), MoveError> {
@@ -121,7 +121,7 @@ impl<'a> Scattered<'a> {
 
 impl Out for Scattered<'_> {
     fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MoveError> {
-        self.done.fetch_add(num::to_u64(bytes.len()), Ordering::Relaxed);
+        self.done.fetch_add(ints::to_u64(bytes.len()), Ordering::Relaxed);
         if self.end() != offset || self.buf.len() + bytes.len() > 2 * Self::GATHER {
             self.flush()?;
         }
@@ -139,7 +139,7 @@ impl Out for Scattered<'_> {
         self.done.fetch_add(len, Ordering::Relaxed);
         // The file reads as zeros already; only gaps that join neighbours are worth a copy.
         if self.end() == offset && !self.buf.is_empty() && len < 4096 {
-            self.buf.resize(self.buf.len() + num::to_usize(len), 0);
+            self.buf.resize(self.buf.len() + ints::to_usize(len), 0);
         }
         Ok(())
     }

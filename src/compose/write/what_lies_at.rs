@@ -3,7 +3,7 @@
 use crate::compose::content::Content;
 use crate::compose::plan::image::Plan;
 use crate::extent::Fill;
-use crate::num;
+use crate::ints;
 use crate::tree::{Kind, Node};
 
 impl Plan {
@@ -33,7 +33,7 @@ impl Plan {
 
     /// The path of a regular file of a store path.
     fn packed(&self, source: u32, file: u32) -> String {
-        let at = num::to_usize(u64::from(source));
+        let at = ints::to_usize(u64::from(source));
         let mut path =
             self.image.sources.get(at).map_or_else(String::new, |packed| packed.info.path.to_string());
         let mut left = file;

@@ -3,7 +3,7 @@
 //! Own reading, because `blkid` is a program and udev's database may not be there. Only what a person would lose more
 //! than this one disk by: volumes, arrays, caches, pools, encrypted containers. Offsets: the headers named below.
 
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::fmt;
 use std::io;
@@ -100,7 +100,7 @@ fn raid_at_end(size: u64) -> impl Iterator<Item = u64> {
 
 /// Reads a range, or `None` where the disk ends before.
 fn read(disk: &dyn ReadAt, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
-    if disk.size().checked_sub(num::to_u64(len)).is_none_or(|last| offset > last) {
+    if disk.size().checked_sub(ints::to_u64(len)).is_none_or(|last| offset > last) {
         return Ok(None);
     }
     let mut bytes = vec![0; len];

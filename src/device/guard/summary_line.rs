@@ -3,8 +3,8 @@
 use super::signatures::member;
 use crate::device::write::marker;
 use crate::format::disk::partition_table::{Table, read};
-use crate::num;
-use crate::num::show_bytes;
+use crate::ints;
+use crate::sizes::show_bytes;
 use crate::stream::{ReadAt, Window};
 
 /// The most partitions that are described.
@@ -44,7 +44,7 @@ fn file_system(disk: &dyn ReadAt) -> Option<String> {
     if let Some(member) = member(disk).ok()? {
         return Some(member.to_string());
     }
-    let mut start = vec![0; num::to_usize(disk.size().min(4096))];
+    let mut start = vec![0; ints::to_usize(disk.size().min(4096))];
     disk.read_exact_at(&mut start, 0).ok()?;
     let at = |offset: usize, len: usize| start.get(offset..offset.checked_add(len)?);
     // ext4: the superblock is at 1024, its magic at 56, its label at 120.

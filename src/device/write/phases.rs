@@ -16,7 +16,7 @@ use crate::device::disk::Disk;
 use crate::device::disk::Medium;
 use crate::device::read_back::block::HEAD;
 use crate::device::read_back::block::Part;
-use crate::num;
+use crate::ints;
 
 /// Parts may be written.
 pub struct Writing<'a>(Session<'a>);
@@ -45,7 +45,7 @@ pub fn begin<'a>(disk: &'a dyn Disk, options: Options<'a>) -> Result<Writing<'a>
         }
         Medium::File => (HEAD, u64::MAX, 0),
     };
-    let buffer = |len| Buffer::new(num::to_usize(len));
+    let buffer = |len| Buffer::new(ints::to_usize(len));
     let mut session = Session {
         disk,
         options,

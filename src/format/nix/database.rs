@@ -5,7 +5,8 @@
 
 use super::nar_hash;
 use super::store_path::StorePath;
-use crate::num;
+use crate::base_n;
+use crate::ints;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -124,7 +125,7 @@ pub fn write(rows: &[Row], registration_time: u64) -> Result<Vec<u8>, Error> {
         for (id, row) in (1i64..).zip(rows) {
             let signatures = Some(row.signatures.join(" ")).filter(|text| !text.is_empty());
             let deriver = row.deriver.as_ref().map(ToString::to_string);
-            let hash = format!("sha256:{}", num::to_base16(&row.nar_hash));
+            let hash = format!("sha256:{}", base_n::to_base16(&row.nar_hash));
             let size = signed(row.nar_size);
             path.execute(params![
                 id,
@@ -228,7 +229,7 @@ pub fn open_untrusted(mut reader: impl Read, len: u64) -> Result<Connection, Err
     if let Some(versions) = head.get_mut(18..20) {
         versions.fill(1);
     }
-    db.deserialize_read_exact(rusqlite::MAIN_DB, head.chain(reader), num::to_usize(len), true)?;
+    db.deserialize_read_exact(rusqlite::MAIN_DB, head.chain(reader), ints::to_usize(len), true)?;
     let is_table =
         "select count(*) from sqlite_schema where name = 'ValidPaths' and type = 'table' and rootpage > 0";
     match db.query_row(is_table, [], |row| row.get(0))? {
@@ -248,7 +249,7 @@ pub fn open_untrusted(mut reader: impl Read, len: u64) -> Result<Connection, Err
 pub fn apply_log(database: &mut Vec<u8>, log: &[u8], limit: u64) -> u32 {
     let word = |bytes: &[u8], at: usize| bytes[at..at + 4].iter().fold(0u32, |n, b| n << 8 | u32::from(*b));
     let Some(head) = log.get(..32).filter(|head| word(head, 0) & !1 == 0x377f_0682) else { return 0 };
-    let (is_big, page) = (word(head, 0) & 1 == 1, num::to_usize(u64::from(word(head, 8))));
+    let (is_big, page) = (word(head, 0) & 1 == 1, ints::to_usize(u64::from(word(head, 8))));
     if !page.is_power_of_two() || !(512..=65536).contains(&page) {
         return 0;
     }
@@ -269,16 +270,16 @@ pub fn apply_log(database: &mut Vec<u8>, log: &[u8], limit: u64) -> u32 {
     for frame in log[32..].chunks_exact(24 + page) {
         let (number, commit) = (word(frame, 0), word(frame, 4));
         state = sum(sum(state, &frame[..8]), &frame[24..]);
-        let offset = u64::from(number).saturating_sub(1) * num::to_u64(page);
+        let offset = u64::from(number).saturating_sub(1) * ints::to_u64(page);
         let is_of_it = frame[8..16] == head[16..24] && state == (word(frame, 16), word(frame, 20));
-        if number == 0 || !is_of_it || offset + num::to_u64(page) > limit {
+        if number == 0 || !is_of_it || offset + ints::to_u64(page) > limit {
             break;
         }
-        open.push((num::to_usize(offset), &frame[24..]));
+        open.push((ints::to_usize(offset), &frame[24..]));
         if commit == 0 {
             continue;
         }
-        let len = u64::from(commit) * num::to_u64(page);
+        let len = u64::from(commit) * ints::to_u64(page);
         if len > limit {
             break;
         }
@@ -289,7 +290,7 @@ pub fn apply_log(database: &mut Vec<u8>, log: &[u8], limit: u64) -> u32 {
             database[at..at + page].copy_from_slice(bytes);
             applied += 1;
         }
-        database.resize(num::to_usize(len), 0);
+        database.resize(ints::to_usize(len), 0);
     }
     applied
 }
@@ -355,7 +356,7 @@ mod tests {
         let mut db = Connection::open_in_memory().unwrap();
         db.execute_batch(sql).unwrap();
         let bytes = db.serialize(rusqlite::MAIN_DB).unwrap().to_vec();
-        open_untrusted(&bytes[..], num::to_u64(bytes.len()))
+        open_untrusted(&bytes[..], ints::to_u64(bytes.len()))
     }
 
     #[test]
@@ -395,7 +396,7 @@ mod tests {
         let count = |log: &[u8]| {
             let mut bytes = main.clone();
             apply_log(&mut bytes, log, 1 << 20);
-            let db = open_untrusted(&bytes[..], num::to_u64(bytes.len())).unwrap();
+            let db = open_untrusted(&bytes[..], ints::to_u64(bytes.len())).unwrap();
             totals(&db).unwrap().0
         };
         assert_eq!(count(&[]), 1);

@@ -1,7 +1,7 @@
 //! Opening an image to look at it: raw as it is, compressed through an unlinked temporary file with holes.
 
 use super::foreign;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use crate::stream::decompress::Compression;
 use std::fs::File;
@@ -116,12 +116,12 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
             break;
         }
         let taken = chunk.len();
-        if len + num::to_u64(taken) > MAX_DECODED {
+        if len + ints::to_u64(taken) > MAX_DECODED {
             return Err(Error::TooLong { path: shown });
         }
         write_sparse(&unpacked, chunk, len).map_err(|source| scratch_failed(&shown, scratch, source))?;
         reader.consume(taken);
-        len += num::to_u64(taken);
+        len += ints::to_u64(taken);
     }
     unpacked.set_len(len).map_err(|source| scratch_failed(&shown, scratch, source))?;
     Ok(Image { compression, file: unpacked, len })
@@ -143,7 +143,7 @@ fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         while end < bytes.len() && bytes[end..bytes.len().min(end + HOLE)].iter().any(|b| *b != 0) {
             end = bytes.len().min(end + HOLE);
         }
-        file.write_all_at(&bytes[at..end], offset + num::to_u64(at))?;
+        file.write_all_at(&bytes[at..end], offset + ints::to_u64(at))?;
         at = end;
     }
     Ok(())

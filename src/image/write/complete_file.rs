@@ -1,6 +1,6 @@
 //! Outputs that appear only when they are complete: written under a temporary name, synced, renamed.
 
-use crate::num;
+use crate::ints;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -180,7 +180,7 @@ impl crate::stream::ReadAt for File {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        debug_assert!(offset.checked_add(num::to_u64(buf.len())).is_some());
+        debug_assert!(offset.checked_add(ints::to_u64(buf.len())).is_some());
         FileExt::read_exact_at(self, buf, offset)
     }
 }

@@ -1,7 +1,7 @@
 //! A raw file that is written in order: zeros become holes.
 
 use crate::image::sink::{Sink, SinkError};
-use crate::num;
+use crate::ints;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -26,7 +26,7 @@ impl Raw {
 impl Sink for Raw {
     fn data(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.file.write_all_at(bytes, self.position).map_err(|source| self.failed(source))?;
-        self.position += num::to_u64(bytes.len());
+        self.position += ints::to_u64(bytes.len());
         Ok(())
     }
 

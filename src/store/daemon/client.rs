@@ -6,10 +6,10 @@ use super::connection::Line;
 use super::line::Fault;
 use super::line::Lasting;
 use super::line::Way;
+use crate::base_n::to_base16;
 use crate::format::nix::nar::Delimited;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
-use crate::num::to_base16;
+use crate::ints;
 use crate::store::interface::PathInfo;
 use crate::store::interface::Store;
 use crate::store::remote::download_dir::Kept;
@@ -222,8 +222,8 @@ impl Daemon {
                 }
                 packed.write_all(chunk).map_err(unwritten)?;
                 nar.consume(len);
-                *taken += num::to_u64(len);
-                self.remote.fetched.bytes.fetch_add(num::to_u64(len), Ordering::Relaxed);
+                *taken += ints::to_u64(len);
+                self.remote.fetched.bytes.fetch_add(ints::to_u64(len), Ordering::Relaxed);
             }
             verified_nar::verify(nar, info)?;
             let out = packed.finish().map_err(unwritten)?;

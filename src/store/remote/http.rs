@@ -5,11 +5,11 @@ use super::fetch_order;
 use super::fetch_order::Orders;
 use super::listings::Listings;
 use super::progress::Remote;
+use crate::base_n::to_base16;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
+use crate::ints;
 use crate::net;
-use crate::num;
-use crate::num::to_base16;
 use crate::store::archive::cache_dir::{MAX_NARINFO, check_store_dir, open_packed};
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
@@ -120,7 +120,7 @@ impl Shared {
         let read = download.take(MAX_NARINFO + 1).read_to_end(&mut bytes);
         read.map_err(|source| failed(address, net::Error::Broken(source)))?;
         let message = |message: &str| Error::File { path: net::shown(address), message: message.to_owned() };
-        if num::to_u64(bytes.len()) > MAX_NARINFO {
+        if ints::to_u64(bytes.len()) > MAX_NARINFO {
             return Err(message("is longer than a narinfo can be"));
         }
         String::from_utf8(bytes).map(Some).map_err(|_| message("is not text"))

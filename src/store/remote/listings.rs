@@ -2,12 +2,12 @@
 
 use super::download_dir::touch;
 use super::http::{CONNECTIONS, Shared, locked, on_threads};
+use crate::base_n::to_base16;
 use crate::format::nix::listing;
 use crate::format::nix::nar::Room;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
-use crate::num::to_base16;
+use crate::ints;
 use crate::tree::Node;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -58,7 +58,7 @@ impl Shared {
         let mut download = self.remote.client.get(&address).ok()?;
         let mut json = Vec::new();
         (&mut download).take(SHORT_LISTING).read_to_end(&mut json).ok()?;
-        let _long = (num::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.listings.long));
+        let _long = (ints::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.listings.long));
         json.append(&mut read_bounded(download, listing::longest(info.nar_size)).ok()??);
         listing::parse(&json, info.nar_size, &self.listings.room).ok()
     }
@@ -102,5 +102,5 @@ impl Shared {
 fn read_bounded(file: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
-    Ok((num::to_u64(bytes.len()) <= most).then_some(bytes))
+    Ok((ints::to_u64(bytes.len()) <= most).then_some(bytes))
 }

@@ -4,7 +4,7 @@ use super::judge::{Part, in_store};
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Groups, Inode, Kind};
 use crate::format::nix::nar::Framing;
-use crate::num;
+use crate::ints;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +72,7 @@ struct Nar {
 
 impl Nar {
     fn flush(&mut self) -> Result<(), Stop> {
-        self.take(num::to_u64(self.out.len()))?;
+        self.take(ints::to_u64(self.out.len()))?;
         self.hash.update(&self.out);
         self.out.clear();
         Ok(())

@@ -78,7 +78,7 @@ pub fn check(
         faults.iter().for_each(|(path, how)| findings.bad(path, how));
     }
     names.keys().for_each(|name| foreign(name, manifest, findings));
-    Ok((crate::num::to_u64(jobs.len()), total))
+    Ok((crate::ints::to_u64(jobs.len()), total))
 }
 
 /// Whether the generations that were composed are still there, and so all that they need.

@@ -2,7 +2,7 @@
 
 use crate::compose::plan::piece::Piece;
 use crate::compose::write::{MoveError, Out, Scattered};
-use crate::num;
+use crate::ints;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a block of the root.
@@ -43,7 +43,7 @@ impl Kept {
 
     /// How much memory they hold, in bytes.
     pub fn held(&self) -> u64 {
-        num::to_u64(self.0.len() * CHUNK)
+        ints::to_u64(self.0.len() * CHUNK)
     }
 
     /// The bytes, chunk by chunk.
@@ -53,7 +53,7 @@ impl Kept {
 
     /// Fills the last block up.
     pub fn pad(&mut self, padding: u64, spare: &Spare) {
-        self.push(&ZEROS[..num::to_usize(padding)], spare);
+        self.push(&ZEROS[..ints::to_usize(padding)], spare);
     }
 
     /// Gives the chunks back.
@@ -104,7 +104,7 @@ impl Placing {
             let (now, later) =
                 bytes.split_at(usize::try_from(self.now.1).map_or(bytes.len(), |left| left.min(bytes.len())));
             out.bytes(self.now.0, now)?;
-            self.now = (self.now.0 + num::to_u64(now.len()), self.now.1 - num::to_u64(now.len()));
+            self.now = (self.now.0 + ints::to_u64(now.len()), self.now.1 - ints::to_u64(now.len()));
             bytes = later;
             if self.now.1 == 0 {
                 // The rest of the block, so that the next file can go with it.

@@ -1,16 +1,15 @@
 //! Inodes and names: the tree, numbered and packed into a few flat tables.
 
-use super::geometry::FIRST_INODE;
 use super::options::Error;
 use crate::format::disk::ext4::ondisk::block::MAX_FILE;
-use crate::num;
+use crate::format::disk::ext4::ondisk::directory::{FT_DIR, FT_REG_FILE, FT_SYMLINK};
+use crate::format::disk::ext4::ondisk::inode::{FIRST_INO, I_BLOCK, ROOT_INO};
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use std::ops::Range;
 
-/// The root's inode.
-pub const ROOT: u32 = 2;
 /// The longest symlink target that fits into an inode.
-const FAST_SYMLINK: usize = 59;
+const FAST_SYMLINK: usize = I_BLOCK.len() - 1;
 
 /// What an inode is, with its place in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,9 +146,9 @@ impl<C: Copy> Namespace<C> {
             slow_symlinks: Vec::new(),
             bytes: Vec::new(),
         };
-        space.directory(directory, (ROOT, ROOT), &mut Vec::new(), front)?;
+        space.directory(directory, (ROOT_INO, ROOT_INO), &mut Vec::new(), front)?;
         // lost+found comes last in the tables, and counts as a subdirectory of the root.
-        let entry = Entry { name: space.keep(b"lost+found")?, name_len: 10, kind: 2, inode: FIRST_INODE };
+        let entry = Entry { name: space.keep(b"lost+found")?, name_len: 10, kind: FT_DIR, inode: FIRST_INO };
         space.root_entry(entry);
         space.inodes.shrink_to_fit();
         space.entries.shrink_to_fit();
@@ -159,7 +158,7 @@ impl<C: Copy> Namespace<C> {
 
     /// How many inodes are used, reserved ones included; also the highest number in use.
     pub fn used_inodes(&self) -> u64 {
-        u64::from(FIRST_INODE) + num::to_u64(self.inodes.len())
+        u64::from(FIRST_INO) + ints::to_u64(self.inodes.len())
     }
 
     /// The name of an entry.
@@ -201,9 +200,9 @@ impl<C: Copy> Namespace<C> {
         for (name, node) in &children {
             check_name(name, path)?;
             let kind = match node.kind {
-                Kind::File { .. } => 1,
-                Kind::Directory(_) => 2,
-                Kind::Symlink(_) => 7,
+                Kind::File { .. } => FT_REG_FILE,
+                Kind::Directory(_) => FT_DIR,
+                Kind::Symlink(_) => FT_SYMLINK,
             };
             // cannot fail: checked above to be at most 255
             let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
@@ -297,7 +296,7 @@ fn show(path: &[u8]) -> String {
 
 /// A table index as a `usize`.
 pub fn index(n: u32) -> usize {
-    num::to_usize(u64::from(n))
+    ints::to_usize(u64::from(n))
 }
 
 /// A table length that was checked to fit; tables never have more entries than there are inodes.

@@ -1,4 +1,6 @@
-//! What an ext4 is to be, and why it cannot be.
+//! What an ext4 is to be, why it cannot be, and the numbers of one that is planned.
+
+use crate::format::disk::ext4::ondisk::block::BLOCK;
 
 /// A volume label: at most 16 bytes, none of them NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,4 +105,31 @@ pub enum Error {
     /// More than ext4 without the 64bit feature can hold.
     #[error("the file system would be larger than 16 TiB or have more than 2^32 inodes")]
     TooLarge,
+}
+
+/// The numbers of a planned file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Blocks of 4096 bytes.
+    pub blocks: u64,
+    /// Blocks that hold nothing.
+    pub free_blocks: u64,
+    /// Blocks of those that only root can use.
+    pub reserved_blocks: u64,
+    /// Inodes in all.
+    pub inodes: u64,
+    /// Inodes that are not used.
+    pub free_inodes: u64,
+    /// Block groups.
+    pub groups: u64,
+    /// Blocks of the journal.
+    pub journal_blocks: u64,
+}
+
+impl Summary {
+    /// Bytes that can still be written, by root.
+    #[must_use]
+    pub const fn free_bytes(&self) -> u64 {
+        self.free_blocks * BLOCK
+    }
 }

@@ -4,39 +4,11 @@ use super::allocate::Plan;
 use super::encode;
 use super::list::Token;
 use super::namespace::Lent;
-use super::options::Error;
-use super::options::Options;
+use super::options::{Error, Options, Summary};
 use crate::extent::Extent;
 use crate::extent::Layout;
 use crate::format::disk::ext4::ondisk::block::BLOCK;
 use crate::tree::Node;
-
-/// The numbers of a planned file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// Blocks of 4096 bytes.
-    pub blocks: u64,
-    /// Blocks that hold nothing.
-    pub free_blocks: u64,
-    /// Blocks of those that only root can use.
-    pub reserved_blocks: u64,
-    /// Inodes in all.
-    pub inodes: u64,
-    /// Inodes that are not used.
-    pub free_inodes: u64,
-    /// Block groups.
-    pub groups: u64,
-    /// Blocks of the journal.
-    pub journal_blocks: u64,
-}
-
-impl Summary {
-    /// Bytes that can still be written, by root.
-    #[must_use]
-    pub const fn free_bytes(&self) -> u64 {
-        self.free_blocks * BLOCK
-    }
-}
 
 /// A planned file system.
 pub struct Ext4<C> {

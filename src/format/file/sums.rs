@@ -1,7 +1,4 @@
-//! SHA-256 sums: in files as `sha256sum` writes them, and over what is read.
-
-use sha2::{Digest, Sha256};
-use std::io::{self, Read};
+//! SHA-256 sums in files, as `sha256sum` writes them.
 
 /// A text has no hash for a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,38 +40,6 @@ pub fn parse_sha256(text: &str, name: &str) -> Result<String, BadSum> {
     Err(if others { BadSum::Other(name.to_owned()) } else { BadSum::None })
 }
 
-/// Hashes what is read, and at its end compares.
-pub(super) struct Summed<R> {
-    inner: R,
-    expected: Option<(Sha256, String, String)>,
-}
-
-impl<R: Read> Summed<R> {
-    /// Expects a hash, with where that is from; or none.
-    pub fn new(inner: R, expected: Option<(String, String)>) -> Self {
-        Self { inner, expected: expected.map(|(sum, from)| (Sha256::new(), sum, from)) }
-    }
-}
-
-impl<R: Read> Read for Summed<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buf)?;
-        if read > 0 || buf.is_empty() {
-            if let Some((hash, ..)) = &mut self.expected {
-                hash.update(&buf[..read]);
-            }
-            return Ok(read);
-        }
-        let Some((hash, expected, from)) = self.expected.take() else { return Ok(0) };
-        let found = super::hex(hash);
-        if found == expected {
-            return Ok(0);
-        }
-        let text = format!("its SHA-256 is {found}, {from} says {expected}");
-        Err(io::Error::new(io::ErrorKind::InvalidData, text))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,14 +61,5 @@ mod tests {
         }
         assert_eq!(parse_sha256(&format!("{SUM}  a"), "b"), Err(BadSum::Other("b".into())));
         assert_eq!(parse_sha256("<html>", "b"), Err(BadSum::None));
-    }
-
-    #[test]
-    fn a_wrong_sum_is_an_error_at_the_end() {
-        let mut out = Vec::new();
-        let right = Some((SUM.to_ascii_lowercase(), "x".to_owned()));
-        Summed::new(&b""[..], right.clone()).read_to_end(&mut out).unwrap();
-        let error = Summed::new(&b"1"[..], right).read_to_end(&mut out).unwrap_err();
-        assert!(error.to_string().contains("x says e3b0"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! The label of a volume.
 
-use super::name::SPECIAL;
-use crate::format::disk::fat::write::options::Error;
+use super::error::Error;
+use crate::format::disk::fat::ondisk::name::SPECIAL;
 
 /// What the boot sector says of a volume without a label.
 const NONE: [u8; 11] = *b"NO NAME    ";

@@ -1,32 +1,4 @@
-//! Conversions between integer types that cannot fail on the 64-bit targets nixflash is built for.
-
-/// Turns a count of bytes in memory into a `u64`.
-#[must_use]
-pub const fn to_u64(n: usize) -> u64 {
-    n as u64
-}
-
-/// Turns a count of bytes into a `usize`; the crate refuses to build where the two differ in width.
-#[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "lib.rs refuses targets on which usize is not 64 bits wide"
-)]
-pub const fn to_usize(n: u64) -> usize {
-    n as usize
-}
-
-/// Rounds `n` up to a multiple of `unit`, or `None` when that does not fit into 64 bits.
-#[must_use]
-pub const fn round_up(n: u64, unit: u64) -> Option<u64> {
-    n.checked_next_multiple_of(unit)
-}
-
-/// Writes bytes in base 16.
-#[must_use]
-pub fn to_base16(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+//! Lengths in bytes as people write them: `512 MiB`.
 
 /// Parses a length in bytes such as `512 MiB`, `4 KiB` or `34359738368`; a fraction or another unit is `None`.
 #[must_use]
@@ -60,35 +32,9 @@ pub fn show_bytes(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// Writes bytes in base 64 with padding (RFC 4648, 4).
-#[must_use]
-pub fn to_base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut word = [0; 4];
-        word[1..=chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes(word);
-        for n in 0..4 {
-            let digit = DIGITS[to_usize(u64::from(bits >> (18 - 6 * n) & 63))];
-            out.push(if n <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base_64_is_that_of_the_rfc() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(to_base64(bytes.as_bytes()), text);
-        }
-    }
 
     #[test]
     fn byte_lengths_parse_and_print() {
