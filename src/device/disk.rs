@@ -116,8 +116,8 @@ pub fn is_set(interrupted: &AtomicBool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Fault, MemoryDisk};
     use super::*;
+    use crate::device::testing::{Fault, MemoryDisk};
 
     #[test]
     fn short_and_interrupted_calls_are_completed() {

@@ -1,7 +1,9 @@
 //! The NixOS on a card: system profile, generations, kernel, closure, configuration, provenance.
 
+use super::report::Generation;
+use super::report::Input;
+use super::report::Nixos;
 use super::volume::{Fault, Volume, join};
-use super::{Generation, Input, Nixos};
 use crate::format::boot::bootspec;
 use crate::format::file::json;
 use crate::format::nix::database;

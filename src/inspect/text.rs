@@ -1,6 +1,12 @@
 //! A report for people: 80 columns, no colours, nothing in it that could steer a terminal.
 
-use super::{BootEntry, FileSystem, Loader, Partition, Report, State, TableKind};
+use super::report::BootEntry;
+use super::report::FileSystem;
+use super::report::Loader;
+use super::report::Partition;
+use super::report::Report;
+use super::report::State;
+use super::report::TableKind;
 use crate::format::file::date::Date;
 use crate::sizes::show_bytes;
 

@@ -1,6 +1,7 @@
 //! File systems on a card, opened whatever they are, and what is asked of each of them.
 
-use super::{FileSystem, State};
+use super::report::FileSystem;
+use super::report::State;
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Kind};
 use crate::format::disk::fat::read;

@@ -6,8 +6,8 @@
 //! ```
 //! Source: nixos-channel-scripts, `mirror-nixos-branch.pl`; <https://channels.nixos.org/nixos-unstable>.
 
-use super::Remote;
 use super::error::Error;
+use super::remote::progress::Remote;
 use crate::format::nix::store_path::StorePath;
 use crate::ints;
 use crate::stream::decompress::Compression;

@@ -1,8 +1,11 @@
 //! Writes the volumes and switches between them.
 
+use super::content::Content;
 use super::error::{Error, Left};
-use super::place::{NOTE, Placed};
-use super::plan::{Content, Plan, SECTOR};
+use super::fat_types::SECTOR;
+use super::home::NOTE;
+use super::place::Placed;
+use super::plan::Plan;
 use super::volume::{self, Current};
 use crate::device::Reader;
 use crate::device::buffer::Buffer;

@@ -1,8 +1,8 @@
 //! Where the new volume and, until it is whole, a second one lie.
 
-use super::changes::Changes;
+use super::change::Changes;
+use super::content::Content;
 use super::error::Error;
-use super::plan::Content;
 use super::volume::Current;
 use crate::extent::Layout;
 use crate::format::disk::fat;
@@ -11,9 +11,9 @@ use crate::format::disk::partition_table::Span;
 use crate::ints;
 use crate::sizes::show_bytes;
 use crate::tree::{Attrs, Kind as NodeKind, Node};
+use crate::update::home::HOME;
+use crate::update::home::NOTE;
 
-/// On the second volume, and only there: where the first one was, in bytes.
-pub const HOME: &str = "nixflash-home.txt";
 /// Where volumes begin, so that direct I/O takes every write: a page.
 const ALIGN: u64 = 4096;
 /// What the second volume grows by until it takes all, and its least length.
@@ -40,9 +40,6 @@ pub struct Places {
     /// The file on the second volume that says where the first one was.
     pub note: Vec<u8>,
 }
-
-/// The index of the note among new files: beyond all of them.
-pub const NOTE: u32 = u32::MAX;
 
 impl Places {
     /// Bytes that are going to be written.

@@ -56,14 +56,13 @@ impl House {
         self
     }
 
-    /// Every file but the two roots of the crate, as (module, path, text without its tests).
+    /// Every file but the two roots of the crate and files of tests, as (module, path, text without its tests).
     fn modules(&self) -> impl Iterator<Item = (Module, &str, &str)> {
-        self.files.iter().filter(|(path, _)| !matches!(path.as_str(), "lib.rs" | "main.rs")).map(
-            |(path, text)| {
-                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-                (module_of(path), path.as_str(), code)
-            },
-        )
+        let is_code = |path: &str| !matches!(path, "lib.rs" | "main.rs") && !path.ends_with("tests.rs");
+        self.files.iter().filter(move |(path, _)| is_code(path)).map(|(path, text)| {
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            (module_of(path), path.as_str(), code)
+        })
     }
 
     fn names(&self) -> BTreeSet<Module> {
@@ -277,7 +276,7 @@ fn from_above(house: &House) -> Vec<String> {
 }
 
 fn grandparents(house: &House) -> Vec<String> {
-    let named = house.files.iter().filter(|(_, text)| text.contains(concat!("super::", "super")));
+    let named = house.files.iter().filter(|(_, text)| text.contains(concat!("super::", "super::")));
     named.map(|(path, _)| format!("{path} names its parent's parent by `super`")).collect()
 }
 
@@ -364,7 +363,7 @@ fn a_use_of_a_higher_floor_or_of_a_peer_is_seen() {
         assert_eq!(upward(&small().with(name, text)).len(), 1, "{text}");
     }
     let peers = small().with("board/mod.rs", "use crate::store::A;\n");
-    assert_eq!(upward(&peers), ["board/mod.rs: board (floor 2) uses store (floor 2)"]);
+    assert_eq!(upward(&peers), ["board/mod.rs: board (floor 3) uses store (floor 3)"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Whether a system finds its card and knows its board: drivers, device trees.
 
 use super::contract::Contract;
-use super::{Loading, Origin};
+use super::finding::Origin;
+use super::loading::Loading;
 use crate::board::{Board, matches};
 use crate::compose::closure::Forest;
 use crate::compose::system::toplevel::Toplevel;

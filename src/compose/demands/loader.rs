@@ -1,7 +1,7 @@
 //! Which boot loader files are written and where: what the system's own builder would do, as far as the board allows.
 
-use super::Origin;
 use super::contract::Contract;
+use super::finding::Origin;
 use super::mounts::Place;
 use crate::board::{Board, Loader};
 use crate::compose::closure::Forest;

@@ -9,9 +9,7 @@ mod job;
 pub(crate) mod out;
 mod raw;
 pub(crate) mod run;
+pub(crate) mod scattered;
 pub(crate) mod what_lies_at;
 
-pub(super) use raw::{Scattered, watch};
-
 pub use out::MoveError;
-pub(super) use out::Out;

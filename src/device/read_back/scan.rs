@@ -4,7 +4,7 @@ use super::block::{CELL, digest};
 use super::differences::Differences;
 use crate::device::buffer::{Buffer, Pool};
 use crate::device::disk::{ALIGN, Disk, is_set, read_exact};
-use crate::device::write::progress::Meter;
+use crate::device::progress::Meter;
 use crate::ints;
 use std::io;
 use std::ops::ControlFlow;

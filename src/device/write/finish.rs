@@ -1,11 +1,11 @@
 //! What is written after the verification: the backup of a table, the grown file system, and last the first page.
 
-use super::super::buffer::Buffer;
-use super::super::disk::{ALIGN, Disk, Medium, read_exact};
 use super::fault::{Fault, Left};
 use super::page::{PAGE, ZEROS};
 use super::report::Growth;
 use super::session::{Session, differs};
+use crate::device::buffer::Buffer;
+use crate::device::disk::{ALIGN, Disk, Medium, read_exact};
 use crate::device::read_back::block::HEAD;
 use crate::device::read_back::scan::is_zero;
 use crate::format::disk::ext4::change::grow::{Changes, grow as grow_ext4};

@@ -1,13 +1,13 @@
 //! What all phases of a write share, and how parts of an image reach the disk.
 
-use super::super::buffer::Buffer;
-use super::super::disk::{ALIGN, Disk, Medium, is_set, read_exact, write_all};
 use super::fault::{Error, Fault, Left};
 use super::marker;
 use super::options::{Options, Rewrite};
 use super::page::{PAGE, ZEROS};
-use super::progress::Phase;
 use super::report::Growth;
+use crate::device::buffer::Buffer;
+use crate::device::disk::{ALIGN, Disk, Medium, is_set, read_exact, write_all};
+use crate::device::progress::Phase;
 use crate::device::read_back::block::{Block, HEAD, Part, digests};
 use crate::device::read_back::differences::Differences;
 use crate::device::read_back::scan::{Expect, Stop, Written, is_gone, is_zero, scan};

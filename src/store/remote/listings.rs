@@ -1,7 +1,8 @@
 //! Listings of a cache over http, which tell the tree of a path before its NAR is there.
 
 use super::download_dir::touch;
-use super::http::{CONNECTIONS, Shared, locked, on_threads};
+use super::http::{CONNECTIONS, Shared};
+use super::threads::{locked, on_threads};
 use crate::base_n::to_base16;
 use crate::format::nix::listing;
 use crate::format::nix::nar::Room;

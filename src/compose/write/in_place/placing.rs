@@ -1,7 +1,9 @@
 //! Files on their way to their places: pieces, and bytes that wait.
 
 use crate::compose::plan::piece::Piece;
-use crate::compose::write::{MoveError, Out, Scattered};
+use crate::compose::write::out::MoveError;
+use crate::compose::write::out::Out;
+use crate::compose::write::scattered::Scattered;
 use crate::ints;
 use std::sync::{Mutex, PoisonError};
 

@@ -1,6 +1,9 @@
 use super::*;
+use crate::device::Meter;
 use crate::device::testing::{Fault as Wrong, MemoryDisk};
 use crate::device::write::Verification;
+use crate::device::write::{Check, Rewrite};
+use crate::format::disk::partition_table::SectorSize;
 use crate::format::disk::partition_table::{Mbr, MbrPartition, Table, encode};
 use crate::image::{Piece, SourceError};
 
