@@ -8,9 +8,9 @@
 pub struct Attrs {
     /// The low twelve bits of `st_mode`: permissions, setuid, setgid, sticky.
     pub mode: u16,
-    /// Numeric owner.
+    /// The number of the owner, as `/etc/passwd` has it.
     pub uid: u32,
-    /// Numeric group.
+    /// The number of the group, as `/etc/group` has it.
     pub gid: u32,
     /// Modification time, seconds since 1970.
     pub mtime: u32,

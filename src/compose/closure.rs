@@ -12,10 +12,10 @@ use crate::ints;
 use crate::store;
 use crate::store::{Member, PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
+use crate::workers;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The longest small file that is read while planning, in bytes.
 const SMALL_FILE: u64 = 4 << 20;
@@ -54,33 +54,8 @@ pub struct Forest {
 /// The trees of all members, in their order; several threads where NARs have to be decoded for them.
 fn indices(stores: &[Box<dyn Store>], members: &[Member], room: &Room) -> Result<Vec<Node<()>>, Error> {
     let packed = members.iter().any(|member| stores[member.store].is_packed());
-    let threads =
-        if packed { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { 1 };
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let tree = store::index(&*stores[member.store], &member.info, room);
-            let failed = tree.is_err();
-            done.push((&member.info.path, tree));
-            if failed {
-                // Nobody begins another one. The first failure in order is told, whoever met it.
-                next.store(members.len(), Ordering::Relaxed);
-            }
-        }
-        done
-    };
-    let mut trees = BTreeMap::new();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        trees.extend(work());
-        for worker in workers {
-            // cannot fail: a worker returns its errors
-            trees.extend(worker.join().expect("a worker does not panic"));
-        }
-    });
-    let trees: Result<Vec<_>, _> = trees.into_values().collect();
-    Ok(trees?)
+    let threads = if packed { workers::cores() } else { 1 };
+    Ok(workers::try_map(members, threads, |member| store::index(&*stores[member.store], &member.info, room))?)
 }
 
 /// A file or directory found by its absolute path.

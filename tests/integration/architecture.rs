@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 const FLOORS: &[&[&str]] = &[
-    &["bytes", "ints", "sizes", "base_n", "tree", "extent", "stream"],
+    &["bytes", "ints", "sizes", "base_n", "tree", "extent", "stream", "workers"],
     &["format", "image", "net"],
     &["store", "board", "device", "source"],
     &["compose", "flash", "inspect", "update", "verify"],

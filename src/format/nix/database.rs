@@ -25,7 +25,7 @@ const MAX_VALUE: i32 = 1 << 20;
 /// One valid path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The path.
+    /// The store path that the rest is said of.
     pub path: StorePath,
     /// SHA-256 of the NAR.
     pub nar_hash: [u8; 32],
@@ -33,9 +33,9 @@ pub struct Row {
     pub nar_size: u64,
     /// References, sorted, itself included where it refers to itself.
     pub references: Vec<StorePath>,
-    /// The derivation.
+    /// The derivation that built it, where that is known.
     pub deriver: Option<StorePath>,
-    /// Signatures.
+    /// `KEY:BASE64` each, as a binary cache gives them.
     pub signatures: Vec<String>,
     /// For a content-addressed path.
     pub content_address: Option<String>,
@@ -53,7 +53,7 @@ impl Row {
 /// A database cannot be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// SQLite refuses.
+    /// SQLite refuses: the database is damaged, or no store database.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     /// A row says what no row of Nix says.

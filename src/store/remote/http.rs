@@ -14,11 +14,12 @@ use crate::store::archive::cache_dir::{MAX_NARINFO, check_store_dir, open_packed
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
 use crate::tree::Node;
+use crate::workers;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections at a time for what is small and takes a journey.
@@ -230,33 +231,6 @@ fn facts(info: NarInfo) -> PathInfo {
     }
 }
 
-/// Does something for each item on several threads; the first failure, in the order of the items, is the result.
-pub(crate) fn on_threads<T: Sync, R: Send>(
-    items: &[T],
-    threads: usize,
-    each: impl Fn(&T) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<BTreeMap<usize, Result<R, Error>>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else { return };
-                    let result = each(item);
-                    if result.is_err() {
-                        // Nobody begins another one.
-                        next.store(items.len(), Ordering::Relaxed);
-                    }
-                    locked(&results).insert(at, result);
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
-}
-
 impl Store for Http {
     fn name(&self) -> String {
         self.shared.name()
@@ -267,7 +241,7 @@ impl Store for Http {
     }
 
     fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
-        on_threads(paths, CONNECTIONS, |path| self.path_info(path))
+        workers::try_map(paths, CONNECTIONS, |path| self.path_info(path))
     }
 
     /// NARs are on their way when this returns, no more.

@@ -24,7 +24,7 @@ pub fn plan<C: Copy>(root: &Node<C>, options: &Options) -> Result<Ext4<C>, Error
 }
 
 impl<C> Ext4<C> {
-    /// Its numbers.
+    /// What superblock and people are told of it.
     #[must_use]
     pub const fn summary(&self) -> Summary {
         self.plan.summary
