@@ -1,7 +1,7 @@
 //! nixflash composes, writes and verifies NixOS cards.
 //!
 //! An image is a plan: once a file tree and the file lengths are known, every byte of file-system metadata is
-//! known before any content is read. So everything is decided first (floors 1 to 3 build values), then bytes
+//! known before any content is read. So everything is decided first (floors 1 to 4 build values), then bytes
 //! move once, in ascending order, from a [`image::Source`] to a [`image::Sink`].
 //!
 //! Floors, lowest first; a module uses lower floors only (`tests/integration/architecture.rs` enforces it):
@@ -10,9 +10,10 @@
 //! |---|---|
 //! | 0 | [`bytes`], [`ints`], [`sizes`], [`base_n`], [`tree`], [`extent`], [`stream`], [`workers`] |
 //! | 1 | [`format`], [`image`], [`net`] |
-//! | 2 | [`store`], [`board`], [`device`], [`source`](mod@source) |
-//! | 3 | [`compose`], [`flash`], [`inspect`], [`update`], [`verify`] |
-//! | 4 | [`cli`] |
+//! | 2 | [`card`] |
+//! | 3 | [`store`], [`board`], [`device`], [`source`](mod@source) |
+//! | 4 | [`compose`], [`flash`], [`inspect`], [`update`], [`verify`] |
+//! | 5 | [`cli`] |
 #![cfg_attr(test, expect(clippy::cast_possible_truncation, reason = "lengths of test data fit"))]
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -21,6 +22,7 @@ compile_error!("nixflash handles images larger than 4 GiB and needs a 64-bit tar
 pub mod base_n;
 pub mod board;
 pub mod bytes;
+pub mod card;
 pub mod cli;
 pub mod compose;
 pub mod device;

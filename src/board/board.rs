@@ -36,6 +36,18 @@ pub enum Role {
     Root,
 }
 
+impl Role {
+    /// As profiles and manifests write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Firmware => "firmware",
+            Self::Esp => "esp",
+            Self::Root => "root",
+        }
+    }
+}
+
 /// The type of a partition in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionType {

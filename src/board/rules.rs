@@ -1,8 +1,8 @@
 //! What the values of a profile must satisfy together: a list of demands whose messages say what is allowed.
 
 use super::board::{Board, FileRule, Loader, Raw, Role, TableKind};
+use super::glob::matches;
 use super::key::{Key, Wrong};
-use super::matches;
 use crate::sizes::show_bytes;
 
 const KIB: u64 = 1 << 10;

@@ -2,17 +2,12 @@
 
 use super::content::Content;
 use super::error::Error;
-use super::write::MoveError;
-use super::write::in_place;
-use super::write::in_place::Landed;
 use crate::format::nix::nar::Room;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::image::write::complete_file::RawFile;
 use crate::ints;
 use crate::store;
-use crate::store::{Member, PathInfo, Payload, Store};
+use crate::store::{PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
-use crate::workers;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
@@ -51,71 +46,12 @@ pub struct Forest {
     pub room: Room,
 }
 
-/// The trees of all members, in their order; several threads where NARs have to be decoded for them.
-fn indices(stores: &[Box<dyn Store>], members: &[Member], room: &Room) -> Result<Vec<Node<()>>, Error> {
-    let packed = members.iter().any(|member| stores[member.store].is_packed());
-    let threads = if packed { workers::cores() } else { 1 };
-    Ok(workers::try_map(members, threads, |member| store::index(&*stores[member.store], &member.info, room))?)
-}
-
 /// A file or directory found by its absolute path.
 pub struct Found<'a> {
     /// Its path after all symlinks: `/nix/store/...`.
     pub path: String,
     /// What it is; never a symlink.
     pub node: &'a Node<Content>,
-}
-
-/// A closure whose paths are known, and what is in them not yet.
-pub struct Resolved {
-    /// The stores.
-    pub stores: Vec<Box<dyn Store>>,
-    /// Its paths, sorted.
-    pub members: Vec<Member>,
-}
-
-impl Resolved {
-    /// Walks from several paths, and has begun to fetch what is far away.
-    pub fn of(stores: Vec<Box<dyn Store>>, roots: &[StorePath]) -> Result<Self, Error> {
-        let members = store::closure(&stores, roots)?.paths;
-        for (at, store) in stores.iter().enumerate() {
-            let mine = members.iter().filter(|member| member.store == at);
-            store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
-        }
-        Ok(Self { stores, members })
-    }
-
-    /// Whether contents have to be decoded for anything to be known of them.
-    pub fn is_packed(&self) -> bool {
-        self.members.iter().any(|member| self.stores[member.store].is_packed())
-    }
-
-    /// Looks through all paths.
-    pub fn index(self) -> Result<Forest, Error> {
-        let room = Room::default();
-        let trees = indices(&self.stores, &self.members, &room)?;
-        self.with_trees(trees, room)
-    }
-
-    /// Looks through all paths and puts contents to their place in an image, as [`in_place::land`] says.
-    pub fn land(
-        self,
-        place: (&RawFile, u64),
-        workers: usize,
-        progress: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<(Forest, Landed), MoveError> {
-        let room = Room::default();
-        let (trees, landed) = in_place::land(&self, place, &room, workers, progress)?;
-        Ok((self.with_trees(trees, room)?, landed))
-    }
-
-    fn with_trees(self, trees: Vec<Node<()>>, room: Room) -> Result<Forest, Error> {
-        let mut forest = Forest { room, ..Forest::empty(self.stores) };
-        for (member, tree) in self.members.into_iter().zip(trees) {
-            forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
-        }
-        Ok(forest)
-    }
 }
 
 impl Forest {
@@ -257,9 +193,9 @@ impl Forest {
         open(&self.stores, &self.sources[ints::to_usize(u64::from(source))], self.tree(source))
     }
 
-    /// Takes the trees out, in the order of the sources.
-    pub fn take_trees(&mut self) -> Vec<Node<Content>> {
-        std::mem::take(&mut self.trees)
+    /// Gives away the stores, the sources, and the trees of the sources in their order.
+    pub fn into_parts(self) -> (Vec<Box<dyn Store>>, Vec<Packed>, Vec<Node<Content>>) {
+        (self.stores, self.sources, self.trees)
     }
 }
 

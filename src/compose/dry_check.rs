@@ -1,10 +1,10 @@
 //! A system held against a board, without composing anything.
 
-use super::closure::{Forest, Resolved};
 use super::demands::{Contract, Finding, Verdict};
 use super::error::Error;
-use super::system::toplevel::Toplevel;
+use super::resolved::Resolved;
 use crate::board::Board;
+use crate::compose::system::generations::generations;
 use crate::format::nix::store_path::StorePath;
 use crate::store::Store;
 
@@ -53,9 +53,4 @@ pub fn check(check: Check) -> Result<Report, Error> {
         possible: contract.findings.iter().all(|finding| finding.verdict != Verdict::Refused),
         findings: contract.findings,
     })
-}
-
-/// Reads every generation.
-pub fn generations(forest: &Forest, systems: &[StorePath]) -> Result<Vec<Toplevel>, Error> {
-    systems.iter().map(|system| Toplevel::read(forest, system)).collect()
 }

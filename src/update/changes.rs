@@ -7,16 +7,15 @@ use super::request::{Config, Wanted};
 use super::volume::{Current, Entry, fold};
 use crate::base_n;
 use crate::board::{Board, FileRule, matches};
+use crate::card::firmware_record::{self, FirmwareRecord};
+use crate::card::manifest::Manifest;
+use crate::card::paths::{FIRMWARE_RECORD, MANIFEST_ON_FAT};
 use crate::format::disk::fat::read::Error as VolumeError;
 use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// The file on the FAT that says which boot files nixflash put there.
-pub const RECORD: &str = "/nixflash-firmware.json";
-/// The same, as composing writes it.
-const COMPOSED: &str = "/nixflash.json";
 const CONFIG: &str = "/config.txt";
 /// More lines are not compared one by one.
 const MAX_LINES: usize = 1000;
@@ -74,7 +73,7 @@ pub struct Changes {
 impl Changes {
     /// Whether every file is as it should be; a record that is missing is no reason to write.
     pub fn is_empty(&self) -> bool {
-        let real = |change: &&Change| change.path != RECORD;
+        let real = |change: &&Change| change.path != FIRMWARE_RECORD;
         self.list.iter().filter(real).all(|c| matches!(c.change, ChangeKind::Same | ChangeKind::Kept))
     }
 }
@@ -94,16 +93,16 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
     let config = decide_config(current, &mut files, config, &recorded)?;
     let rules = at_work(board, &files);
     let gone = gone(current, &rules, &files, &recorded)?;
-    let record = serde_json::json!({
-        "schema": "nixflash-firmware/1",
-        "nixflash": env!("CARGO_PKG_VERSION"),
-        "board": board.name,
-        "profileSha256": base_n::to_base16(&board.digest),
-        "firmware": packages,
-        "files": listed(&files),
-        "removed": gone,
-    });
-    files.push((RECORD.to_owned(), format!("{record:#}\n").into_bytes()));
+    let record = FirmwareRecord {
+        schema: firmware_record::SCHEMA.to_owned(),
+        nixflash: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        board: board.name.clone(),
+        profile_sha256: base_n::to_base16(&board.digest),
+        firmware: packages,
+        files: Some(listed(&files)),
+        removed: gone,
+    };
+    files.push((FIRMWARE_RECORD.to_owned(), record.text().into_bytes()));
     let mut all: BTreeMap<String, File> = BTreeMap::new();
     let (mut list, mut kept, mut new) = (Vec::new(), Vec::new(), Vec::new());
     let wanted: BTreeMap<String, usize> =
@@ -159,26 +158,30 @@ fn index(len: usize) -> u32 {
 
 /// The digests of boot files that nixflash put on the FAT, by folded path; empty on cards that others made.
 fn recorded(current: &Current<'_>) -> Result<BTreeMap<String, String>, Error> {
-    for (file, list) in [(RECORD, "files"), (COMPOSED, "bootFiles")] {
-        let Some(bytes) = current.small(file)? else { continue };
-        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let Some(list) = value[list].as_array() else { continue };
-        // Those of the root are not meant.
-        let of_fat = list.iter().filter(|file| matches!(file["partition"].as_u64(), None | Some(1)));
-        let word = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        let pairs = of_fat.filter_map(|file| Some((fold(&word(&file["path"])?), word(&file["sha256"])?)));
-        return Ok(pairs.collect());
+    if let Some(files) = record(current)?.files {
+        return Ok(files.into_iter().map(|file| (fold(&file.path), file.sha256)).collect());
     }
-    Ok(BTreeMap::new())
+    let Some(bytes) = current.small(MANIFEST_ON_FAT)? else { return Ok(BTreeMap::new()) };
+    let composed = Manifest::read(&bytes).unwrap_or_default();
+    // Those of the root are not meant.
+    let of_fat = composed.boot_files.into_iter().filter(|file| file.partition == 1);
+    Ok(of_fat.map(|file| (fold(&file.path), file.sha256)).collect())
+}
+
+/// What updates before this one have left; an empty record where there is none that can be read.
+fn record(current: &Current<'_>) -> Result<FirmwareRecord, Error> {
+    let bytes = current.small(FIRMWARE_RECORD)?.unwrap_or_default();
+    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 /// What nixflash puts on the FAT, for the next update and for whoever verifies the card.
-fn listed(files: &[(String, Vec<u8>)]) -> Vec<serde_json::Value> {
+fn listed(files: &[(String, Vec<u8>)]) -> Vec<firmware_record::File> {
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    let entry = |(path, bytes): &(String, Vec<u8>)| {
-        let sha256 = base_n::to_base16(&Sha256::digest(bytes));
-        serde_json::json!({ "path": path, "size": bytes.len(), "sha256": sha256 })
+    let entry = |(path, bytes): &(String, Vec<u8>)| firmware_record::File {
+        path: path.clone(),
+        size: ints::to_u64(bytes.len()),
+        sha256: base_n::to_base16(&Sha256::digest(bytes)),
     };
     files.into_iter().map(entry).collect()
 }
@@ -193,7 +196,7 @@ fn gone(
     let is_wanted = |folded: &str| files.iter().any(|(path, _)| fold(path) == folded);
     let goes = |entry: &&Entry| entry.len.is_some() && is_of_firmware(rules, entry, recorded);
     let mut gone: BTreeMap<String, String> = BTreeMap::new();
-    for path in before(current)? {
+    for path in record(current)?.removed {
         gone.insert(fold(&path), path);
     }
     for entry in current.entries.values().filter(goes) {
@@ -203,18 +206,10 @@ fn gone(
     Ok(gone.into_values().collect())
 }
 
-/// What updates before this one have taken away.
-fn before(current: &Current<'_>) -> Result<Vec<String>, Error> {
-    let Some(bytes) = current.small(RECORD)? else { return Ok(Vec::new()) };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let paths = value["removed"].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(paths.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect())
-}
-
 /// Whether a file was part of the firmware: by the record, else by a pattern of the profile that is more than a star.
 fn is_of_firmware(rules: &[&FileRule], entry: &Entry, recorded: &BTreeMap<String, String>) -> bool {
     let folded = fold(&entry.path);
-    if [fold(RECORD), fold(COMPOSED), fold(CONFIG)].contains(&folded) {
+    if [fold(FIRMWARE_RECORD), fold(MANIFEST_ON_FAT), fold(CONFIG)].contains(&folded) {
         return false;
     }
     if !recorded.is_empty() {

@@ -3,6 +3,7 @@
 use super::boards;
 use crate::board;
 use crate::board::Board;
+use crate::card::manifest::Package;
 use crate::cli::ask::target;
 use crate::cli::ask::target::{Consent, Target};
 use crate::cli::exit::{Code, Failure};
@@ -170,8 +171,8 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
 }
 
 /// A package by its store path, or by its hash where it is in no store.
-fn told(package: &serde_json::Value) -> &str {
-    package["path"].as_str().or_else(|| package["narHash"].as_str()).unwrap_or_default()
+fn told(package: &Package) -> &str {
+    package.path.as_deref().or(package.nar_hash.as_deref()).unwrap_or_default()
 }
 
 fn open(target: &Target, options: &Options, voice: &Voice) -> Result<Box<dyn Disk>, Failure> {

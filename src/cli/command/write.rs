@@ -12,6 +12,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::show::card_table;
 use crate::cli::show::card_table::Shown;
 use crate::cli::show::output;
+use crate::cli::show::plan_text;
 use crate::cli::show::terminal;
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::write_report::{Form, Written, conclude, failed, located};
@@ -224,7 +225,7 @@ fn composed(
         for (size, plan) in &plans {
             let same = targets.iter().filter(|target| target.size() == *size);
             let text: String = same.map(|target| format!("target   {}\n", shown(target))).collect();
-            output::data(&output::escape(&format!("{text}{}", plan.summary.text())))?;
+            output::data(&output::escape(&format!("{text}{}", plan_text::text(&plan.summary))))?;
         }
         return Ok(());
     }

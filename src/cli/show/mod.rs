@@ -4,5 +4,6 @@ pub(crate) mod card_table;
 pub(crate) mod downloads;
 pub(crate) mod failures;
 pub(crate) mod output;
+pub(crate) mod plan_text;
 pub(crate) mod terminal;
 pub(crate) mod write_report;

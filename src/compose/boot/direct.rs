@@ -6,7 +6,8 @@
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
 use crate::compose::installer::RaspberryPi;
-use crate::compose::root::files::{Files, Literals};
+use crate::compose::literals::Literals;
+use crate::compose::root::files::Files;
 use crate::compose::system::toplevel::Toplevel;
 use crate::ints;
 use crate::tree::{Kind, Node};
@@ -26,7 +27,7 @@ pub fn add(
     let kept = ints::to_usize(u64::from(installer.generations));
     for (at, system) in generations.iter().enumerate().rev().take(kept) {
         let number = at + 1;
-        let link = format!("/nix/var/nix/profiles/system-{number}-link");
+        let link = crate::card::paths::generation(number);
         builder.system(&format!("{top}/{number}-default"), system, &link)?;
         for (name, special) in &system.specialisations {
             let link = format!("{link}/specialisation/{name}");

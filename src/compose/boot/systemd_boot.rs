@@ -6,7 +6,8 @@
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
 use crate::compose::installer::{Naming, SystemdBoot};
-use crate::compose::root::files::{Files, Literals};
+use crate::compose::literals::Literals;
+use crate::compose::root::files::Files;
 use crate::compose::system::toplevel::Toplevel;
 use crate::format::boot::systemd_boot::{Entry, Extra, LoaderConf};
 use crate::format::nix::store_path::StorePath;

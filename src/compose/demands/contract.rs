@@ -6,7 +6,7 @@ use super::demand::Demand;
 use super::finding::Finding;
 use super::finding::Origin;
 use super::finding::Verdict;
-use super::loader::Loading;
+use super::loading::Loading;
 use super::mounts::Mounts;
 use crate::board::Board;
 use crate::board::Role;

@@ -11,11 +11,12 @@ mod devices;
 mod drivers;
 mod finding;
 mod loader;
+pub(crate) mod loading;
 mod mounts;
 
 pub use demand::{Demand, disk_id_of, volume_id};
 pub use finding::{Finding, Origin, Verdict};
-pub use loader::Loading;
+pub use loading::Loading;
 pub use mounts::Place;
 
 pub use contract::Contract;

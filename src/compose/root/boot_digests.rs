@@ -2,15 +2,12 @@
 //!
 //! No file system keeps a checksum of these, and a boot loader checks none; the manifest does.
 
-use super::files::Literals;
-use crate::base_n;
 use crate::compose::closure::Forest;
 use crate::compose::content::Content;
 use crate::compose::error::Error;
+use crate::compose::literals::Literals;
 use crate::tree::{Kind, Node};
 use crate::workers;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -27,23 +24,6 @@ pub struct BootFile {
     pub size: u64,
     /// Its SHA-256.
     pub sha256: [u8; 32],
-}
-
-impl Serialize for BootFile {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object =
-            serializer.serialize_struct("BootFile", if self.offset.is_some() { 3 } else { 4 })?;
-        match self.offset {
-            Some(offset) => object.serialize_field("offset", &offset)?,
-            None => {
-                object.serialize_field("partition", &self.partition)?;
-                object.serialize_field("path", &self.path)?;
-            }
-        }
-        object.serialize_field("size", &self.size)?;
-        object.serialize_field("sha256", &base_n::to_base16(&self.sha256))?;
-        object.end()
-    }
 }
 
 /// Files whose digests are wanted, each with where its bytes are.

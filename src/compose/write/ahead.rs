@@ -3,7 +3,7 @@
 use super::in_place::Settled;
 use super::job::{Job, jobs, run};
 use super::out::{MoveError, Out, source_error};
-use crate::compose::plan::Image;
+use crate::compose::plan::image::Image;
 use crate::image::{Piece, Source, SourceError};
 use crate::ints;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -6,7 +6,7 @@ use crate::compose::closure;
 use crate::compose::closure::Origin;
 use crate::compose::content::Content;
 use crate::compose::error::Error;
-use crate::compose::plan::Image;
+use crate::compose::plan::image::Image;
 use crate::extent::{Extent, Fill, MAX_ENCODED};
 use crate::format::nix::listing;
 use crate::ints;

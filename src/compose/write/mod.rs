@@ -9,6 +9,7 @@ mod job;
 pub(crate) mod out;
 mod raw;
 pub(crate) mod run;
+pub(crate) mod what_lies_at;
 
 pub(super) use raw::{Scattered, watch};
 

@@ -3,7 +3,7 @@
 use super::in_place::Settled;
 use super::job::{Job, jobs, run};
 use super::out::{MoveError, Out};
-use crate::compose::plan::Image;
+use crate::compose::plan::image::Image;
 use crate::image::write::complete_file::RawFile;
 use crate::ints;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

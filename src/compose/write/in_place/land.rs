@@ -1,8 +1,8 @@
 //! Contents go to their place while the closure is looked through.
 
-use super::landed::Landed;
 use super::worker::Ground;
-use crate::compose::closure::Resolved;
+use crate::compose::plan::landed::Landed;
+use crate::compose::resolved::Resolved;
 use crate::compose::write::MoveError;
 use crate::compose::write::Scattered;
 use crate::compose::write::watch;

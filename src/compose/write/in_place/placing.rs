@@ -1,5 +1,6 @@
 //! Files on their way to their places: pieces, and bytes that wait.
 
+use crate::compose::plan::piece::Piece;
 use crate::compose::write::{MoveError, Out, Scattered};
 use crate::ints;
 use std::sync::{Mutex, PoisonError};
@@ -11,19 +12,6 @@ const ZEROS: [u8; 4096] = [0; 4096];
 /// How many bytes a file of that length leaves of its last block.
 pub const fn padding(len: u64) -> u64 {
     len.next_multiple_of(BLOCK) - len
-}
-
-/// A piece of a file at its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Where in the image.
-    pub offset: u64,
-    /// Which file of its source.
-    pub file: u32,
-    /// Where in the file.
-    pub at: u64,
-    /// Bytes of it.
-    pub len: u64,
 }
 
 /// Bytes that are kept for later, in chunks that are used again and again: fresh memory costs more than a copy.

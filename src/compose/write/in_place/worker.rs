@@ -1,8 +1,9 @@
 //! Workers that take members in their order, and who may place what.
 
-use super::placing::{Kept, Piece, Placing, Spare, blocks, padding};
-use crate::compose::closure::Resolved;
+use super::placing::{Kept, Placing, Spare, blocks, padding};
 use crate::compose::error::Error;
+use crate::compose::plan::piece::Piece;
+use crate::compose::resolved::Resolved;
 use crate::compose::write::{MoveError, Scattered};
 use crate::format::disk::ext4;
 use crate::format::nix::nar::Room;

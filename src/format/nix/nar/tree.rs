@@ -1,7 +1,7 @@
 //! Reads an archive for its tree.
 
 use super::error::Error;
-use super::{Event, Reader};
+use super::read::{Event, Reader};
 use crate::ints;
 use crate::tree::{Directory, Node};
 use std::io::BufRead;

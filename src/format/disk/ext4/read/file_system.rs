@@ -2,8 +2,8 @@
 
 use super::error::Error;
 use super::replayed::Replayed;
-use super::superblock::Superblock;
 use crate::format::disk::ext4::ondisk::journal::{H_MAGIC, MAGIC};
+use crate::format::disk::ext4::read::superblock::Superblock;
 use crate::ints;
 use crate::stream::ReadAt;
 use std::cell::{Cell, RefCell};

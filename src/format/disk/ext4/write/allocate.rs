@@ -8,7 +8,7 @@ use super::directory::Shape;
 use super::extents::tree_blocks;
 use super::front::Cursor;
 use super::geometry::{Geometry, Run};
-use super::namespace::{Namespace, count, index};
+use super::namespace::{FrontDirectory, Lent, Namespace, count, index};
 use super::options::{Error, Options, Size, Summary};
 use crate::format::disk::ext4::ondisk::block::{BLOCK, GROUP_BLOCKS};
 use crate::format::disk::ext4::ondisk::checksum;
@@ -79,8 +79,9 @@ pub struct Plan<C> {
 
 impl<C: Copy> Plan<C> {
     /// Gives every block its place.
-    pub fn new(root: &Node<C>, options: &Options) -> Result<Self, Error> {
-        let mut space = Namespace::new(root, &options.front)?;
+    pub fn new(root: &Node<C>, lent: &[Lent<'_, C>], options: &Options) -> Result<Self, Error> {
+        let front = FrontDirectory { path: &options.front, lent };
+        let mut space = Namespace::new(root, &front)?;
         let mut shapes = Vec::with_capacity(space.directories.len() + 1);
         for dir in &space.directories {
             shapes.push(Shape::new(&space, dir, &options.hash_seed)?);

@@ -19,4 +19,4 @@ mod plan;
 
 pub use front::Front;
 pub use options::{Error, Label, Options, Purpose, Size, Summary};
-pub use plan::{Ext4, plan};
+pub use plan::{Ext4, plan, plan_with};

@@ -98,9 +98,37 @@ pub struct Namespace<C> {
     bytes: Vec<u8>,
 }
 
+/// The directory whose files come first on the disk, and entries that it has beside its own.
+pub struct FrontDirectory<'a, C> {
+    /// Its path.
+    pub path: &'a str,
+    /// Trees that their owner keeps, by name, sorted bytewise.
+    pub lent: &'a [Lent<'a, C>],
+}
+
+/// A name, and the tree that it stands for.
+pub type Lent<'a, C> = (&'a [u8], &'a Node<C>);
+
+impl<C> FrontDirectory<'_, C> {
+    /// The entries of a directory in bytewise order, with those that are lent to it.
+    fn children<'b>(&'b self, directory: &'b Directory<C>, path: &[u8]) -> Result<Vec<Lent<'b, C>>, Error> {
+        let mut children: Vec<Lent<'b, C>> = directory.iter().collect();
+        if path == self.path.as_bytes() && !self.lent.is_empty() {
+            children.extend_from_slice(self.lent);
+            children.sort_by_key(|(name, _)| *name);
+            if let Some(twice) = children.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                let path = format!("{}/{}", show(path), show(twice[0].0));
+                return Err(Error::Name { path, message: "is there twice" });
+            }
+        }
+        Ok(children)
+    }
+}
+
 impl<C: Copy> Namespace<C> {
-    /// Numbers and packs a tree; `front` is the directory whose files come first on the disk.
-    pub fn new(root: &Node<C>, front: &str) -> Result<Self, Error> {
+    /// Numbers and packs a tree. The files of the directory `front.path` come first on the disk, and beside its own
+    /// entries it has those that are lent.
+    pub fn new(root: &Node<C>, front: &FrontDirectory<'_, C>) -> Result<Self, Error> {
         let Kind::Directory(directory) = &root.kind else { return Err(Error::RootKind) };
         if directory.get(b"lost+found").is_some() {
             return Err(Error::Name {
@@ -165,10 +193,11 @@ impl<C: Copy> Namespace<C> {
         directory: &Directory<C>,
         (inode, parent): (u32, u32),
         path: &mut Vec<u8>,
-        front: &str,
+        front: &FrontDirectory<'_, C>,
     ) -> Result<(), Error> {
         let first = self.entries.len();
-        for (name, node) in directory.iter() {
+        let children = front.children(directory, path)?;
+        for (name, node) in &children {
             check_name(name, path)?;
             let kind = match node.kind {
                 Kind::File { .. } => FT_REG_FILE,
@@ -186,7 +215,7 @@ impl<C: Copy> Namespace<C> {
         let range = count(first)..count(self.entries.len());
         let subdirectories = count(self.entries[first..].iter().filter(|entry| entry.kind == 2).count());
         self.directories.push(Dir { inode, parent, entries: range, subdirectories });
-        for (at, (name, node)) in (first..).zip(directory.iter()) {
+        for (at, (name, node)) in (first..).zip(&children) {
             let depth = path.len();
             path.push(b'/');
             path.extend_from_slice(name);
@@ -196,7 +225,13 @@ impl<C: Copy> Namespace<C> {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node<C>, parent: u32, path: &mut Vec<u8>, front: &str) -> Result<u32, Error> {
+    fn node(
+        &mut self,
+        node: &Node<C>,
+        parent: u32,
+        path: &mut Vec<u8>,
+        front: &FrontDirectory<'_, C>,
+    ) -> Result<u32, Error> {
         let number = u32::try_from(self.used_inodes() + 1).map_err(|_| Error::TooLarge)?;
         let slot = self.inodes.len();
         let attrs = node.attrs;
@@ -213,7 +248,7 @@ impl<C: Copy> Namespace<C> {
             Kind::Directory(directory) => {
                 let (at, first) = (count(self.directories.len()), count(self.files.len()));
                 self.directory(directory, (number, parent), path, front)?;
-                if path == front.as_bytes() {
+                if path == front.path.as_bytes() {
                     self.front = first..count(self.files.len());
                 }
                 Body::Directory(at)

@@ -3,6 +3,7 @@
 use super::allocate::Plan;
 use super::encode;
 use super::list::Token;
+use super::namespace::Lent;
 use super::options::{Error, Options, Summary};
 use crate::extent::Extent;
 use crate::extent::Layout;
@@ -18,7 +19,13 @@ pub struct Ext4<C> {
 
 /// Plans a file system that holds `root`.
 pub fn plan<C: Copy>(root: &Node<C>, options: &Options) -> Result<Ext4<C>, Error> {
-    let plan = Plan::new(root, options)?;
+    plan_with(root, &[], options)
+}
+
+/// Plans a file system that holds `root`, and in the directory [`Options::front`] also the trees of `lent`, which are
+/// sorted bytewise by name and stay where they are.
+pub fn plan_with<C: Copy>(root: &Node<C>, lent: &[Lent<'_, C>], options: &Options) -> Result<Ext4<C>, Error> {
+    let plan = Plan::new(root, lent, options)?;
     let (extents, tokens) = plan.extents();
     Ok(Ext4 { plan, extents, tokens })
 }

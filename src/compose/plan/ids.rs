@@ -1,32 +1,15 @@
 //! The identifiers of a card: those that the system demands, those of the profile, or derived ones.
 
-use super::demands;
-use super::demands::{Contract, Demand};
-use super::error::Error;
 use super::identity::Identity;
 use crate::board::{Board, TableKind};
+use crate::card::manifest::Identifiers;
+use crate::compose::demands;
+use crate::compose::demands::{Contract, Demand};
+use crate::compose::error::Error;
 use crate::format::disk::{ext4, fat};
 use crate::ints;
 
 const SECTOR: u64 = 512;
-
-/// Identifiers that a card carries.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Identifiers {
-    /// MBR: eight hexadecimal digits; GPT: a GUID.
-    pub disk: String,
-    /// Of each partition, as in `/dev/disk/by-partuuid`.
-    pub partitions: Vec<String>,
-    /// Label of the root.
-    pub root_label: String,
-    /// UUID of the root.
-    pub root_uuid: String,
-    /// Label of the FAT.
-    pub boot_label: Option<String>,
-    /// Volume id of the FAT, as `ABCD-1234`.
-    pub boot_volume_id: Option<String>,
-}
 
 /// Identifiers in the form that the formats take.
 pub struct Ids {

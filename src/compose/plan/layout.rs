@@ -1,9 +1,9 @@
 //! Where table, file systems and the gaps between them lie in an image.
 
-use super::content::Content;
-use super::error::Error;
 use super::ids::Ids;
 use crate::board::{Board, PartitionType, TableKind};
+use crate::compose::content::Content;
+use crate::compose::error::Error;
 use crate::extent::{Extent, Fill, Layout};
 use crate::format::disk::partition_table;
 use crate::format::disk::partition_table::{Gpt, GptPartition, Mbr, MbrPartition, SectorSize, Table};

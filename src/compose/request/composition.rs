@@ -1,8 +1,8 @@
 //! What is to be composed.
 
-use super::firmware::channel::Channels;
-use super::firmware::find::Given;
-use super::root::configuration::Configuration;
+use super::channels::Channels;
+use super::configuration::Configuration;
+use super::given::Given;
 use crate::board::Board;
 use crate::format::file::minisign::SecretKey;
 use crate::format::nix::store_path::StorePath;

@@ -3,16 +3,10 @@
 //! It is a tree of its own, so that one who boots the card can change it: owned by root, 0644 and 0755, with the time
 //! of the image. Names, contents and the executable bit count; nothing else of the files given is kept.
 
-use super::files::{Files, Literals};
 use crate::base_n;
-use crate::compose::closure::Forest;
-use crate::compose::content::Content;
-use crate::compose::error::Error;
-use crate::compose::system::toplevel::Toplevel;
 use crate::format::nix::{nar, nar_hash};
 use crate::ints;
 use crate::sizes;
-use crate::tree::Node;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -24,8 +18,6 @@ pub const MAX_FILES: usize = 20_000;
 const MAX_DEPTH: usize = nar::MAX_DEPTH - 1;
 /// How many symlinks a path may lead over, as in Linux.
 const MAX_SYMLINKS: u32 = 40;
-/// Where a configuration is kept that cannot be in `/etc`.
-const APART: &str = "/nix/var/nixflash/nixos";
 
 /// A configuration cannot be embedded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,20 +84,12 @@ pub enum Access {
     Root,
 }
 
-/// Where the root of the running system is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Root {
-    /// On the card.
-    OnCard,
-    /// In memory: of the card it only has `/nix`.
-    InMemory,
-}
-
 /// A configuration to embed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     entries: BTreeMap<String, Entry>,
-    bytes: u64,
+    /// Length of all contents and targets.
+    pub(crate) bytes: u64,
     /// Its revision, where it is known.
     pub revision: Option<Revision>,
     /// Who may read it.
@@ -183,57 +167,11 @@ impl Configuration {
         true
     }
 
-    fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         match self.access {
             Access::Root => Vec::new(),
             Access::Everyone => self.entries.iter().map(|(path, entry)| line(path, entry)).collect(),
         }
-    }
-
-    /// Puts it onto a root, and says what was put there.
-    pub(crate) fn place(
-        &self,
-        (toplevel, root): (&Toplevel, Root),
-        forest: &Forest,
-        files: &mut Files,
-        literals: &mut Literals,
-    ) -> Result<Placed, Error> {
-        if forest.resolve(&format!("{}/etc/nixos", toplevel.path)).is_some() {
-            return Err(Refused::Managed(toplevel.path.to_string()).into());
-        }
-        let base = match root {
-            Root::OnCard => directory(toplevel, forest)?,
-            Root::InMemory => APART,
-        };
-        let (directory, mask) = match self.access {
-            Access::Everyone => (0o755, 0o755),
-            Access::Root => (0o700, 0o700),
-        };
-        files.directory_with(base, directory, 0)?;
-        for (path, entry) in &self.entries {
-            for (at, _) in path.match_indices('/') {
-                files.directory_with(&format!("{base}/{}", &path[..at]), directory, 0)?;
-            }
-            let path = format!("{base}/{path}");
-            match entry {
-                Entry::Symlink(target) => files.symlink(&path, target)?,
-                Entry::File { executable, bytes } => {
-                    let mode = if *executable { 0o755 } else { 0o644 };
-                    files.literal_with(&path, bytes, mode & mask, literals)?;
-                }
-            }
-        }
-        // cannot fail: the directory was just made
-        let tree = files.get(base).expect("the directory is there");
-        Ok(Placed {
-            path: base,
-            nar_hash: hash(tree, literals),
-            files: self.entries.len(),
-            bytes: self.bytes,
-            list: self.list(),
-            revision: self.revision.clone(),
-            access: self.access,
-        })
     }
 }
 
@@ -291,38 +229,6 @@ impl Placed {
             "the system was built from the revision {system}, the configuration that is embedded is of {revision}"
         ))
     }
-}
-
-/// Where the running system has its configuration. With `system.etc.overlay` what the root has in `/etc` is hidden by
-/// an overlay: its upper layer is elsewhere on the root, or there is none and `/etc` cannot be written.
-fn directory(toplevel: &Toplevel, forest: &Forest) -> Result<&'static str, Error> {
-    let overlay = ["etc-metadata-image", "etc-basedir"]
-        .iter()
-        .any(|name| forest.resolve(&format!("{}/{name}", toplevel.path)).is_some());
-    if !overlay {
-        return Ok("/etc/nixos");
-    }
-    let activate = forest.read(&format!("{}/activate", toplevel.path))?.unwrap_or_default();
-    let says = |words: &[u8]| activate.windows(words.len()).any(|window| window == words);
-    // The script mounts the overlay again after a switch, with the upper layer if there is one.
-    let immutable = says(b"redirect_dir=on") && !says(b"upperdir=/.rw-etc/upper");
-    Ok(if immutable { APART } else { "/.rw-etc/upper/nixos" })
-}
-
-/// The NAR hash of a tree of literals.
-fn hash(tree: &Node<Content>, literals: &Literals) -> [u8; 32] {
-    let (mut hasher, mut out) = (Sha256::new(), Vec::new());
-    let mut contents = |content: &Content, out: &mut Vec<u8>| {
-        // Never empty when the next node begins: the end of this file is written first.
-        hasher.update(&*out);
-        out.clear();
-        if let Content::Literal(index) = content {
-            hasher.update(literals.get(*index));
-        }
-    };
-    nar::write(tree, &mut contents, &mut out);
-    hasher.update(&out);
-    hasher.finalize().into()
 }
 
 fn names(path: &str) -> impl DoubleEndedIterator<Item = &str> {

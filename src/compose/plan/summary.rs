@@ -1,10 +1,10 @@
 //! A plan for people and programs.
 
-use super::content::Content;
-use super::demands::Contract;
-use super::ids::Identifiers;
-use super::root::configuration::Placed;
 use crate::board::{Board, Role, TableKind};
+use crate::card::manifest::Identifiers;
+use crate::compose::content::Content;
+use crate::compose::demands::Contract;
+use crate::compose::request::configuration::Placed;
 use crate::extent::Layout;
 use crate::format::disk::ext4::Ext4;
 use crate::format::disk::fat::Fat;

@@ -1,19 +1,19 @@
 //! What lies in the file of an image before it is planned.
 
-use super::placing::Piece;
+use super::piece::Piece;
 use crate::compose::content::Content;
 use crate::extent::Fill;
 use crate::ints;
 
 /// What lies at its place already, by source.
 #[derive(Debug, Default)]
-pub struct Landed(pub(super) Vec<Vec<Piece>>);
+pub struct Landed(pub(crate) Vec<Vec<Piece>>);
 
 /// Which extents of a plan need not be moved.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// By part and extent.
-    pub(super) done: Vec<Vec<bool>>,
+    pub(crate) done: Vec<Vec<bool>>,
     /// Sources whose contents were verified.
     pub sources: Vec<bool>,
     /// Bytes of what is done.
@@ -29,7 +29,7 @@ impl Settled {
 
 impl Landed {
     /// Holds what was written against a plan; `None` where it does not lie where the plan says.
-    pub fn settle(&self, parts: &[crate::compose::layout::Part]) -> Option<Settled> {
+    pub fn settle(&self, parts: &[super::layout::Part]) -> Option<Settled> {
         let mut next = vec![0; self.0.len()];
         let mut settled = Settled {
             sources: self.0.iter().map(|pieces| !pieces.is_empty()).collect(),

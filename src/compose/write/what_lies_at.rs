@@ -1,7 +1,7 @@
 //! What lies at a byte of a planned image, for people who are told that it is bad.
 
-use super::content::Content;
-use super::plan::Plan;
+use crate::compose::content::Content;
+use crate::compose::plan::image::Plan;
 use crate::extent::Fill;
 use crate::ints;
 use crate::tree::{Kind, Node};

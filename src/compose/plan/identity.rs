@@ -1,7 +1,7 @@
 //! Identifiers that derive from what is composed: the same closure on the same board has the same ones, any other
 //! closure has others.
 
-use super::closure::Packed;
+use crate::compose::closure::Packed;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
