@@ -8,7 +8,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`bytes`], [`ints`], [`sizes`], [`base_n`], [`tree`], [`extent`], [`stream`] |
+//! | 0 | [`bytes`], [`ints`], [`sizes`], [`base_n`], [`tree`], [`extent`], [`stream`], [`workers`] |
 //! | 1 | [`format`], [`image`], [`net`] |
 //! | 2 | [`card`] |
 //! | 3 | [`store`], [`board`], [`device`], [`source`](mod@source) |
@@ -40,3 +40,4 @@ pub mod stream;
 pub mod tree;
 pub mod update;
 pub mod verify;
+pub mod workers;

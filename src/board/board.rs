@@ -140,7 +140,7 @@ pub struct Medium {
     pub drivers: Vec<String>,
 }
 
-/// One board.
+/// A board: where its ROM looks for what, and what its boot loader demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
     /// The word for it on the command line.

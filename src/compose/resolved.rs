@@ -10,9 +10,7 @@ use crate::store;
 use crate::store::Member;
 use crate::store::Store;
 use crate::tree::Node;
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use crate::workers;
 
 /// The trees of all members, in their order; several threads where NARs have to be decoded for them.
 pub(crate) fn indices(
@@ -21,33 +19,8 @@ pub(crate) fn indices(
     room: &Room,
 ) -> Result<Vec<Node<()>>, Error> {
     let packed = members.iter().any(|member| stores[member.store].is_packed());
-    let threads =
-        if packed { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { 1 };
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let tree = store::index(&*stores[member.store], &member.info, room);
-            let failed = tree.is_err();
-            done.push((&member.info.path, tree));
-            if failed {
-                // Nobody begins another one. The first failure in order is told, whoever met it.
-                next.store(members.len(), Ordering::Relaxed);
-            }
-        }
-        done
-    };
-    let mut trees = BTreeMap::new();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        trees.extend(work());
-        for worker in workers {
-            // cannot fail: a worker returns its errors
-            trees.extend(worker.join().expect("a worker does not panic"));
-        }
-    });
-    let trees: Result<Vec<_>, _> = trees.into_values().collect();
-    Ok(trees?)
+    let threads = if packed { workers::cores() } else { 1 };
+    Ok(workers::try_map(members, threads, |member| store::index(&*stores[member.store], &member.info, room))?)
 }
 
 /// A closure whose paths are known, and what is in them not yet.

@@ -7,6 +7,7 @@ use super::volume::{Fault, Volume, join};
 use crate::format::boot::bootspec;
 use crate::format::file::json;
 use crate::format::nix::database;
+use crate::format::nix::write_ahead_log;
 use std::io::Read;
 
 /// The longest text that is read, in bytes.
@@ -214,7 +215,7 @@ impl Look<'_, '_> {
             if let Err(error) = contents.read_to_end(&mut bytes) {
                 return self.problems.push(format!("{DATABASE}: {error}"));
             }
-            if database::apply_log(&mut bytes, &log, MAX_DATABASE) == 0 {
+            if write_ahead_log::apply(&mut bytes, &log, MAX_DATABASE) == 0 {
                 let len = log.len();
                 self.problems
                     .push(format!("{DATABASE}: {len} bytes of its write-ahead log hold no change of it"));

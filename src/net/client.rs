@@ -49,7 +49,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl Client {
-    /// A client.
+    /// A client that asks as patiently as the settings say, and stops when `interrupted` is set.
     #[must_use]
     pub fn new(interrupted: &Arc<AtomicBool>, settings: Settings) -> Self {
         let Settings { patience, logins, proxies, authorities } = settings;

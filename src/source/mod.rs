@@ -53,7 +53,7 @@ pub struct Opened {
     pub compression: Compression,
     /// What it is checked against, in words.
     pub checks: Vec<String>,
-    /// The image.
+    /// Its pieces in order, checked and without what nobody reads.
     pub source: Box<dyn Source + Send>,
 }
 
@@ -63,15 +63,15 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read {name}: {source}")]
     Io {
-        /// The image.
+        /// The image, as the user named it.
         name: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// It is something else.
     #[error("{name} is {kind}, expected a disk image")]
     Foreign {
-        /// The image.
+        /// The image, as the user named it.
         name: String,
         /// What it is.
         kind: &'static str,
@@ -79,7 +79,7 @@ pub enum Error {
     /// It is damaged from the start.
     #[error("{name}: damaged or truncated {kind} stream: {source}")]
     Stream {
-        /// The image.
+        /// The image, as the user named it.
         name: String,
         /// How it is packed.
         kind: &'static str,
@@ -89,9 +89,9 @@ pub enum Error {
     /// The server does not give it.
     #[error("{name}: {source}")]
     Http {
-        /// The address.
+        /// The address, without a login.
         name: String,
-        /// Why.
+        /// What the network or the server says.
         source: net::Error,
     },
     /// What stands beside it cannot be used.
@@ -99,7 +99,7 @@ pub enum Error {
     BlockMap {
         /// The block map.
         name: String,
-        /// Why.
+        /// What is wrong with the map.
         source: bmap::Error,
     },
     /// What stands beside it cannot be used.
@@ -107,7 +107,7 @@ pub enum Error {
     Sum {
         /// The file with the hash.
         name: String,
-        /// Why.
+        /// What is wrong with its text.
         source: BadSum,
     },
 }

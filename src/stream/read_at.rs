@@ -53,3 +53,13 @@ impl<T: ReadAt> ReadAt for Window<T> {
         self.inner.read_exact_at(buf, self.offset + offset)
     }
 }
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset)
+    }
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Lowest first. A module uses lower floors only, never a peer.
 const FLOORS: &[&[&str]] = &[
-    &["bytes", "ints", "sizes", "base_n", "tree", "extent", "stream"],
+    &["bytes", "ints", "sizes", "base_n", "tree", "extent", "stream", "workers"],
     &["format", "image", "net"],
     &["card"],
     &["store", "board", "device", "source"],

@@ -1,5 +1,6 @@
 //! `nixflash compose`: an image out of a closure.
 
+use crate::base_n::to_base16;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, unmoved, unwritable};
 use crate::cli::file::project;
@@ -12,6 +13,7 @@ use crate::cli::show::plan_text;
 use crate::cli::show::terminal;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Plan, RootSize};
+use crate::format::file::bmap::{BlockMap, Range};
 use crate::image::write::beside;
 use crate::image::write::beside::{Hashed, HashedSink};
 use crate::image::write::block_map;
@@ -233,6 +235,14 @@ struct Job<'a> {
     threads: usize,
 }
 
+/// The text of a block map.
+fn bmap_text(runs: block_map::Runs) -> String {
+    let range =
+        |run: &block_map::Run| Range { from: run.from, to: run.to, sha256: Some(to_base16(&run.sha256)) };
+    let ranges = runs.runs.iter().map(range).collect();
+    BlockMap { image_len: runs.image_len, block_len: block_map::BLOCK, ranges }.text()
+}
+
 impl Job<'_> {
     /// Packs the image into a stream.
     fn stream(&self, out: Box<dyn Write + Send + '_>, name: &str) -> Outcome {
@@ -263,7 +273,7 @@ impl Job<'_> {
         if self.options.maps() {
             let (sink, map) = block_map::Mapped::new(sink);
             self.copy(Box::new(sink))?;
-            beside.bmap = Some(block_map::text(&map));
+            beside.bmap = Some(bmap_text(block_map::runs(&map)));
         } else {
             self.copy(sink)?;
         }

@@ -95,7 +95,7 @@ fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Out
     ensure_configuration(&manifest, &plan)?;
     let stop = Arc::new(AtomicBool::new(false));
     terminal::interrupt_into(&stop)?;
-    let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let all = || crate::workers::cores();
     let workers = options.threads.map_or_else(all, usize::from);
     let mut meter = voice.meter("compare", plan.summary.image_bytes, &stop);
     let raws = manifest.raw_files.iter().filter_map(RawFile::range).collect();

@@ -56,7 +56,7 @@ pub struct Options {
 impl Options {
     /// How many threads work.
     pub fn workers(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let all = || crate::workers::cores();
         self.threads.map_or_else(all, usize::from)
     }
 }

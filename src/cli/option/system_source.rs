@@ -296,7 +296,7 @@ impl Inputs {
     pub fn workers(&self) -> usize {
         match self.threads {
             Some(threads) => usize::from(threads),
-            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            None => crate::workers::cores(),
         }
     }
 

@@ -7,10 +7,9 @@ use crate::compose::content::Content;
 use crate::compose::error::Error;
 use crate::compose::literals::Literals;
 use crate::tree::{Kind, Node};
+use crate::workers;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One file that nixflash puts onto a card so that it boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,25 +76,9 @@ impl BootFiles {
     pub fn digest(self, forest: &Forest) -> Result<Vec<BootFile>, Error> {
         let Self { mut found, packed } = self;
         let sources: Vec<_> = packed.into_iter().collect();
-        let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = || {
-            while let Some((source, files)) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let digests = digests(forest, *source, files);
-                if let Ok(mut done) = done.lock() {
-                    done.push((*source, digests));
-                }
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        std::thread::scope(|scope| {
-            (1..threads.min(sources.len())).for_each(|_| drop(scope.spawn(work)));
-            work();
-        });
-        let mut done = done.into_inner().unwrap_or_default();
-        // The first failure in the order of the sources is told, whoever met it.
-        done.sort_by_key(|(source, _)| *source);
-        for (_, digests) in done {
-            for (index, digest) in digests? {
+        let each = |(source, files): &(u32, BTreeMap<u32, Vec<usize>>)| digests(forest, *source, files);
+        for digests in workers::try_map(&sources, workers::cores(), each)? {
+            for (index, digest) in digests {
                 found[index].sha256 = digest;
             }
         }

@@ -36,28 +36,16 @@ impl Plan {
         let at = ints::to_usize(u64::from(source));
         let mut path =
             self.image.sources.get(at).map_or_else(String::new, |packed| packed.info.path.to_string());
-        let mut left = file;
-        if let Some(name) = self.image.trees.get(at).and_then(|tree| nth(tree, &mut left)) {
+        if let Some(name) = self.image.trees.get(at).and_then(|tree| nth(tree, file)) {
             path.push_str(&name);
         }
         path
     }
 }
 
-/// The path below `node` of its `left`th regular file in the order of a NAR.
-fn nth<C>(node: &Node<C>, left: &mut u32) -> Option<String> {
-    match &node.kind {
-        Kind::Directory(directory) => directory.iter().find_map(|(name, child)| {
-            let below = nth(child, left)?;
-            Some(format!("/{}{below}", String::from_utf8_lossy(name)))
-        }),
-        Kind::File { .. } => {
-            if *left == 0 {
-                return Some(String::new());
-            }
-            *left -= 1;
-            None
-        }
-        _ => None,
-    }
+/// The path, with a slash before it, of the file of that number in the order of a NAR; empty where the tree is a file.
+fn nth<C>(tree: &Node<C>, number: u32) -> Option<String> {
+    let mut files = tree.walk().filter(|(_, node)| matches!(node.kind, Kind::File { .. }));
+    let (path, _) = files.nth(ints::to_usize(number.into()))?;
+    Some(if path.is_empty() { String::new() } else { format!("/{}", String::from_utf8_lossy(&path)) })
 }

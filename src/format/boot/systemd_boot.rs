@@ -32,9 +32,9 @@ pub struct Entry {
     pub label: String,
     /// When it was built, seconds since 1970.
     pub built: u32,
-    /// The kernel.
+    /// The kernel, as a path on the ESP.
     pub linux: String,
-    /// The initrd.
+    /// The initrd, as a path on the ESP.
     pub initrd: Option<String>,
     /// The `init=` of the command line.
     pub init: String,

@@ -17,7 +17,7 @@ pub struct Run {
 pub struct Want {
     /// Where it begins.
     pub offset: u64,
-    /// Its length.
+    /// Its length in bytes.
     pub len: u64,
 }
 

@@ -42,9 +42,6 @@ pub enum Error {
     },
 }
 
-/// Bytes of a block in the maps that are made here.
-pub const BLOCK: u64 = 4096;
-
 /// A run of mapped blocks, in bytes of the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -61,6 +58,8 @@ pub struct Range {
 pub struct BlockMap {
     /// The length of the image in bytes.
     pub image_len: u64,
+    /// Bytes of a block, in which ranges begin.
+    pub block_len: u64,
     /// Ascending, without overlaps.
     pub ranges: Vec<Range>,
 }
@@ -109,23 +108,24 @@ impl BlockMap {
             let sha256 = node.attribute("chksum").filter(|_| is_sha256).map(str::to_ascii_lowercase);
             ranges.push(Range { from, to, sha256 });
         }
-        Ok(Self { image_len, ranges })
+        Ok(Self { image_len, block_len: block, ranges })
     }
 
-    /// The map as bmaptool reads it: XML, version 2.0, in blocks of [`BLOCK`] bytes.
+    /// The map as bmaptool reads it: XML, version 2.0.
     #[must_use]
     pub fn text(&self) -> String {
-        let blocks = self.image_len.div_ceil(BLOCK);
-        let mapped: u64 = self.ranges.iter().map(|range| range.to.div_ceil(BLOCK) - range.from / BLOCK).sum();
+        let block = self.block_len;
+        let blocks = self.image_len.div_ceil(block);
+        let mapped: u64 = self.ranges.iter().map(|range| range.to.div_ceil(block) - range.from / block).sum();
         let none = "0".repeat(64);
         let mut text = format!(
-            "<?xml version=\"1.0\" ?>\n<bmap version=\"2.0\">\n  <ImageSize> {} </ImageSize>\n  <BlockSize> {BLOCK} </BlockSize>\n  \
+            "<?xml version=\"1.0\" ?>\n<bmap version=\"2.0\">\n  <ImageSize> {} </ImageSize>\n  <BlockSize> {block} </BlockSize>\n  \
              <BlocksCount> {blocks} </BlocksCount>\n  <MappedBlocksCount> {mapped} </MappedBlocksCount>\n  \
              <ChecksumType> sha256 </ChecksumType>\n  <BmapFileChecksum> {none} </BmapFileChecksum>\n  <BlockMap>\n",
             self.image_len
         );
         for range in &self.ranges {
-            let (first, last) = (range.from / BLOCK, range.to.div_ceil(BLOCK) - 1);
+            let (first, last) = (range.from / block, range.to.div_ceil(block) - 1);
             let words = if first == last { first.to_string() } else { format!("{first}-{last}") };
             let sum = range.sha256.as_ref().map_or_else(String::new, |sum| format!(" chksum=\"{sum}\""));
             text.push_str(&format!("    <Range{sum}> {words} </Range>\n"));
@@ -176,7 +176,7 @@ mod tests {
         let sum = || Some("0".repeat(63) + "1");
         let range = |from, to| Range { from, to, sha256: sum() };
         let ranges = vec![range(0, 4096), range(8192, 5 * 4096), range(9 * 4096, 9 * 4096 + 100)];
-        let map = BlockMap { image_len: 9 * 4096 + 100, ranges };
+        let map = BlockMap { image_len: 9 * 4096 + 100, block_len: 4096, ranges };
         let text = map.text();
         assert!(text.contains("<MappedBlocksCount> 5 </MappedBlocksCount>"), "{text}");
         assert!(text.contains("> 2-4 </Range>") && text.contains("> 9 </Range>"), "{text}");

@@ -31,7 +31,7 @@ pub enum Error {
     Fact {
         /// The path that it is about.
         path: String,
-        /// Its key.
+        /// The key in the JSON.
         key: &'static str,
         /// What it should be.
         expected: &'static str,

@@ -25,7 +25,7 @@ pub enum Error {
     Read {
         /// What was read.
         what: &'static str,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// A value is longer than it can be.

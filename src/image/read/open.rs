@@ -22,15 +22,15 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read {path}: {source}")]
     Io {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// It is truncated or damaged.
     #[error("{path}: damaged or truncated {kind} stream: {source}")]
     Stream {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
         /// How it is compressed.
         kind: &'static str,
@@ -40,7 +40,7 @@ pub enum Error {
     /// It is something else.
     #[error("{path} is {kind}, expected a disk image or a device")]
     Foreign {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
         /// What it is.
         kind: &'static str,
@@ -48,17 +48,17 @@ pub enum Error {
     /// It is longer than any card.
     #[error("{path} is longer than {MAX_DECODED} bytes when decoded")]
     TooLong {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
     },
     /// There is no room to decode it.
     #[error("cannot decode {path} in {directory}: {source}")]
     Scratch {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
         /// Where temporary files go.
         directory: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
 }

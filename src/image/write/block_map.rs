@@ -1,13 +1,13 @@
 //! The block map of an image, recorded while it is written.
 
 use super::beside::Shared;
-use crate::base_n::to_base16;
-use crate::format::file::bmap::{BLOCK, BlockMap, Range};
 use crate::image::sink::{Sink, SinkError};
 use crate::ints;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
+/// Bytes of a block.
+pub const BLOCK: u64 = 4096;
 /// Blocks in one range at the most: a bad range is found again without reading all.
 const MAX_RANGE: u64 = 1024;
 
@@ -95,19 +95,39 @@ impl Mapper {
         }
     }
 
-    /// The map of all that came.
-    fn map(&mut self) -> BlockMap {
+    /// All that came, as runs that must be written.
+    fn runs(&mut self) -> Runs {
         if !self.block.is_empty() {
             self.end_block();
         }
         self.close_at(self.len.div_ceil(BLOCK));
-        let ranges = self.ranges.iter().map(|(first, blocks, sha256)| Range {
+        let runs = self.ranges.iter().map(|(first, blocks, sha256)| Run {
             from: first * BLOCK,
             to: ((first + blocks) * BLOCK).min(self.len),
-            sha256: Some(to_base16(sha256)),
+            sha256: *sha256,
         });
-        BlockMap { image_len: self.len, ranges: ranges.collect() }
+        Runs { image_len: self.len, runs: runs.collect() }
     }
+}
+
+/// What of an image must be written, as whole blocks of [`BLOCK`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runs {
+    /// The length of the image in bytes.
+    pub image_len: u64,
+    /// Ascending, without overlaps.
+    pub runs: Vec<Run>,
+}
+
+/// A run of bytes that must be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first byte.
+    pub from: u64,
+    /// The byte behind the last; the end of the image where its last block is not whole.
+    pub to: u64,
+    /// The SHA-256 of these bytes.
+    pub sha256: [u8; 32],
 }
 
 /// Records a block map of an image on its way into a sink.
@@ -130,10 +150,10 @@ impl<'a> Mapped<'a> {
     }
 }
 
-/// The text of a map whose sink is finished.
+/// The runs of a map whose sink is finished.
 #[must_use]
-pub fn text(map: &Shared<Mapper>) -> String {
-    map.lock().unwrap_or_else(std::sync::PoisonError::into_inner).map().text()
+pub fn runs(map: &Shared<Mapper>) -> Runs {
+    map.lock().unwrap_or_else(std::sync::PoisonError::into_inner).runs()
 }
 
 impl Sink for Mapped<'_> {

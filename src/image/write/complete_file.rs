@@ -24,7 +24,7 @@ pub enum Error {
     /// What is there is not a file that could be replaced.
     #[error("{path} is {what}, expected a file or nothing")]
     Kind {
-        /// The output.
+        /// The file that was to be written.
         path: String,
         /// What it is.
         what: &'static str,
@@ -32,9 +32,9 @@ pub enum Error {
     /// The file system refuses.
     #[error("cannot write {path}: {source}")]
     Io {
-        /// The output.
+        /// The file that was to be written.
         path: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
 }

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 
 /// Compresses a stream.
 pub trait Encoder {
-    /// Takes bytes.
+    /// Takes bytes of the image, behind all that came before.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Writes what is left and flushes.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
-/// Does not.
+/// No compression: bytes go through as they are.
 pub struct Plain<'a>(pub Box<dyn Write + Send + 'a>);
 
 impl Encoder for Plain<'_> {

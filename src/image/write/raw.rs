@@ -5,7 +5,7 @@ use crate::ints;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// The sink.
+/// Writes data at its place, and sets the length at the end.
 pub struct Raw {
     file: File,
     target: String,

@@ -101,7 +101,7 @@ impl Sampler {
     }
 }
 
-/// The encoder.
+/// One frame, compressed job by job.
 pub struct Zst<W> {
     out: W,
     encoder: zstd::stream::raw::Encoder<'static>,

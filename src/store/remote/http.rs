@@ -14,8 +14,8 @@ use crate::store::archive::cache_dir::{MAX_NARINFO, check_store_dir, open_packed
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
 use crate::store::remote::threads::locked;
-use crate::store::remote::threads::on_threads;
 use crate::tree::Node;
+use crate::workers;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read, Write};
@@ -238,7 +238,7 @@ impl Store for Http {
     }
 
     fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
-        on_threads(paths, CONNECTIONS, |path| self.path_info(path))
+        workers::try_map(paths, CONNECTIONS, |path| self.path_info(path))
     }
 
     /// NARs are on their way when this returns, no more.

@@ -2,7 +2,7 @@
 
 use super::download_dir::touch;
 use super::http::{CONNECTIONS, Shared};
-use super::threads::{locked, on_threads};
+use super::threads::locked;
 use crate::base_n::to_base16;
 use crate::format::nix::listing;
 use crate::format::nix::nar::Room;
@@ -10,7 +10,9 @@ use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
 use crate::ints;
 use crate::tree::Node;
+use crate::workers;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -87,14 +89,14 @@ impl Shared {
             if let Some(tree) = tree {
                 self.listings.put(&info.path, tree);
             }
-            Ok(found)
+            Ok::<_, Infallible>(found)
         };
         let probes: Vec<&NarInfo> = rest.iter().copied().step_by(step).collect();
-        let any = on_threads(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
+        let any = workers::try_map(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
         if any {
             let others = rest.iter().enumerate().filter(|(at, _)| at % step != 0);
             let others: Vec<&NarInfo> = others.map(|(_, info)| *info).collect();
-            drop(on_threads(&others, CONNECTIONS, fetch));
+            drop(workers::try_map(&others, CONNECTIONS, fetch));
         }
     }
 }

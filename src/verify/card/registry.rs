@@ -9,6 +9,7 @@ use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::Ext4;
 use crate::format::nix::database;
 use crate::format::nix::store_path::StorePath;
+use crate::format::nix::write_ahead_log;
 use crate::store::Keys;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -149,7 +150,7 @@ fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<database::
         database::open_untrusted(ext4.open_file(&inode)?, inode.size)?
     } else {
         let mut bytes = ext4.read_inode(&inode, MAX_DATABASE)?;
-        let pages = database::apply_log(&mut bytes, &log, MAX_DATABASE);
+        let pages = write_ahead_log::apply(&mut bytes, &log, MAX_DATABASE);
         findings.since(format!("{pages} pages of the database were in its log"));
         database::open_untrusted(&bytes[..], crate::ints::to_u64(bytes.len()))?
     };

@@ -9,9 +9,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the partition table at byte {offset}: {source}")]
 pub struct ReadError {
-    /// Where.
+    /// The first byte that was wanted, from the start.
     pub offset: u64,
-    /// Why.
+    /// What the operating system says.
     pub source: io::Error,
 }
 

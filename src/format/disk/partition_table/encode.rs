@@ -113,13 +113,13 @@ fn encode_gpt(gpt: &Gpt, disk_len: u64, sector: SectorSize) -> Result<Vec<(u64, 
 
 /// What a header says of its own copy.
 struct Copy {
-    /// Its sector.
+    /// The sector that it is in.
     own: u64,
     /// The sector of the other header.
     other: u64,
     /// The first sector of its entries.
     entries_at: u64,
-    /// Their checksum.
+    /// The CRC-32 of all entries.
     entries_sum: u32,
 }
 

@@ -6,7 +6,7 @@ pub enum Error {
     /// A partition does not lie where partitions may.
     #[error("partition {number} covers sectors {start} to {last}, expected them between {first} and {end}")]
     Outside {
-        /// Its number.
+        /// Its number in the table, from 1.
         number: u32,
         /// Its first sector.
         start: u64,
@@ -14,7 +14,7 @@ pub enum Error {
         last: u64,
         /// The first sector that it may have.
         first: u64,
-        /// The last.
+        /// The last sector that it may have.
         end: u64,
     },
     /// Two partitions share sectors.
@@ -23,7 +23,7 @@ pub enum Error {
     /// A number that the table does not have, or has given already.
     #[error("there are two partitions {number}, or it is not between 1 and {most}")]
     Number {
-        /// The number.
+        /// The number that was asked for.
         number: u32,
         /// How many the table can hold.
         most: u32,

@@ -12,7 +12,7 @@ use std::io;
 /// A partition that became longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grown {
-    /// Its number.
+    /// Its number in the table, from 1.
     pub number: u32,
     /// Where it begins, in bytes.
     pub start: u64,

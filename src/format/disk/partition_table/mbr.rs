@@ -17,7 +17,7 @@ const FIRST_LOGICAL: u32 = 5;
 
 /// What the first sector of a disk is.
 pub(crate) enum FirstSector {
-    /// Nothing known.
+    /// Nothing that is known: no mark at its end.
     Nothing,
     /// The boot sector of a file system, which ends with the same mark.
     FileSystem,

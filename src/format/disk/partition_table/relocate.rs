@@ -17,7 +17,7 @@ use crate::ints;
 pub struct Relocated {
     /// Where the backup goes: entries and header, up to the end of the last whole sector.
     pub offset: u64,
-    /// The backup.
+    /// Its bytes: entries, then the header.
     pub backup: Vec<u8>,
     /// Where the backup was, as offset and length: behind all partitions, to be cleared.
     pub stale: Option<(u64, u64)>,

@@ -51,7 +51,7 @@ pub struct MbrPartition {
     pub start: u64,
     /// How many sectors.
     pub sectors: u64,
-    /// The type.
+    /// The type: 0x83 for Linux, 0x0c for a FAT32, 0xee for a GPT behind it.
     pub kind: u8,
     /// Whether it is flagged active.
     pub active: bool,
@@ -88,9 +88,9 @@ pub struct GptPartition {
     pub start: u64,
     /// How many sectors.
     pub sectors: u64,
-    /// The type.
+    /// What it is for, as systemd and firmware ask.
     pub type_guid: Uuid,
-    /// The PARTUUID.
+    /// The PARTUUID: no two partitions have the same.
     pub unique_guid: Uuid,
     /// At most 36 UTF-16 units.
     pub name: String,

@@ -1,4 +1,8 @@
-use super::*;
+use super::error::Error;
+use super::limits::*;
+use super::read::*;
+use super::tree::*;
+use super::write::*;
 use crate::ints;
 use crate::tree::{Directory, Node};
 use proptest::prelude::*;

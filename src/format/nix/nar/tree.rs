@@ -1,8 +1,7 @@
 //! Reads an archive for its tree.
 
 use super::error::Error;
-use super::read::Event;
-use super::read::Reader;
+use super::read::{Event, Reader};
 use crate::ints;
 use crate::tree::{Directory, Node};
 use std::io::BufRead;

@@ -17,7 +17,7 @@ const MAX_TEXT: u64 = 64 << 10;
 /// Fields of an activity, and traces of an error.
 const MAX_ITEMS: u64 = 1024;
 
-/// One message.
+/// What a daemon says between a question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The result follows.

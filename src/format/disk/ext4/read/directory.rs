@@ -18,7 +18,7 @@ const MAX_DIRECTORY: u64 = 128 << 20;
 pub struct Entry {
     /// The name: no slash, no NUL, neither "." nor "..".
     pub name: Vec<u8>,
-    /// The inode.
+    /// The number of its inode.
     pub inode: u32,
 }
 

@@ -16,7 +16,7 @@ pub enum Error {
     Io {
         /// Where in the file system.
         offset: u64,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// There is no ext2, ext3 or ext4.
@@ -50,7 +50,7 @@ pub enum Error {
     /// There is something else at a path.
     #[error("{path} is no {expected}")]
     Kind {
-        /// The path.
+        /// The absolute path, as it was asked for.
         path: String,
         /// What was expected.
         expected: &'static str,
@@ -58,11 +58,11 @@ pub enum Error {
     /// A file is longer than the reader wants.
     #[error("{path} has {len} bytes, expected at most {limit}")]
     TooLong {
-        /// The path.
+        /// The absolute path, as it was asked for.
         path: String,
-        /// Its length.
+        /// Its length in bytes.
         len: u64,
-        /// The limit.
+        /// The most that the caller takes, in bytes.
         limit: u64,
     },
 }

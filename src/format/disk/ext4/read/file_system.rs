@@ -2,8 +2,8 @@
 
 use super::error::Error;
 use super::replayed::Replayed;
-use super::superblock::Superblock;
 use crate::format::disk::ext4::ondisk::journal::{H_MAGIC, MAGIC};
+use crate::format::disk::ext4::read::superblock::Superblock;
 use crate::ints;
 use crate::stream::ReadAt;
 use std::cell::{Cell, RefCell};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// A file system that can be read.
 pub struct Ext4<R> {
     device: R,
-    /// Its superblock.
+    /// What its superblock says, checked.
     pub superblock: Superblock,
     /// The name below which a system has it, where another file system is its root.
     pub(crate) mounted_at: Option<&'static str>,

@@ -28,18 +28,18 @@ pub enum Kind {
     Other,
 }
 
-/// An inode.
+/// An inode as it is read: the fields that a reader of files needs.
 #[derive(Clone, Debug)]
 pub struct Inode {
-    /// Its number.
+    /// Its number in the table, from 1.
     pub number: u32,
     /// What it is.
     pub kind: Kind,
     /// Permissions: the low twelve bits of `st_mode`.
     pub mode: u16,
-    /// Owner.
+    /// The number of the owner, both halves of the field.
     pub uid: u32,
-    /// Group.
+    /// The number of the group, both halves of the field.
     pub gid: u32,
     /// Modification time, seconds since 1970.
     pub mtime: i64,

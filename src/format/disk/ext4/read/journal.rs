@@ -8,7 +8,6 @@ use super::file::Contents;
 use super::file_system::Ext4;
 use super::inode::Kind;
 use super::replayed::{Copy, Open, Replayed};
-use super::superblock::Superblock;
 use crate::bytes::{Be32, Le16, Le32};
 use crate::format::disk::ext4::ondisk::checksum;
 use crate::format::disk::ext4::ondisk::inode::JOURNAL_INO;
@@ -16,6 +15,7 @@ use crate::format::disk::ext4::ondisk::journal::{
     self, ASYNC_COMMIT, B64BIT, COMMIT_BLOCK, CSUM_V2, CSUM_V3, DESCRIPTOR_BLOCK, ESCAPE, FAST_COMMIT,
     H_BLOCKTYPE, H_CHKSUM, H_MAGIC, H_SEQUENCE, LAST_TAG, MAGIC, REVOKE, REVOKE_BLOCK, SAME_UUID,
 };
+use crate::format::disk::ext4::read::superblock::Superblock;
 use crate::ints;
 use crate::stream::ReadAt;
 use std::sync::Arc;

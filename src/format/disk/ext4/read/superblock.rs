@@ -43,7 +43,7 @@ pub struct Superblock {
     pub free_inodes: u32,
     /// The label; bytes that are no UTF-8 are replaced.
     pub label: String,
-    /// The UUID.
+    /// The UUID, which mounts may name.
     pub uuid: uuid::Uuid,
     /// The names of its features, as `dumpe2fs` calls them; a number for one that has no name.
     pub features: Vec<String>,

@@ -47,9 +47,9 @@ impl Runs {
 
 /// Everything that rendering needs.
 pub struct Plan<C> {
-    /// The options.
+    /// What was asked for.
     pub options: Options,
-    /// The shape.
+    /// Where superblocks, descriptors and tables are.
     pub geometry: Geometry,
     /// The inodes and names.
     pub space: Namespace<C>,
@@ -65,7 +65,7 @@ pub struct Plan<C> {
     pub file_runs: Runs,
     /// Blocks of extent trees, for the few files that have any.
     pub trees: BTreeMap<u32, Vec<u64>>,
-    /// The journal.
+    /// Where the blocks of the journal are.
     pub journal: Vec<Run>,
     /// Blocks of the journal's extent tree.
     pub journal_tree: Vec<u64>,
@@ -73,7 +73,7 @@ pub struct Plan<C> {
     pub resize_indirect: u64,
     /// The first block that the cursor did not reach.
     pub end: u64,
-    /// The numbers.
+    /// What superblock and people are told.
     pub summary: Summary,
 }
 

@@ -20,11 +20,11 @@ const DOT: usize = entry_len(2);
 
 /// How the entries of one directory lie in its blocks.
 pub enum Shape {
-    /// One block.
+    /// One block, entries in the order of the tree.
     Linear,
     /// lost+found: empty blocks, so that e2fsck need not allocate any.
     Empty(u32),
-    /// A tree.
+    /// A hash tree: the first block is its root, the last ones its leaves.
     Tree(Tree),
 }
 
@@ -101,11 +101,11 @@ impl Tree {
 
 /// Renders the blocks of one directory.
 pub struct Renderer<'a, C> {
-    /// All names.
+    /// The names and inodes of the whole tree.
     pub space: &'a Namespace<C>,
-    /// The directory.
+    /// The directory whose blocks are wanted.
     pub dir: &'a Dir,
-    /// Its layout.
+    /// How its entries lie in its blocks.
     pub shape: &'a Shape,
     /// The checksum seed of its inode.
     pub seed: u32,

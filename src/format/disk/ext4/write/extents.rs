@@ -14,7 +14,7 @@ const PER_BLOCK: usize = (BLOCK_LEN - extent::HEADER) / extent::ENTRY;
 /// The longest extent, in blocks; longer ones would be read as unwritten.
 const MAX_LEN: u64 = extent::INIT_MAX_LEN as u64;
 
-/// One extent.
+/// Blocks that follow each other in the file and on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
     logical: u64,

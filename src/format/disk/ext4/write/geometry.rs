@@ -35,7 +35,7 @@ const MAX_RESERVED: u64 = 1024;
 pub struct Run {
     /// The first block.
     pub start: u64,
-    /// How many.
+    /// How many blocks it has.
     pub len: u64,
 }
 

@@ -24,7 +24,7 @@ pub enum Body {
     SlowSymlink(u32),
 }
 
-/// One inode.
+/// An inode: what its tree says of it, and which table says the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Inode {
     /// Owner, permissions, time.
@@ -38,18 +38,18 @@ pub struct Inode {
 pub struct Entry {
     /// Where the name is in [`Namespace::bytes`].
     name: u32,
-    /// Its length.
+    /// Its length in bytes, at most 255.
     name_len: u8,
     /// The type in the directory entry: 1 file, 2 directory, 7 symlink.
     pub kind: u8,
-    /// The inode.
+    /// The number of its inode.
     pub inode: u32,
 }
 
-/// One directory.
+/// A directory, as a range of the list of entries.
 #[derive(Clone, Debug)]
 pub struct Dir {
-    /// Its inode.
+    /// The number of its inode.
     pub inode: u32,
     /// The inode of the one above.
     pub parent: u32,
@@ -62,7 +62,7 @@ pub struct Dir {
 /// One regular file.
 #[derive(Clone, Copy, Debug)]
 pub struct File<C> {
-    /// Its inode.
+    /// The number of its inode.
     pub inode: u32,
     /// Length in bytes.
     pub len: u64,
@@ -75,7 +75,7 @@ pub struct File<C> {
 pub struct SlowSymlink {
     /// Where the target is in [`Namespace::bytes`].
     target: u32,
-    /// Its length.
+    /// The length of the target in bytes.
     pub len: u16,
 }
 

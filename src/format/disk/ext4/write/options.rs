@@ -46,11 +46,11 @@ pub enum Purpose {
 pub struct Options {
     /// How long it is.
     pub size: Size,
-    /// The UUID.
+    /// The UUID, also the seed of all checksums.
     pub uuid: [u8; 16],
     /// The seed of directory hashes.
     pub hash_seed: [u8; 16],
-    /// The label.
+    /// The label, which `lsblk` and `/dev/disk/by-label` show.
     pub label: Label,
     /// All times but mtimes, seconds since 1970.
     pub epoch: u32,
@@ -70,15 +70,15 @@ pub enum Error {
     /// A name cannot be used.
     #[error("{path:?} {message}")]
     Name {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
-        /// Why.
+        /// What is wrong there, as the end of a sentence.
         message: &'static str,
     },
     /// A symlink's target cannot be used.
     #[error("{path:?}: the target of a symlink has {len} bytes, expected 1 to 4095 and no NUL")]
     Target {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
         /// Its length in bytes.
         len: usize,
@@ -86,7 +86,7 @@ pub enum Error {
     /// A file is too long.
     #[error("{path:?} has {len} bytes, more than ext4 can hold")]
     FileTooLong {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
         /// Its length in bytes.
         len: u64,
@@ -120,7 +120,7 @@ pub struct Summary {
     pub inodes: u64,
     /// Inodes that are not used.
     pub free_inodes: u64,
-    /// Block groups.
+    /// Block groups of 128 MiB, the last one maybe shorter.
     pub groups: u64,
     /// Blocks of the journal.
     pub journal_blocks: u64,

@@ -31,7 +31,7 @@ pub fn plan_with<C: Copy>(root: &Node<C>, lent: &[Lent<'_, C>], options: &Option
 }
 
 impl<C> Ext4<C> {
-    /// Its numbers.
+    /// What superblock and people are told of it.
     #[must_use]
     pub const fn summary(&self) -> Summary {
         self.plan.summary

@@ -11,9 +11,9 @@ pub enum Error {
     /// The medium failed.
     #[error("cannot read the FAT volume at byte {offset}: {source}")]
     Io {
-        /// Where.
+        /// The first byte that was wanted, from the start.
         offset: u64,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// It is no FAT volume.
@@ -47,7 +47,7 @@ pub enum Error {
     Directory {
         /// Which; the root is empty.
         path: String,
-        /// The rule.
+        /// The rule that is broken, as the end of a sentence.
         message: &'static str,
     },
     /// There are more files and directories than are read.
@@ -56,13 +56,13 @@ pub enum Error {
     /// There is no such file.
     #[error("{path:?} is not a file of the FAT volume")]
     NoFile {
-        /// Which.
+        /// The path from the root of the volume.
         path: String,
     },
     /// A file is longer than the caller allows.
     #[error("{path:?} has {len} bytes, expected at most {limit}")]
     TooLong {
-        /// Which.
+        /// The path from the root of the volume.
         path: String,
         /// Its length in bytes.
         len: u64,
@@ -74,7 +74,7 @@ pub enum Error {
     Reader {
         /// Which file; the volume is empty.
         path: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
 }

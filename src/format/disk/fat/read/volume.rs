@@ -48,7 +48,7 @@ impl<R: ReadAt> Volume<R> {
         self.boot.volume_id
     }
 
-    /// The type.
+    /// FAT16 or FAT32: the number of clusters decides.
     #[must_use]
     pub const fn kind(&self) -> FatType {
         self.boot.fat_type

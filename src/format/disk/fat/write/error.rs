@@ -20,7 +20,7 @@ pub enum Error {
     Size {
         /// Its length in bytes.
         size: u64,
-        /// The type.
+        /// The type that it should have.
         fat: FatType,
     },
     /// The root of the tree is not a directory.
@@ -29,15 +29,15 @@ pub enum Error {
     /// A symlink.
     #[error("{path:?} is a symlink, which FAT does not have")]
     Symlink {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
     },
     /// A name that FAT does not hold.
     #[error("{path:?}: the name {fault}")]
     Name {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
-        /// Why.
+        /// What is wrong, as the end of a sentence.
         fault: Fault,
     },
     /// Two names that FAT cannot tell apart.
@@ -51,7 +51,7 @@ pub enum Error {
     /// A file is too long.
     #[error("{path:?} has {len} bytes, FAT holds at most 4294967295")]
     FileTooLong {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
         /// Its length in bytes.
         len: u64,
@@ -69,7 +69,7 @@ pub enum Error {
     /// Directories are nested too deeply.
     #[error("{path:?} is more than {MAX_DEPTH} directories deep")]
     TooDeep {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
     },
     /// The tree does not fit.

@@ -19,11 +19,11 @@ pub enum Kind {
 pub struct Options {
     /// The length of the volume in bytes, a multiple of 512.
     pub size: u64,
-    /// The label.
+    /// The label, which `lsblk` and `/dev/disk/by-label` show.
     pub label: Label,
     /// The volume id; `lsblk` shows 0x2178694e as `2178-694E`.
     pub volume_id: u32,
-    /// The type.
+    /// FAT16 or FAT32, or as the size demands.
     pub kind: Kind,
     /// How many sectors of the disk come before the volume.
     pub hidden_sectors: u32,
@@ -34,7 +34,7 @@ pub struct Options {
 /// The numbers of a planned volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Its type.
+    /// FAT16 or FAT32: the number of clusters decides.
     pub kind: FatType,
     /// Bytes of a cluster.
     pub cluster_bytes: u64,
