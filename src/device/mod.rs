@@ -8,6 +8,7 @@ pub mod disk;
 pub(crate) mod error;
 mod file_target;
 pub(crate) mod guard;
+pub(crate) mod progress;
 pub(crate) mod read_back;
 pub(crate) mod sys;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use guard::policy::{
 };
 pub use guard::signatures::{Member, member};
 pub use guard::summary_line::describe;
+pub use progress::{Meter, Phase};
 pub use read_back::differences::{Bad, Differences};
 pub use read_back::reader::Reader;
 pub use sys::linux::list::{Bus, Device, Listing, Partition, Use, list};
@@ -32,4 +34,3 @@ pub use sys::linux::resolve::{Named, is_below_dev, resolve};
 pub use sys::linux::roots::{DeviceNumber, Roots};
 pub use sys::linux::unmount::{UnmountError, eject, unmount};
 pub use write::fault::{Error as WriteError, Fault, Left};
-pub use write::progress::{Meter, Phase};

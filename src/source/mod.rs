@@ -4,24 +4,25 @@
 //! against the hash and the block map that belong to it, and without the zeros that nobody will read.
 
 mod ahead;
-mod bmap;
+mod mapped;
 mod own_len;
-mod sums;
 mod trim;
 
-pub use bmap::{BlockMap, Mapped};
-pub use sums::{BadSum, parse_sha256};
+pub use mapped::Mapped;
 pub use trim::Trim;
 
+use crate::format::file::bmap::{self, BlockMap};
+use crate::format::file::sums::{BadSum, parse_sha256, text_of};
 use crate::image::Source;
 use crate::image::read::layers::{self, Layers, Unpacked};
 use crate::image::read::sparse::Sparse;
 use crate::image::read::stream::Stream;
 use crate::image::recognise::{self, Kind};
 use crate::image::write::complete_file;
+use crate::ints;
 use crate::net::{self, Client};
-use crate::num::{self, to_base16};
 use crate::stream::gzip;
+use crate::stream::hash::Summed;
 use crate::stream::zip::Wanted;
 use ahead::Ahead;
 use std::fs::File;
@@ -29,7 +30,6 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use sums::Summed;
 
 /// What is wanted of an image.
 #[derive(Clone)]
@@ -100,7 +100,7 @@ pub struct Opened {
     pub contents: Contents,
     /// What is left out or taken although it looks odd, in words.
     pub notes: Vec<String>,
-    /// The image.
+    /// Its pieces in order, checked and without what nobody reads.
     pub source: Box<dyn Source + Send>,
 }
 
@@ -110,15 +110,15 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read {name}: {source}")]
     Io {
-        /// The image.
+        /// The image, as the user named it.
         name: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// It is something else.
     #[error("{name} is {kind}, expected a disk image")]
     Foreign {
-        /// The image.
+        /// The image, as the user named it.
         name: String,
         /// What it is.
         kind: String,
@@ -144,7 +144,7 @@ pub enum Error {
     /// It is damaged from the start.
     #[error("{name}: damaged or truncated {kind} stream: {source}")]
     Stream {
-        /// The image.
+        /// The image, as the user named it.
         name: String,
         /// How it is packed.
         kind: &'static str,
@@ -154,9 +154,9 @@ pub enum Error {
     /// The server does not give it.
     #[error("{name}: {source}")]
     Http {
-        /// The address.
+        /// The address, without a login.
         name: String,
-        /// Why.
+        /// What the network or the server says.
         source: net::Error,
     },
     /// What stands beside it cannot be used.
@@ -164,7 +164,7 @@ pub enum Error {
     BlockMap {
         /// The block map.
         name: String,
-        /// Why.
+        /// What is wrong with the map.
         source: bmap::Error,
     },
     /// What stands beside it cannot be used.
@@ -172,7 +172,7 @@ pub enum Error {
     Sum {
         /// The file with the hash.
         name: String,
-        /// Why.
+        /// What is wrong with its text.
         source: BadSum,
     },
 }
@@ -389,13 +389,8 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     };
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| io_error(&name, source))?;
-    if num::to_u64(bytes.len()) > limit {
+    if ints::to_u64(bytes.len()) > limit {
         return Err(io_error(&name, io::Error::other(format!("it is longer than {limit} bytes"))));
     }
-    Ok(Some(sums::text_of(&bytes)))
-}
-
-/// The SHA-256 of bytes, in base 16.
-fn hex(hash: sha2::Sha256) -> String {
-    to_base16(&sha2::Digest::finalize(hash))
+    Ok(Some(text_of(&bytes)))
 }

@@ -53,7 +53,7 @@ fn behind<R: BufRead>(mut packed: R) -> io::Result<Option<R>> {
     }
     packed.take(MAX_DESCRIPTION + 1).read_to_end(&mut rest)?;
     let trailer = rest.len().checked_sub(FWTOOL_LEN).and_then(|at| rest.get(at..at + 4));
-    if trailer == Some(&FWTOOL) && rest.len() <= crate::num::to_usize(MAX_DESCRIPTION) {
+    if trailer == Some(&FWTOOL) && rest.len() <= crate::ints::to_usize(MAX_DESCRIPTION) {
         return Ok(None);
     }
     Err(damaged("bytes after the end of the gzip stream"))

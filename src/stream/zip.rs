@@ -12,7 +12,7 @@
 
 use super::archive;
 use super::read_at::ReadAt;
-use crate::num;
+use crate::ints;
 use flate2::bufread::DeflateDecoder;
 use std::io::{self, BufRead, Read};
 
@@ -188,7 +188,7 @@ impl<R: BufRead> Entry<R> {
         let read = match &mut self.state {
             State::Stored(packed, left) => {
                 let read = packed.take(*left).read(buf)?;
-                *left -= num::to_u64(read);
+                *left -= ints::to_u64(read);
                 if read == 0 && *left > 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -197,7 +197,7 @@ impl<R: BufRead> Entry<R> {
             State::Deflated(decoder) => decoder.read(buf)?,
         };
         self.crc.update(&buf[..read]);
-        self.len += num::to_u64(read);
+        self.len += ints::to_u64(read);
         Ok(read)
     }
 
@@ -307,7 +307,7 @@ const END_REACH: u64 = 22 + 65535;
 pub(crate) fn names(archive: &dyn ReadAt) -> io::Result<Option<Vec<Vec<u8>>>> {
     let len = archive.size();
     let from = len.saturating_sub(END_REACH);
-    let mut end = vec![0; num::to_usize(len - from)];
+    let mut end = vec![0; ints::to_usize(len - from)];
     archive.read_exact_at(&mut end, from)?;
     let Some(at) = end.windows(22).rposition(|window| window.starts_with(&END)) else { return Ok(None) };
     let record = &end[at..];
@@ -326,7 +326,7 @@ pub(crate) fn names(archive: &dyn ReadAt) -> io::Result<Option<Vec<Vec<u8>>>> {
     if size > MAX_DIRECTORY || start.checked_add(size).is_none_or(|end| end > len) {
         return Ok(None);
     }
-    let mut directory = vec![0; num::to_usize(size)];
+    let mut directory = vec![0; ints::to_usize(size)];
     archive.read_exact_at(&mut directory, start)?;
     let (mut rest, mut names) = (&directory[..], Vec::new());
     while let Some((head, tail)) = rest.split_at_checked(46).filter(|(head, _)| head.starts_with(&ENTRY)) {

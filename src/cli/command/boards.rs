@@ -5,7 +5,7 @@ use crate::board::{Board, PartitionType};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -129,7 +129,7 @@ impl Text {
             if !is_empty {
                 line.push(' ');
             }
-            line.push_str(&crate::num::shown(word));
+            line.push_str(&crate::escape::shown(word));
             is_empty = false;
         }
         self.0.push_str(&format!("{line}\n"));

@@ -64,10 +64,10 @@ pub fn run(options: &Options) -> Outcome {
     for (device, reason) in shown {
         text.push_str(&format!("{}\n", card_table::in_a_line(device)));
         for at in device.mounts() {
-            text.push_str(&format!("  mounted at {}\n", crate::num::shown(&at.display().to_string())));
+            text.push_str(&format!("  mounted at {}\n", crate::escape::shown(&at.display().to_string())));
         }
         if let Some(reason) = reason {
-            text.push_str(&format!("  not offered: {}\n", crate::num::shown(&reason.to_string())));
+            text.push_str(&format!("  not offered: {}\n", crate::escape::shown(&reason.to_string())));
         }
     }
     output::data(&output::escape_lines(&text))

@@ -13,7 +13,7 @@ use crate::device::{Named, Reader, resolve};
 use crate::format::file::json;
 use crate::format::nix::store_path::STORE_DIR;
 use crate::image::read::open;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::store::closure;
 use crate::verify::card;
 use crate::verify::facts::{Changed, Difference, Facts, Other};
@@ -144,7 +144,7 @@ fn value(options: &Options, difference: &Difference) -> Value {
 fn text(difference: &Difference) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
-        text.push_str(&crate::num::shown(&line));
+        text.push_str(&crate::escape::shown(&line));
         text.push('\n');
     };
     for (path, size) in &difference.added {

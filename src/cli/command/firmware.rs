@@ -3,6 +3,7 @@
 use super::boards;
 use crate::board;
 use crate::board::Board;
+use crate::card::manifest::Package;
 use crate::cli::ask::target;
 use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
@@ -16,7 +17,7 @@ use crate::cli::show::terminal::Voice;
 use crate::compose::BootSet;
 use crate::device::disk::Disk;
 use crate::device::{Access, Roots, Wanted, open_disk, open_file_in_place, open_to_read};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::update;
 use crate::update::{ChangeKind, Config, Error, Plan};
 use serde_json::json;
@@ -173,8 +174,8 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
 }
 
 /// A package by its store path, or by its hash where it is in no store.
-fn told(package: &serde_json::Value) -> &str {
-    package["path"].as_str().or_else(|| package["narHash"].as_str()).unwrap_or_default()
+fn told(package: &Package) -> &str {
+    package.path.as_deref().or(package.nar_hash.as_deref()).unwrap_or_default()
 }
 
 fn open(target: &Target, options: &Options, voice: &Voice) -> Result<Box<dyn Disk>, Failure> {
@@ -220,7 +221,7 @@ fn text(plan: &Plan) -> String {
         text.push_str(&format!(
             "{:8} {} ({})\n",
             word(change.change),
-            crate::num::shown(&change.path),
+            crate::escape::shown(&change.path),
             show_bytes(change.len)
         ));
     }

@@ -67,7 +67,7 @@ fn changes(before: &[Pin], now: &[Pin]) -> String {
         };
         // cannot fail: a string takes what it is given
         let line = format!("{} of {}: {what}", pin.package, pin.board);
-        writeln!(text, "{}", crate::num::shown(&line)).ok();
+        writeln!(text, "{}", crate::escape::shown(&line)).ok();
     }
     text
 }

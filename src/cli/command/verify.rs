@@ -16,7 +16,7 @@ use crate::device::disk::Disk;
 use crate::device::{Access, Meter, Named, Roots, open_disk, open_to_read, resolve};
 use crate::format::disk::partition_table::SectorSize;
 use crate::image::{CopyError, SourceError};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::source::{Short, Tolerance, Unknown};
 use crate::verify;
 use crate::verify::{Comparison, Error, compare};
@@ -64,7 +64,7 @@ pub struct Options {
 impl Options {
     /// How many threads work.
     pub fn workers(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let all = || crate::workers::cores();
         self.threads.map_or_else(all, usize::from)
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::show::terminal::Voice;
 use crate::device::{Named, Reader, resolve};
 use crate::image::Progress;
 use crate::image::read::open;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::stream::ReadAt;
 use crate::verify::card;
 use crate::verify::card::{Allowed, Content, How, Signed, Unsigned, Verdict};
@@ -137,7 +137,7 @@ fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
     let made = found.made_for.as_ref().map(|made| format!("; composed for {made}")).unwrap_or_default();
     let text = match found.verdict {
         Verdict::Damaged => {
-            let places = crate::num::to_u64(found.damaged.len()) + found.not_listed;
+            let places = crate::ints::to_u64(found.damaged.len()) + found.not_listed;
             let noun = if places == 1 { "place" } else { "places" };
             format!("{name} is damaged in {places} {noun} ({paths} store paths, {bytes}{made})")
         }

@@ -1,6 +1,6 @@
 //! The file that an image goes to: whether it can be written, and what is in it before all is planned.
 
-use crate::cli::command::compose::{Format, Options};
+use crate::cli::command::compose::Options;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::system_source::Quiet;
 use crate::cli::show::failures::{copy_failed, refused};
@@ -9,10 +9,9 @@ use crate::cli::show::terminal::Voice;
 use crate::compose::{Found, MoveError, Plan};
 use crate::image::write::complete_file;
 use crate::image::write::complete_file::{Overwrite, Pending, RawFile};
-use crate::image::write::pack;
-use crate::image::write::pack::Packing;
+use crate::image::write::packing::Packing;
 use crate::image::{CopyError, Progress};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,29 +108,16 @@ impl<'a> Output<'a> {
 }
 
 fn packing(options: &Options, target: &Path) -> Result<Packing, Failure> {
-    let level = |default: u32, range: std::ops::RangeInclusive<u32>| {
-        let level = options.level.unwrap_or(default);
-        if range.contains(&level) {
-            return Ok(level);
-        }
-        let (first, last) = (range.start(), range.end());
-        Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
+    let packing = options.format.unwrap_or_else(|| Packing::of_name(target));
+    let Some(level) = options.level else { return Ok(packing) };
+    let Some(levels) = packing.levels() else {
+        return Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"));
     };
-    let by_name = match Packing::of_name(target) {
-        Packing::Raw => Format::Raw,
-        Packing::Zst { .. } => Format::Zst,
-        Packing::Xz { .. } => Format::Xz,
-        Packing::Gz { .. } => Format::Gz,
-    };
-    match options.format.unwrap_or(by_name) {
-        Format::Raw if options.level.is_some() => {
-            Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"))
-        }
-        Format::Raw => Ok(Packing::Raw),
-        Format::Zst => Ok(Packing::Zst { level: level(pack::DEFAULT_ZST_LEVEL, 1..=19)? }),
-        Format::Xz => Ok(Packing::Xz { level: level(pack::DEFAULT_XZ_LEVEL, 0..=9)? }),
-        Format::Gz => Ok(Packing::Gz { level: level(pack::DEFAULT_GZ_LEVEL, 0..=9)? }),
+    if levels.contains(&level) {
+        return Ok(packing.at(level));
     }
+    let (first, last) = levels.into_inner();
+    Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
 }
 
 /// Contents that could not be brought to their place.

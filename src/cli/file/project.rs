@@ -2,10 +2,10 @@
 
 use crate::board;
 use crate::cli::command::boards;
-use crate::cli::command::compose::Format;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::terminal::Voice;
-use crate::num::parse_bytes;
+use crate::image::write::packing::Packing;
+use crate::sizes::parse_bytes;
 use crate::source::is_address;
 use crate::store::Keys;
 use nix::fcntl::OFlag;
@@ -71,7 +71,7 @@ pub struct Project {
     /// The image.
     pub output: Option<PathBuf>,
     /// How it is packed.
-    pub format: Option<Format>,
+    pub format: Option<Packing>,
     /// How hard.
     pub level: Option<u32>,
     /// Its length.
@@ -304,11 +304,11 @@ fn keys(text: &str, keys: Vec<Spanned<String>>) -> Result<Vec<String>, String> {
     keys.into_iter().map(check).collect()
 }
 
-fn format(text: &str, format: Option<&Spanned<String>>) -> Result<Option<Format>, String> {
-    use clap::ValueEnum;
+fn format(text: &str, format: Option<&Spanned<String>>) -> Result<Option<Packing>, String> {
     let Some(format) = format else { return Ok(None) };
-    Format::from_str(format.as_ref(), false).map(Some).map_err(|_| {
-        let message = format!("format: {:?}: must be one of raw, zst, xz, gz", format.as_ref());
+    Packing::named(format.as_ref()).map(Some).ok_or_else(|| {
+        let names = Packing::ALL.map(Packing::name).join(", ");
+        let message = format!("format: {:?}: must be one of {names}", format.as_ref());
         wrong(text, format.span().start, &message)
     })
 }

@@ -9,7 +9,8 @@ use crate::compose::configuration::{Access, Configuration, Entry, MAX_BYTES, Ref
 use crate::compose::secrets::{Finding, Scanner};
 use crate::compose::{Embed, Record, Signing};
 use crate::format::file::minisign;
-use crate::num;
+use crate::ints;
+use crate::sizes;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -352,8 +353,8 @@ impl Gathered {
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(failed)?;
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if num::to_u64(bytes.len()) > MAX_BYTES {
-            return Err(refused(&Refused::TooLarge(num::show_bytes(MAX_BYTES))));
+        if ints::to_u64(bytes.len()) > MAX_BYTES {
+            return Err(refused(&Refused::TooLarge(sizes::show_bytes(MAX_BYTES))));
         }
         Ok(bytes)
     }

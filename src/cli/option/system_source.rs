@@ -22,7 +22,7 @@ use crate::compose::{
     BootRequest, BootSet, Channels, Check, Found, Given, Plan, Record, Report, Request, RootSize,
 };
 use crate::format::nix::store_path::StorePath;
-use crate::num::parse_bytes;
+use crate::sizes::parse_bytes;
 use crate::store;
 use crate::store::{Remote, Store};
 use std::path::{Path, PathBuf};
@@ -302,7 +302,7 @@ impl Inputs {
     pub fn workers(&self) -> usize {
         match self.threads {
             Some(threads) => usize::from(threads),
-            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            None => crate::workers::cores(),
         }
     }
 

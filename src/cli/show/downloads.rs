@@ -4,7 +4,7 @@
 use super::output;
 use super::terminal::{SCHEMA, Style, Voice};
 use crate::image::Progress;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::store::Fetched;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ impl Downloads {
     fn counts(&self) -> Option<[u64; 4]> {
         let bytes = [&self.fetched.bytes, &self.fetched.total].map(|count| count.load(Ordering::Relaxed));
         let paths = [&self.fetched.done, &self.fetched.paths].map(|count| count.load(Ordering::Relaxed));
-        let [done, all] = paths.map(crate::num::to_u64);
+        let [done, all] = paths.map(crate::ints::to_u64);
         // What was kept is looked at as well, and is no news.
         (bytes[1] > 0).then_some([bytes[0], bytes[1], done.min(all), all])
     }
@@ -98,7 +98,7 @@ impl Downloads {
 
     /// Who is waited for without anything coming, and for how many seconds.
     fn silent(&mut self) -> Option<(Vec<String>, u64)> {
-        let answers = crate::num::to_u64(self.fetched.answers.load(Ordering::Relaxed));
+        let answers = crate::ints::to_u64(self.fetched.answers.load(Ordering::Relaxed));
         let now = [self.fetched.bytes.load(Ordering::Relaxed), answers];
         let awaited: Vec<String> = self.fetched.awaited().into_iter().collect();
         if now != self.last.0 || awaited.is_empty() {

@@ -2,11 +2,12 @@
 
 use super::card_table;
 use super::output;
+use super::plan_text;
 use super::write_report::Form;
 use crate::cli::ask::target::Target;
 use crate::cli::outcome::Outcome;
 use crate::compose::Plan;
-use crate::num::shown as shown_name;
+use crate::escape::shown as shown_name;
 use crate::source::{Contents, Opened};
 use serde_json::{Value, json};
 
@@ -68,7 +69,7 @@ pub fn tell_plans(plans: &[(Option<u64>, Plan)], targets: &[Target], form: Form)
     for (size, plan) in plans {
         let text: String =
             of(*size).map(|target| format!("target   {}\n", shown_name(&shown(target)))).collect();
-        output::data(&output::escape_lines(&format!("{text}{}", plan.summary.text())))?;
+        output::data(&output::escape_lines(&format!("{text}{}", plan_text::text(&plan.summary))))?;
     }
     Ok(())
 }

@@ -5,5 +5,6 @@ pub(crate) mod downloads;
 pub(crate) mod dry_run;
 pub(crate) mod failures;
 pub(crate) mod output;
+pub(crate) mod plan_text;
 pub(crate) mod terminal;
 pub(crate) mod write_report;

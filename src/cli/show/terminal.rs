@@ -4,7 +4,7 @@ use super::downloads::Lookout;
 use super::output;
 use crate::cli::exit::{Code, Failure};
 use crate::image::Progress;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::store::Fetched;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;

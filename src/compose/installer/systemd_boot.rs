@@ -118,8 +118,8 @@ pub fn read(python: &str, more: bool, text: &dyn Fn(&str) -> Option<String>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::read;
     use super::*;
+    use crate::compose::installer::tests::read;
 
     #[test]
     fn constants_of_the_systemd_boot_builder_are_read_from_old_and_new_ones() {

@@ -18,7 +18,7 @@ use super::signatures::Member;
 use crate::device::sys::linux::list::{Bus, Device, Use};
 use crate::device::sys::linux::mounts::is_below;
 use crate::device::sys::linux::resolve::Named;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::fmt;
 use std::path::{Path, PathBuf};
 

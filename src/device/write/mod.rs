@@ -17,7 +17,6 @@ pub mod marker;
 pub(crate) mod options;
 pub(crate) mod page;
 pub(crate) mod phases;
-pub(crate) mod progress;
 pub(crate) mod report;
 mod session;
 

@@ -1,8 +1,8 @@
 use super::fault::{Error, Fault, Left};
 use super::phases::begin;
-use super::progress::Meter;
 use super::{Check, Options, Report, Rewrite, Verification};
 use crate::device::buffer::Pool;
+use crate::device::progress::Meter;
 use crate::device::read_back::block::Part;
 use crate::device::read_back::block::{BLOCK, Cutter};
 use crate::device::testing::{Beyond, Call, Fault as Wrong, MemoryDisk};

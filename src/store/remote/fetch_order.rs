@@ -6,11 +6,11 @@
 use super::download_dir::{is_whole, keep, keep_sum, remove, sum_file, touch};
 use super::http;
 use super::http::Shared;
+use crate::base_n::to_base16;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
+use crate::ints;
 use crate::net;
-use crate::num;
-use crate::num::to_base16;
 use crate::store::error::Error;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,8 +224,8 @@ impl Shared {
                 };
                 hash.update(&chunk[..read]);
                 out.write_all(&chunk[..read]).map_err(|source| Error::io(file, source))?;
-                *len += num::to_u64(read);
-                self.remote.fetched.bytes.fetch_add(num::to_u64(read), Ordering::Relaxed);
+                *len += ints::to_u64(read);
+                self.remote.fetched.bytes.fetch_add(ints::to_u64(read), Ordering::Relaxed);
             }
             let found: [u8; 32] = std::mem::take(&mut hash).finalize().into();
             check(info, address, *len)?;

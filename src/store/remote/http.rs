@@ -5,22 +5,24 @@ use super::fetch_order;
 use super::fetch_order::Orders;
 use super::listings::Listings;
 use super::progress::Remote;
+use crate::base_n::to_base16;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
+use crate::ints;
 use crate::net;
-use crate::num;
-use crate::num::to_base16;
 use crate::store::archive::cache_dir::{MAX_NARINFO, check_store_dir, open_packed};
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
+use crate::store::remote::threads::locked;
 use crate::store::trust::keys::with_right_address;
 use crate::tree::Node;
+use crate::workers;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// Connections at a time for what is small and takes a journey.
 pub(crate) const CONNECTIONS: usize = 32;
@@ -48,10 +50,6 @@ pub(crate) struct Shared {
 enum Origin {
     Kept,
     Fetched,
-}
-
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A server does not give what is at an address.
@@ -121,7 +119,7 @@ impl Shared {
         let read = download.take(MAX_NARINFO + 1).read_to_end(&mut bytes);
         read.map_err(|source| failed(address, net::Error::Broken(source)))?;
         let message = |message: &str| Error::File { path: net::shown(address), message: message.to_owned() };
-        if num::to_u64(bytes.len()) > MAX_NARINFO {
+        if ints::to_u64(bytes.len()) > MAX_NARINFO {
             return Err(message("is longer than a narinfo can be"));
         }
         String::from_utf8(bytes).map(Some).map_err(|_| message("is not text"))
@@ -231,33 +229,6 @@ fn facts(info: NarInfo) -> PathInfo {
     })
 }
 
-/// Does something for each item on several threads; the first failure, in the order of the items, is the result.
-pub(crate) fn on_threads<T: Sync, R: Send>(
-    items: &[T],
-    threads: usize,
-    each: impl Fn(&T) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<BTreeMap<usize, Result<R, Error>>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else { return };
-                    let result = each(item);
-                    if result.is_err() {
-                        // Nobody begins another one.
-                        next.store(items.len(), Ordering::Relaxed);
-                    }
-                    locked(&results).insert(at, result);
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
-}
-
 impl Store for Http {
     fn name(&self) -> String {
         self.shared.name()
@@ -268,7 +239,7 @@ impl Store for Http {
     }
 
     fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
-        on_threads(paths, CONNECTIONS, |path| self.path_info(path))
+        workers::try_map(paths, CONNECTIONS, |path| self.path_info(path))
     }
 
     /// NARs are on their way when this returns, no more.

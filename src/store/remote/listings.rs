@@ -1,15 +1,18 @@
 //! Listings of a cache over http, which tell the tree of a path before its NAR is there.
 
 use super::download_dir::touch;
-use super::http::{CONNECTIONS, Shared, locked, on_threads};
+use super::http::{CONNECTIONS, Shared};
+use super::threads::locked;
+use crate::base_n::to_base16;
 use crate::format::nix::listing;
 use crate::format::nix::nar::Room;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
-use crate::num::to_base16;
+use crate::ints;
 use crate::tree::Node;
+use crate::workers;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -58,7 +61,7 @@ impl Shared {
         let mut download = self.remote.client.get(&address).ok()?;
         let mut json = Vec::new();
         (&mut download).take(SHORT_LISTING).read_to_end(&mut json).ok()?;
-        let _long = (num::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.listings.long));
+        let _long = (ints::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.listings.long));
         json.append(&mut read_bounded(download, listing::longest(info.nar_size)).ok()??);
         listing::parse(&json, info.nar_size, &self.listings.room).ok()
     }
@@ -86,14 +89,14 @@ impl Shared {
             if let Some(tree) = tree {
                 self.listings.put(&info.path, tree);
             }
-            Ok(found)
+            Ok::<_, Infallible>(found)
         };
         let probes: Vec<&NarInfo> = rest.iter().copied().step_by(step).collect();
-        let any = on_threads(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
+        let any = workers::try_map(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
         if any {
             let others = rest.iter().enumerate().filter(|(at, _)| at % step != 0);
             let others: Vec<&NarInfo> = others.map(|(_, info)| *info).collect();
-            drop(on_threads(&others, CONNECTIONS, fetch));
+            drop(workers::try_map(&others, CONNECTIONS, fetch));
         }
     }
 }
@@ -102,5 +105,5 @@ impl Shared {
 fn read_bounded(file: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
-    Ok((num::to_u64(bytes.len()) <= most).then_some(bytes))
+    Ok((ints::to_u64(bytes.len()) <= most).then_some(bytes))
 }

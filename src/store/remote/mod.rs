@@ -5,3 +5,4 @@ pub(crate) mod fetch_order;
 pub(crate) mod http;
 pub(crate) mod listings;
 pub(crate) mod progress;
+pub(crate) mod threads;

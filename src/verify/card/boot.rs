@@ -9,8 +9,8 @@ use super::place::Place;
 use super::plain;
 use super::replaced::{RECORD, Replaced};
 use super::systems::Systems;
+use crate::base_n;
 use crate::format::disk::ext4::read::Ext4;
-use crate::num;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -176,7 +176,7 @@ pub fn fold(path: &str, is_root: bool) -> String {
 
 fn compare(place: &Place<'_>, (path, len): (&str, u64), known: &Known) -> Result<bool, String> {
     // The length first: what is longer need not be read.
-    Ok(len == known.size && num::to_base16(&place.digest(path)?) == known.sha256)
+    Ok(len == known.size && base_n::to_base16(&place.digest(path)?) == known.sha256)
 }
 
 /// A file is not there: builders remove what no generation needs.

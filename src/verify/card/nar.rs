@@ -5,7 +5,7 @@ use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Groups, Inode, Kind};
 use crate::format::nix::nar::Framing;
 use crate::format::nix::store_path::STORE_DIR;
-use crate::num;
+use crate::ints;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +74,7 @@ struct Nar {
 
 impl Nar {
     fn flush(&mut self) -> Result<(), Stop> {
-        self.take(num::to_u64(self.out.len()))?;
+        self.take(ints::to_u64(self.out.len()))?;
         self.hash.update(&self.out);
         self.out.clear();
         Ok(())

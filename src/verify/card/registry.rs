@@ -4,11 +4,12 @@ use super::findings::Findings;
 use super::judge::{Part, gone};
 use super::manifest::Manifest;
 use super::verdict::Error;
+use crate::base_n;
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::Ext4;
 use crate::format::nix::database;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
+use crate::format::nix::write_ahead_log;
 use crate::store::{Judged, Keys};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -141,7 +142,7 @@ fn references(rows: &[database::Row], manifest: &Manifest, findings: &mut Findin
     let Some(composed) = composed else { return };
     let mut hasher = Sha256::new();
     composed.iter().for_each(|row| hasher.update(row.references_line()));
-    if num::to_base16(&hasher.finalize()) != wanted {
+    if base_n::to_base16(&hasher.finalize()) != wanted {
         findings.bad(DATABASE, "what it says store paths refer to is not what was composed");
     }
 }
@@ -184,9 +185,9 @@ fn rows(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<Vec<database::
         database::open_untrusted(ext4.open_file(&inode)?, inode.size)?
     } else {
         let mut bytes = ext4.read_inode(&inode, MAX_DATABASE)?;
-        let pages = database::apply_log(&mut bytes, &log, MAX_DATABASE);
+        let pages = write_ahead_log::apply(&mut bytes, &log, MAX_DATABASE);
         findings.since(format!("{pages} pages of the database were in its log"));
-        database::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))?
+        database::open_untrusted(&bytes[..], crate::ints::to_u64(bytes.len()))?
     };
     match database::faults(&db) {
         Ok(faults) => faults.iter().for_each(|fault| findings.bad(DATABASE, fault)),

@@ -7,11 +7,11 @@ use super::boot::{Known, fold};
 use super::findings::{Findings, Unsigned};
 use super::manifest::Manifest;
 use super::place::Place;
+use crate::base_n;
 use crate::board;
 use crate::board::Board;
 use crate::format::disk::fat;
 use crate::format::file::json;
-use crate::num;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +144,7 @@ impl Replaced {
 fn is_of(board: &Board, folded: &str, known: &Known) -> bool {
     let own = board.config_txt.as_ref().filter(|_| folded == "/config.txt");
     if let Some(text) = own {
-        return known.is(&num::to_base16(&Sha256::digest(text.as_bytes())));
+        return known.is(&base_n::to_base16(&Sha256::digest(text.as_bytes())));
     }
     let path = fat::fold(folded);
     board.files.iter().any(|rule| rule.could_put(&path, |_| true))

@@ -7,7 +7,8 @@ use super::nar::{Hasher, Stop};
 use super::registry::{Entry, Registry};
 use super::systems::PROFILES;
 use super::verdict::Error;
-use crate::format::disk::ext4::read::{Ext4, Inode, Kind, ROOT};
+use crate::format::disk::ext4::ondisk::inode::ROOT_INO;
+use crate::format::disk::ext4::read::{Ext4, Inode, Kind};
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -80,7 +81,7 @@ pub fn check(
         faults.iter().for_each(|(path, how)| findings.bad(path, how));
     }
     names.keys().for_each(|name| foreign(name, manifest, findings));
-    Ok((crate::num::to_u64(jobs.len()), total))
+    Ok((crate::ints::to_u64(jobs.len()), total))
 }
 
 /// Whether the generations that were composed are still there, and so all that they need.
@@ -147,7 +148,7 @@ fn names(ext4: &Ext4<Part<'_>>, findings: &mut Findings) -> Result<BTreeMap<Vec<
         }
     };
     directory(&store, findings);
-    let parent = ext4.lookup(b"/nix").map_or(ROOT, |nix| nix.number);
+    let parent = ext4.lookup(b"/nix").map_or(ROOT_INO, |nix| nix.number);
     if let Err(error) = ext4.check_directory(&store, parent) {
         findings.bad(STORE_DIR, &gone(error)?.to_string());
     }

@@ -3,12 +3,12 @@
 use super::findings::{Findings, Unsigned};
 use super::judge::Part;
 use super::registry::Registry;
+use crate::base_n;
 use crate::format::boot::bootspec;
 use crate::format::boot::bootspec::Document;
 use crate::format::boot::systemd_boot;
 use crate::format::disk::ext4::read::{Ext4, Kind};
 use crate::format::nix::store_path::StorePath;
-use crate::num;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -116,7 +116,7 @@ impl Systems {
             None => stem,
         };
         let Some(rest) = stem.strip_prefix("nixos-generation-") else {
-            let digest = num::to_base16(&Sha256::digest(text.as_bytes()));
+            let digest = base_n::to_base16(&Sha256::digest(text.as_bytes()));
             let is_hashed = stem.strip_prefix("nixos-") == Some(&digest);
             let number = systemd_boot::parse(text).value("version").unwrap_or_default();
             let number = number.strip_prefix("Generation ").and_then(|rest| rest.split(' ').next());

@@ -179,7 +179,7 @@ impl Listing {
     /// The disks below what holds a file or directory; none for a file system without a disk, such as tmpfs or NFS.
     #[must_use]
     pub fn disks_of(&self, path: &Path) -> Vec<&Device> {
-        let by_number = super::resolve::device_of_file(path);
+        let by_number = super::device_of_file::device_of_file(path);
         let mount = std::fs::canonicalize(path).ok().and_then(|path| self.mounts.holding(&path).cloned());
         let holds = |device: &&Device| {
             let on_mount = mount.as_ref().is_some_and(|mount| device.mounts().any(|at| at == mount.at));

@@ -7,19 +7,27 @@
 //! Sources: kernel `fs/ext4/namei.c` (`dx_probe`, `ext4_htree_next_block`); U-Boot 2025.01 `fs/ext4/ext4_common.c`
 //! (`ext4fs_iterate_dir`, which does not look whether an entry is in use).
 
+use super::error::Error;
+use super::file_system::Ext4;
+use super::inode::{Inode, Kind};
 use super::superblock::Hashing;
-use super::{Error, Ext4, Inode, Kind, le16, le32};
+use crate::format::disk::ext4::ondisk::directory::{
+    DE_FILE_TYPE, DE_INODE, DE_NAME_LEN, DE_REC_LEN, DX_BLOCK, DX_COUNT, DX_HASH, DX_HASH_VERSION,
+    DX_INDIRECT_LEVELS, DX_INFO_LENGTH, DX_RESERVED_ZERO, DX_UNUSED_FLAGS, FT_DIR, FT_REG_FILE, FT_SYMLINK,
+    HEADER, INDEX_ENTRY, INFO_LENGTH, NODE_INDEX, ROOT_INDEX,
+};
 use crate::format::disk::ext4::ondisk::hash::half_md4;
-use crate::num;
+use crate::format::disk::ext4::ondisk::superblock::HASH_HALF_MD4;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an index says it is hashed with: half MD4.
-const HALF_MD4: u8 = 1;
 /// Levels of an index, with `large_dir`.
 const MAX_LEVELS: u8 = 3;
-/// The type of an entry that is a directory.
-const DIRECTORY: u8 = 2;
+/// Bytes of the entry `.`, behind which `..` is.
+const DOT: usize = 12;
+/// The bits of the number of a block in an index that count.
+const BLOCK_MASK: u32 = 0x0fff_ffff;
 
 /// The hashes that a leaf of an index may hold: from the first up to, without, the second.
 type Range = (u64, u64);
@@ -29,10 +37,10 @@ impl Kind {
     #[must_use]
     pub const fn is_said(self, byte: u8) -> bool {
         match self {
-            Self::File => byte == 1,
-            Self::Directory => byte == DIRECTORY,
-            Self::Symlink => byte == 7,
-            Self::Other => byte >= 3 && byte <= 6,
+            Self::File => byte == FT_REG_FILE,
+            Self::Directory => byte == FT_DIR,
+            Self::Symlink => byte == FT_SYMLINK,
+            Self::Other => byte > FT_DIR && byte < FT_SYMLINK,
         }
     }
 }
@@ -112,17 +120,21 @@ impl<R: ReadAt> Check<'_, R> {
 
     /// `.` and `..` are the first two entries.
     fn dots(&self, block: &[u8]) -> Result<(), Error> {
-        let entry = |at: usize| (le32(block, at), le16(block, at + 4), block[at + 6], block[at + 7]);
         let type_of = self.fs.superblock.types_entries();
-        let right = |found: u8| !type_of || found == DIRECTORY;
-        let (own, len, name_len, kind) = entry(0);
-        if own != self.directory.number || len != 12 || name_len != 1 || block[8] != b'.' || !right(kind) {
+        let is_right = |entry: &[u8], name: &[u8]| {
+            usize::from(DE_NAME_LEN.get(entry)) == name.len()
+                && entry[HEADER..].starts_with(name)
+                && (!type_of || DE_FILE_TYPE.get(entry) == FT_DIR)
+        };
+        let (own, len) = (DE_INODE.get(block), usize::from(DE_REC_LEN.get(block)));
+        if own != self.directory.number || len != DOT || !is_right(block, b".") {
             return Err(self.damaged("does not begin with itself as ."));
         }
-        let (above, _, name_len, kind) = entry(12);
-        if name_len != 2 || &block[20..22] != b".." || !right(kind) {
+        let second = &block[DOT..];
+        if !is_right(second, b"..") {
             return Err(self.damaged("has no .. behind ."));
         }
+        let above = DE_INODE.get(second);
         if above != self.parent {
             return Err(self.damaged(&format!("has .. lead to inode {above}, expected {}", self.parent)));
         }
@@ -131,18 +143,18 @@ impl<R: ReadAt> Check<'_, R> {
 
     /// The entries of one block, which the reader has found well-formed.
     fn block(&mut self, block: &[u8], number: u64, stale: &mut Vec<Vec<u8>>) -> Result<(), Error> {
-        let mut at = if number == 0 { 12 + usize::from(le16(block, 16)) } else { 0 };
+        let mut at = if number == 0 { DOT + usize::from(DE_REC_LEN.from(DOT).get(block)) } else { 0 };
         let is_index = self.leaves.is_some() && number == 0;
         if is_index {
             return Ok(());
         }
-        while at + 8 <= block.len() {
-            let (inode, record) = (le32(block, at), usize::from(le16(block, at + 4)));
-            let len = usize::from(block[at + 6]);
-            if record < 8 || at + record > block.len() || (len > 0 && 8 + len > record) {
+        while at + HEADER <= block.len() {
+            let (inode, record) = (DE_INODE.from(at).get(block), usize::from(DE_REC_LEN.from(at).get(block)));
+            let len = usize::from(DE_NAME_LEN.from(at).get(block));
+            if record < HEADER || at + record > block.len() || (len > 0 && HEADER + len > record) {
                 return Err(self.damaged(&format!("has an entry of {record} bytes in block {number}")));
             }
-            let name = &block[at + 8..at + 8 + len];
+            let name = &block[at + HEADER..at + HEADER + len];
             match inode {
                 0 if len > 0 => stale.push(name.to_vec()),
                 0 => {}
@@ -182,33 +194,40 @@ impl<R: ReadAt> Check<'_, R> {
 
     /// The leaves of the index, each named once.
     fn index(&self) -> Result<BTreeMap<u64, Range>, Error> {
-        let unit = num::to_usize(self.fs.superblock.block_size);
+        let unit = ints::to_usize(self.fs.superblock.block_size);
         let mut contents = self.fs.contents(self.directory)?;
         let mut read = |block: u64| -> Result<Vec<u8>, Error> {
             let found = contents.block_at(block)?;
             found.map(|(_, bytes)| bytes).ok_or_else(|| self.damaged("has an index with a hole"))
         };
         let root = read(0)?;
-        let (version, info, levels, flags) = (root[28], root[29], root[30], root[31]);
-        if le32(&root, 24) != 0 || info != 8 || flags != 0 || levels > MAX_LEVELS {
+        let (version, levels) = (DX_HASH_VERSION.get(&root), DX_INDIRECT_LEVELS.get(&root));
+        let is_known = DX_RESERVED_ZERO.get(&root) == 0
+            && DX_INFO_LENGTH.get(&root) == INFO_LENGTH
+            && DX_UNUSED_FLAGS.get(&root) == 0;
+        if !is_known || levels > MAX_LEVELS {
             return Err(self.damaged("has an index of no known form"));
         }
-        if matches!(self.fs.superblock.hashing(), Hashing::Signed(_)) && version != HALF_MD4 {
+        if matches!(self.fs.superblock.hashing(), Hashing::Signed(_)) && version != HASH_HALF_MD4 {
             return Err(self.damaged(&format!("has an index hashed in the way {version}, expected half MD4")));
         }
         let mut leaves = BTreeMap::new();
         let mut seen = BTreeSet::from([0]);
-        let mut open: Vec<(Vec<u8>, usize, u8, Range)> = vec![(root, 32, levels, (0, 1 << 32))];
+        let mut open: Vec<(Vec<u8>, usize, u8, Range)> = vec![(root, ROOT_INDEX, levels, (0, 1 << 32))];
         while let Some((node, at, levels, (low, high))) = open.pop() {
-            let count = usize::from(le16(&node, at + 2));
-            if count == 0 || at + 8 * count > unit {
+            let count = usize::from(DX_COUNT.from(at).get(&node));
+            if count == 0 || at + INDEX_ENTRY * count > unit {
                 return Err(self.damaged("has an index node without entries"));
             }
-            let hash = |slot: usize| if slot == 0 { low } else { u64::from(le32(&node, at + 8 * slot)) };
+            let entry = |slot: usize| at + INDEX_ENTRY * slot;
+            let hash = |slot: usize| match slot {
+                0 => low,
+                _ => u64::from(DX_HASH.from(entry(slot)).get(&node)),
+            };
             for slot in 0..count {
                 let from = hash(slot);
                 let to = if slot + 1 < count { hash(slot + 1) } else { high };
-                let block = u64::from(le32(&node, at + 8 * slot + 4) & 0x0fff_ffff);
+                let block = u64::from(DX_BLOCK.from(entry(slot)).get(&node) & BLOCK_MASK);
                 // An odd hash: its even one began in the leaf before.
                 if from > to || !seen.insert(block) {
                     return Err(self.damaged("has an index that descends or names a block twice"));
@@ -217,7 +236,7 @@ impl<R: ReadAt> Check<'_, R> {
                 if levels == 0 {
                     leaves.insert(block, range);
                 } else {
-                    open.push((read(block)?, 8, levels - 1, (from, to)));
+                    open.push((read(block)?, NODE_INDEX, levels - 1, (from, to)));
                 }
             }
         }

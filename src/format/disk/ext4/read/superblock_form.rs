@@ -10,19 +10,20 @@
 //! `fs/ext4/resize.c` (`update_backups`, which copies the superblock as it is); U-Boot 2025.01 `fs/fs.c` (FAT is tried
 //! before ext4), `fs/ext4/ext4_common.c` (`ext4fs_get_bgdtable` knows no meta_bg).
 
+use super::error::Error;
+use super::file_system::Ext4;
+use super::inode::Inode;
 use super::superblock::Superblock;
-use super::{Error, Ext4, Inode, le16, le32};
-use crate::format::disk::ext4::write::encode;
-use crate::format::disk::ext4::write::geometry;
-use crate::num;
+use crate::format::disk::ext4::ondisk::block::{INODE_SIZE_FIELD, LOG_BLOCK_SIZE};
+use crate::format::disk::ext4::ondisk::feature::{
+    COMPAT_HAS_JOURNAL, COMPAT_RESIZE_INODE, Features, INCOMPAT_META_BG, INCOMPAT_RECOVER,
+};
+use crate::format::disk::ext4::ondisk::group;
+use crate::format::disk::ext4::ondisk::inode::{FIRST_INO, JOURNAL_INO};
+use crate::format::disk::ext4::ondisk::superblock as ondisk;
+use crate::ints;
 use crate::stream::ReadAt;
 
-/// The inode of the journal.
-const JOURNAL: u32 = 8;
-const HAS_JOURNAL: u32 = 0x4;
-const RESIZE_INODE: u32 = 0x10;
-const NEEDS_RECOVERY: u32 = 0x4;
-const META_BG: u32 = 0x10;
 /// Bytes of the block before and behind the superblock.
 const BEFORE: u64 = 1024;
 /// Where fields that must be zero begin and end.
@@ -42,37 +43,43 @@ impl Superblock {
     #[must_use]
     pub fn oddities(&self) -> Vec<String> {
         let raw = &self.raw;
-        let (compat, incompat, ro_compat) = (le32(raw, 0x5c), le32(raw, 0x60), le32(raw, 0x64));
+        let Features { compat, incompat, ro_compat } = Features::of(raw);
+        let made = Features::MADE;
+        let first_meta = ondisk::S_FIRST_META_BG.get(raw);
         let mut odd = Vec::new();
         // Linux grows beyond what is reserved by taking the resize inode away and going on with meta_bg.
-        let is_far = incompat & META_BG != 0 && compat & RESIZE_INODE == 0 && le32(raw, 0x104) > 0;
+        let is_far = incompat & INCOMPAT_META_BG != 0 && compat & COMPAT_RESIZE_INODE == 0 && first_meta > 0;
         let far = |bit: u32| if is_far { bit } else { 0 };
         for (what, found, expected) in [
-            ("compatible", compat | far(RESIZE_INODE) | HAS_JOURNAL, encode::COMPAT),
-            ("incompatible", incompat & !NEEDS_RECOVERY & !far(META_BG), encode::INCOMPAT),
-            ("read-only compatible", ro_compat, encode::RO_COMPAT),
+            ("compatible", compat | far(COMPAT_RESIZE_INODE) | COMPAT_HAS_JOURNAL, made.compat),
+            ("incompatible", incompat & !INCOMPAT_RECOVER & !far(INCOMPAT_META_BG), made.incompat),
+            ("read-only compatible", ro_compat, made.ro_compat),
         ] {
             if found != expected {
                 odd.push(format!("its {what} features are {found:#x}, expected {expected:#x}"));
             }
         }
-        let journal = if compat & HAS_JOURNAL == 0 { 0 } else { JOURNAL };
+        let journal = if compat & COMPAT_HAS_JOURNAL == 0 { 0 } else { JOURNAL_INO };
         for (what, found, expected) in [
-            ("inode of its journal", le32(raw, 0xe0), journal),
-            ("first inode", le32(raw, 0x54), 11),
-            ("default mount options", le32(raw, 0x100), encode::MOUNT_OPTIONS),
-            ("way of hashing names", u32::from(raw[0xfc]), 1),
-            ("flags", le32(raw, 0x160) & 3, 1),
-            ("inode size", u32::from(le16(raw, 0x58)), 256),
-            ("block size", le32(raw, 0x18), 2),
-            ("size of clusters", le32(raw, 0x1c), 2),
-            ("revision", le32(raw, 0x4c), 1),
+            ("inode of its journal", ondisk::S_JOURNAL_INUM.get(raw), journal),
+            ("first inode", ondisk::S_FIRST_INO.get(raw), FIRST_INO),
+            ("default mount options", ondisk::S_DEFAULT_MOUNT_OPTS.get(raw), ondisk::DEFM_XATTR_USER_ACL),
+            (
+                "way of hashing names",
+                ondisk::S_DEF_HASH_VERSION.get(raw).into(),
+                ondisk::HASH_HALF_MD4.into(),
+            ),
+            ("flags", ondisk::S_FLAGS.get(raw) & ondisk::FLAGS_HASH, ondisk::FLAGS_SIGNED_HASH),
+            ("inode size", ondisk::S_INODE_SIZE.get(raw).into(), INODE_SIZE_FIELD.into()),
+            ("block size", ondisk::S_LOG_BLOCK_SIZE.get(raw), LOG_BLOCK_SIZE),
+            ("size of clusters", ondisk::S_LOG_CLUSTER_SIZE.get(raw), LOG_BLOCK_SIZE),
+            ("revision", ondisk::S_REV_LEVEL.get(raw), ondisk::DYNAMIC_REV),
         ] {
             if found != expected {
                 odd.push(format!("its {what} is {found:#x}, expected {expected:#x}"));
             }
         }
-        if incompat & META_BG == 0 && le32(raw, 0x104) != 0 {
+        if incompat & INCOMPAT_META_BG == 0 && first_meta != 0 {
             odd.push("it names a first meta group and has none".to_owned());
         }
         let taken = ZEROS.iter().filter(|(from, to, _)| raw[*from..*to].iter().any(|byte| *byte != 0));
@@ -87,18 +94,18 @@ impl<R: ReadAt> Ext4<R> {
     /// What lies around the superblock and in its copies that another reader may take for something else.
     pub fn odd_surroundings(&self) -> Result<Vec<String>, Error> {
         let mut odd = Vec::new();
-        let mut sector = vec![0; num::to_usize(BEFORE)];
+        let mut sector = vec![0; ints::to_usize(BEFORE)];
         for (from, what) in [(0, "before"), (2 * BEFORE, "behind"), (3 * BEFORE, "behind")] {
             self.read(from, &mut sector)?;
             if let Some(at) = sector.iter().position(|byte| *byte != 0) {
                 odd.push(format!(
                     "something was written {what} its superblock, at byte {}",
-                    from + num::to_u64(at)
+                    from + ints::to_u64(at)
                 ));
             }
         }
         let per_group = self.superblock.blocks_per_group;
-        let backups = (1..self.superblock.groups()).filter(|group| geometry::has_backup(*group));
+        let backups = (1..self.superblock.groups()).filter(|group| group::has_backup(*group));
         for group in backups {
             self.read(
                 group.saturating_mul(per_group).saturating_mul(self.superblock.block_size),
@@ -127,9 +134,11 @@ impl<R: ReadAt> Ext4<R> {
         let raw = &self.superblock.raw;
         let same = SAME.iter().all(|(from, to)| raw[*from..*to] == copy[*from..*to]);
         // A growth by the kernel changes these two in its own time.
-        let bits = |bytes: &[u8], at: usize, free: u32| le32(bytes, at) & !free;
-        same && bits(raw, 0x5c, RESIZE_INODE) == bits(copy, 0x5c, RESIZE_INODE)
-            && bits(raw, 0x60, NEEDS_RECOVERY | META_BG) == bits(copy, 0x60, NEEDS_RECOVERY | META_BG)
+        let lasting = |superblock: &[u8]| {
+            let Features { compat, incompat, .. } = Features::of(superblock);
+            (compat & !COMPAT_RESIZE_INODE, incompat & !(INCOMPAT_RECOVER | INCOMPAT_META_BG))
+        };
+        same && lasting(raw) == lasting(copy)
     }
 
     /// Whether a reader that knows no meta_bg finds an inode where this one finds it.
