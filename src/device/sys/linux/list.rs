@@ -240,14 +240,14 @@ fn stack_loops(roots: &Roots, devices: &mut [Device]) {
 
 /// Whether a loop lies on a disk or a part of it, or may where nobody can say what it lies on.
 fn lies_on(roots: &Roots, upper: &Loop, device: &Device) -> bool {
-    let path = upper.path();
+    let named = |name: &Path| upper.path() == name;
+    // What is named is taken for used whatever lies there now: too careful is right here.
+    if named(&device.path) || device.partitions.iter().any(|part| named(&Path::new("/dev").join(&part.name))) {
+        return true;
+    }
     match upper.backing(roots) {
         Backing::Device(number) => device.numbers.contains(&DeviceNumber::of_stat(number)),
         Backing::File(..) => false,
-        Backing::Gone if path == device.path => true,
-        Backing::Gone if device.partitions.iter().any(|part| path == Path::new("/dev").join(&part.name)) => {
-            true
-        }
         Backing::Gone => {
             let lens = std::iter::once(device.size).chain(device.partitions.iter().map(|part| part.size));
             lens.into_iter().any(|len| len > 0 && upper.fits(len))
