@@ -5,7 +5,9 @@
 //! order, indented by two, a newline at the end.
 
 use super::{json_text, lenient};
+use crate::format::file::json;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -305,9 +307,11 @@ impl Manifest {
     /// Reads a manifest of this form or a later one of the same name.
     ///
     /// # Errors
-    /// The text is no JSON, or no object.
+    /// The text is no JSON, or no object; or it has more values than [`json::parse`] takes.
     pub fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(text)
+        // A list would be taken for the fields in their order.
+        let object: Map<String, Value> = json::parse(text)?;
+        serde_json::from_value(Value::Object(object))
     }
 
     /// The text that is written: keys in order, a newline at the end.
