@@ -3,7 +3,7 @@
 //! Zeros behind the last member are padding (`gzip -t` takes them); OpenWrt's `fwtool` appends a description of the
 //! image, which ends in 16 bytes: `FWx0`, CRC-32, type u8, padding, length u32. Anything else is damage.
 
-use super::decompress::damaged;
+use super::damaged::damaged;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};
 

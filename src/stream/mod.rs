@@ -2,12 +2,15 @@
 
 pub mod archive;
 mod brotli;
+mod damaged;
 pub mod decompress;
 pub(crate) mod gzip;
 pub mod hash;
 mod lz4;
 pub(crate) mod read_at;
 pub(crate) mod tar;
+mod xz;
 pub(crate) mod zip;
+pub(crate) mod zip_directory;
 
 pub use read_at::{ReadAt, Window};

@@ -9,7 +9,7 @@
 //! Sources: POSIX pax, "ustar Interchange Format"; GNU tar's `tar.h`.
 
 use super::archive;
-use super::decompress::damaged;
+use super::damaged::damaged;
 use super::zip::Wanted;
 use crate::ints;
 use std::io::{self, BufRead, Read};

@@ -6,7 +6,8 @@ use crate::stream::ReadAt;
 use crate::stream::archive::choose;
 use crate::stream::decompress::Compression;
 use crate::stream::tar::{self, Tar};
-use crate::stream::zip::{self, Wanted, Zip};
+use crate::stream::zip::{Wanted, Zip};
+use crate::stream::zip_directory;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::os::unix::fs::FileExt;
@@ -170,7 +171,7 @@ pub fn wanted<'a>(
     let mut start = vec![0; LOOK.min(ints::to_usize(file.size()))];
     file.read_exact_at(&mut start, 0).map_err(Error::Io)?;
     let (names, kind) = match recognise(&start) {
-        Kind::Packed(Compression::Zip) => (zip::names(file).map_err(Error::Io)?, "zip"),
+        Kind::Packed(Compression::Zip) => (zip_directory::names(file).map_err(Error::Io)?, "zip"),
         Kind::Tar | Kind::Packed(_) => (tar_names(again().map_err(Error::Io)?)?, "tar"),
         _ => (None, ""),
     };
