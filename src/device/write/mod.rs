@@ -25,4 +25,6 @@ pub use phases::{Flushed, Verified, Writing, begin};
 pub use report::{Growth, Report, Verification};
 
 #[cfg(test)]
+mod bench_tests;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What a path given as a target names.
 
-use super::list::{Device, Listing};
+use super::disks::{Device, Listing};
 use super::mounts::is_below;
 use super::roots::{DeviceNumber, Roots};
 use std::io;
