@@ -18,7 +18,6 @@ mod journal;
 mod path;
 mod replayed;
 mod superblock;
-mod superblock_form;
 mod walk;
 
 pub use directory::{Entries, Entry};

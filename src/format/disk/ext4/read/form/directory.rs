@@ -7,10 +7,6 @@
 //! Sources: kernel `fs/ext4/namei.c` (`dx_probe`, `ext4_htree_next_block`); U-Boot 2025.01 `fs/ext4/ext4_common.c`
 //! (`ext4fs_iterate_dir`, which does not look whether an entry is in use).
 
-use super::error::Error;
-use super::file_system::Ext4;
-use super::inode::{Inode, Kind};
-use super::superblock::Hashing;
 use crate::format::disk::ext4::ondisk::directory::{
     DE_FILE_TYPE, DE_INODE, DE_NAME_LEN, DE_REC_LEN, DX_BLOCK, DX_COUNT, DX_HASH, DX_HASH_VERSION,
     DX_INDIRECT_LEVELS, DX_INFO_LENGTH, DX_RESERVED_ZERO, DX_UNUSED_FLAGS, FT_DIR, FT_REG_FILE, FT_SYMLINK,
@@ -18,6 +14,10 @@ use crate::format::disk::ext4::ondisk::directory::{
 };
 use crate::format::disk::ext4::ondisk::hash::half_md4;
 use crate::format::disk::ext4::ondisk::superblock::HASH_HALF_MD4;
+use crate::format::disk::ext4::read::error::Error;
+use crate::format::disk::ext4::read::file_system::Ext4;
+use crate::format::disk::ext4::read::inode::{Inode, Kind};
+use crate::format::disk::ext4::read::superblock::Hashing;
 use crate::ints;
 use crate::stream::ReadAt;
 use std::collections::{BTreeMap, BTreeSet};

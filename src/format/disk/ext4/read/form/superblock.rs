@@ -10,10 +10,6 @@
 //! `fs/ext4/resize.c` (`update_backups`, which copies the superblock as it is); U-Boot 2025.01 `fs/fs.c` (FAT is tried
 //! before ext4), `fs/ext4/ext4_common.c` (`ext4fs_get_bgdtable` knows no meta_bg).
 
-use super::error::Error;
-use super::file_system::Ext4;
-use super::inode::Inode;
-use super::superblock::Superblock;
 use crate::format::disk::ext4::ondisk::block::{INODE_SIZE_FIELD, LOG_BLOCK_SIZE};
 use crate::format::disk::ext4::ondisk::feature::{
     COMPAT_HAS_JOURNAL, COMPAT_RESIZE_INODE, Features, INCOMPAT_META_BG, INCOMPAT_RECOVER,
@@ -21,6 +17,10 @@ use crate::format::disk::ext4::ondisk::feature::{
 use crate::format::disk::ext4::ondisk::group;
 use crate::format::disk::ext4::ondisk::inode::{FIRST_INO, JOURNAL_INO};
 use crate::format::disk::ext4::ondisk::superblock as ondisk;
+use crate::format::disk::ext4::read::error::Error;
+use crate::format::disk::ext4::read::file_system::Ext4;
+use crate::format::disk::ext4::read::inode::Inode;
+use crate::format::disk::ext4::read::superblock::Superblock;
 use crate::ints;
 use crate::stream::ReadAt;
 
