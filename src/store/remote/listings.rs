@@ -1,45 +1,22 @@
 //! Listings of a cache over http, which tell the tree of a path before its NAR is there.
 
+use super::cache::{CONNECTIONS, Shared};
 use super::download_dir::touch;
-use super::http::{CONNECTIONS, Shared};
 use super::threads::locked;
 use crate::base_n::to_base16;
 use crate::format::nix::listing;
-use crate::format::nix::nar::Room;
 use crate::format::nix::narinfo::NarInfo;
-use crate::format::nix::store_path::StorePath;
 use crate::ints;
 use crate::tree::Node;
 use crate::workers;
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Listings that are asked for to learn whether a cache has any.
 const PROBES: usize = 4;
 /// A longer listing is read while no other is, so that many do not take much memory at once.
 const SHORT_LISTING: u64 = 1 << 20;
-
-/// Trees of listings that nobody has asked for yet.
-#[derive(Default)]
-pub(crate) struct Listings {
-    trees: Mutex<BTreeMap<StorePath, Node<()>>>,
-    room: Room,
-    long: Mutex<()>,
-}
-
-impl Listings {
-    fn put(&self, path: &StorePath, tree: Node<()>) {
-        locked(&self.trees).insert(path.clone(), tree);
-    }
-
-    /// The tree of a path, once.
-    pub(crate) fn take(&self, path: &StorePath) -> Option<Node<()>> {
-        locked(&self.trees).remove(path)
-    }
-}
 
 impl Shared {
     pub(crate) fn listing_file(&self, info: &NarInfo) -> PathBuf {
