@@ -1,7 +1,7 @@
 //! `nixflash cache`: what was fetched and is kept.
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::option::system_source::bytes;
+use crate::cli::option::words::bytes;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
 use crate::sizes::show_bytes;

@@ -2,7 +2,7 @@
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::file::project;
-use crate::cli::file::project::Asked;
+use crate::cli::file::stranger::Asked;
 use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;

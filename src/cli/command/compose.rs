@@ -4,13 +4,15 @@ use crate::base_n::to_base16;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, unmoved, unwritable};
 use crate::cli::file::project;
-use crate::cli::file::project::{Asked, Project};
-use crate::cli::option::system_source::{Inputs, bytes, switch};
+use crate::cli::file::project::Project;
+use crate::cli::file::stranger::Asked;
+use crate::cli::option::system_source::Inputs;
+use crate::cli::option::words::{bytes, switch};
 use crate::cli::outcome::Outcome;
 use crate::cli::show::failures::{copy_failed, refused};
 use crate::cli::show::output;
 use crate::cli::show::plan_text;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Plan, RootSize};
 use crate::format::file::bmap::{BlockMap, Range};
@@ -187,7 +189,7 @@ fn write(
 ) -> Outcome {
     let stop = match &ground {
         Some(ground) => Arc::clone(&ground.stop),
-        None => terminal::interrupt_flag()?,
+        None => signals::interrupt_flag()?,
     };
     let job = Job { plan, packing: output.packing, options, voice, stop, threads: options.inputs.workers() };
     let target = output.target;

@@ -1,18 +1,18 @@
 //! `nixflash firmware`: the boot files of a card that exists, replaced so that it boots at every moment.
 
-use super::boards;
 use crate::board;
 use crate::board::Board;
 use crate::card::manifest::Package;
 use crate::cli::ask::target;
 use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
+use crate::cli::file::board as board_file;
 use crate::cli::option::pins::Pinning;
 use crate::cli::option::stores::Stores;
 use crate::cli::option::system_source;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::BootSet;
 use crate::device::disk::Disk;
@@ -76,12 +76,12 @@ impl Source {
     /// The board, and what its packages bring.
     fn boot_set(&self, name: Option<&str>, voice: &Voice) -> Result<(Board, BootSet), Failure> {
         let mut board = match &self.board_file {
-            Some(file) => boards::read(file)?.0,
+            Some(file) => board_file::read(file)?.0,
             None => {
                 board::find(name.unwrap_or_default()).map_err(|error| Failure::of(Code::Usage, &error))?
             }
         };
-        boards::add_config_txt(&mut board, &self.config_txt)?;
+        board_file::add_config_txt(&mut board, &self.config_txt)?;
         let remote = self.stores.remote(voice)?;
         let stores = match self.stores.open_with(None, &remote) {
             Err(_)
@@ -144,7 +144,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     }
     let mut report = None;
     if !options.dry_run && !plan.is_done() {
-        let stop = terminal::interrupt_flag()?;
+        let stop = signals::interrupt_flag()?;
         let mut meter = voice.meter("firmware", plan.bytes(), &stop);
         let done = plan.apply(&*disk, &stop, &mut |position| {
             crate::image::Progress::at(&mut meter, position);

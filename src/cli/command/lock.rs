@@ -1,7 +1,7 @@
 //! `nixflash lock`: what is pinned of a channel, looked up again.
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::file::project::Asked;
+use crate::cli::file::stranger::Asked;
 use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;

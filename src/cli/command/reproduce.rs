@@ -12,7 +12,7 @@ use crate::cli::option::system_source::given;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::failures::refused;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose;
 use crate::compose::configuration::{Access, Configuration, Entry, MAX_BYTES, Revision};
@@ -94,7 +94,7 @@ fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Out
     let plan = plan(&manifest, own, options, voice)?;
     ensure_configuration(&manifest, &plan)?;
     let stop = Arc::new(AtomicBool::new(false));
-    terminal::interrupt_into(&stop)?;
+    signals::interrupt_into(&stop)?;
     let all = || crate::workers::cores();
     let workers = options.threads.map_or_else(all, usize::from);
     let mut meter = voice.meter("compare", plan.summary.image_bytes, &stop);

@@ -9,7 +9,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::show::card_table;
 use crate::cli::show::card_table::Shown;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::write_report::{differences, located};
 use crate::device::disk::Disk;
@@ -77,7 +77,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let Some(image) = &options.image else { return verify_card::run(options, voice) };
     let (disk, sector) = open_target(&options.device, voice)?;
     let stop = Arc::new(AtomicBool::new(false));
-    terminal::interrupt_into(&stop)?;
+    signals::interrupt_into(&stop)?;
     let mut opened = image_source::open(image, &options.sidecars, ANY, options.workers(), &stop)?;
     let (meter, done) = (Meter::default(), AtomicBool::new(false));
     let image_len = opened.source.len();

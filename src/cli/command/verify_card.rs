@@ -7,7 +7,7 @@ use crate::cli::option::trusted_keys;
 use crate::cli::option::trusted_keys::Trusted;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::device::{Named, Reader, resolve};
 use crate::image::Progress;
@@ -25,7 +25,7 @@ use std::sync::atomic::AtomicBool;
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let name = options.device.display().to_string();
     let stop = Arc::new(AtomicBool::new(false));
-    terminal::interrupt_into(&stop)?;
+    signals::interrupt_into(&stop)?;
     let trusted = trusted_keys::read(&options.trusted_key)?;
     let listing = devices::listing()?;
     let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;

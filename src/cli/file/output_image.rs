@@ -2,9 +2,9 @@
 
 use crate::cli::command::compose::Options;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::option::system_source::Quiet;
+use crate::cli::show::downloads::Quiet;
 use crate::cli::show::failures::{copy_failed, refused};
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Found, MoveError, Plan};
 use crate::image::write::complete_file;
@@ -92,7 +92,7 @@ impl<'a> Output<'a> {
         voice: &Voice,
     ) -> Result<(Plan, Option<Ground>), Failure> {
         quiet();
-        let stop = terminal::interrupt_flag()?;
+        let stop = signals::interrupt_flag()?;
         let pending = self.begin()?;
         let raw = RawFile::new(&pending).map_err(|error| unwritable(&error))?;
         let mut meter = voice.meter("unpack", found.nar_bytes(), &stop);
