@@ -2,7 +2,7 @@
 
 use crate::base_n::to_base16;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, unmoved, unwritable};
+use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, Wishes, unmoved, unwritable};
 use crate::cli::file::project;
 use crate::cli::file::project::Project;
 use crate::cli::file::stranger::Asked;
@@ -51,10 +51,10 @@ pub struct Options {
     output: Option<PathBuf>,
     /// How to pack it [default: from the name; raw for -]
     #[arg(long, value_enum, value_name = "HOW")]
-    pub(crate) format: Option<Packing>,
+    format: Option<Packing>,
     /// Compression level: 1-19 for zst, 0-9 for xz and gz
     #[arg(long, value_name = "N")]
-    pub(crate) level: Option<u32>,
+    level: Option<u32>,
     /// Length of the whole image, such as 8GiB; the root fills it
     #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "free")]
     size: Option<u64>,
@@ -70,7 +70,7 @@ pub struct Options {
     bmap: Option<bool>,
     /// Replace an image that is there
     #[arg(short, long)]
-    pub(crate) force: bool,
+    force: bool,
     /// Print the plan and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -84,13 +84,19 @@ const FREE: u64 = 64 << 20;
 
 impl Options {
     /// Whether its hash is wanted beside it.
-    pub fn sums(&self) -> bool {
+    fn sums(&self) -> bool {
         self.sha256 == Some(true)
     }
 
     /// Whether its block map is.
-    pub fn maps(&self) -> bool {
+    fn maps(&self) -> bool {
         self.bmap == Some(true)
+    }
+
+    /// What is wished of the file of the image.
+    fn wishes(&self) -> Wishes {
+        let (sums, maps) = (self.sums(), self.maps());
+        Wishes { format: self.format, level: self.level, force: self.force, sums, maps }
     }
 
     /// Takes from a project file what no option says.
@@ -140,7 +146,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     let root_size = options.size.map_or(RootSize::Free(options.free.unwrap_or(FREE)), RootSize::Image);
     // Before any work: what cannot be written need not be planned.
     let output = match &options.output {
-        Some(target) if !options.dry_run => Some(Output::of(target, options)?),
+        Some(target) if !options.dry_run => Some(Output::of(target, &options.wishes())?),
         _ => None,
     };
     let system = options.inputs.system(&words, &from, voice)?;

@@ -1,7 +1,8 @@
 //! `nixflash diff`: how two cards, images, manifests or systems differ.
 
-use super::verify::open_target;
-use super::{devices, inspect};
+use super::inspect;
+use crate::cli::ask::disks;
+use crate::cli::ask::open::open_target;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::stores::Stores;
 use crate::cli::option::system;
@@ -68,7 +69,7 @@ fn facts(words: &str, options: &Options, voice: &Voice) -> Result<Facts, Failure
     if let Some(facts) = of_manifest(path)? {
         return Ok(facts);
     }
-    let listing = devices::listing()?;
+    let listing = disks::listing()?;
     let named = resolve(&listing, path).map_err(|error| Failure::reading(words, &error))?;
     let found = if matches!(named, Named::File { .. }) {
         let image =

@@ -3,6 +3,7 @@
 use crate::board;
 use crate::board::Board;
 use crate::card::manifest::Package;
+use crate::cli::ask::open::{open_to_write, unopened};
 use crate::cli::ask::target;
 use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
@@ -181,18 +182,18 @@ fn told(package: &Package) -> &str {
 fn open(target: &Target, options: &Options, voice: &Voice) -> Result<Box<dyn Disk>, Failure> {
     match target {
         Target::File(path, _) if options.dry_run => {
-            Ok(Box::new(open_to_read(path).map_err(|error| target::unopened(&error))?))
+            Ok(Box::new(open_to_read(path).map_err(|error| unopened(&error))?))
         }
         Target::File(path, existing) => {
-            Ok(Box::new(open_file_in_place(path, *existing).map_err(|error| target::unopened(&error))?))
+            Ok(Box::new(open_file_in_place(path, *existing).map_err(|error| unopened(&error))?))
         }
         // Nothing is written in a dry run, so that a disk in use may be looked at.
         Target::Disk(device) if options.dry_run => {
             let disk = open_disk(&Roots::system(), device, Access::Read);
-            Ok(Box::new(disk.map_err(|error| target::unopened(&error))?))
+            Ok(Box::new(disk.map_err(|error| unopened(&error))?))
         }
         // A signal ends the program here, before anything is written.
-        Target::Disk(_) => target::open(target, &options.consent, &AtomicBool::new(false), voice),
+        Target::Disk(_) => open_to_write(target, &options.consent, &AtomicBool::new(false), voice),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `nixflash reproduce`: a card composed again from its own manifest, and compared.
 
-use super::verify::open_target;
-use super::{devices, inspect};
+use super::inspect;
 use crate::board;
 use crate::board::Board;
 use crate::card::manifest::{self, Manifest, RawFile, RootSizeKind};
 use crate::card::paths;
+use crate::cli::ask::disks;
+use crate::cli::ask::open::open_target;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::stores::Stores;
 use crate::cli::option::system_source::given;
@@ -66,7 +67,7 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let name = options.device.display().to_string();
-    let listing = devices::listing()?;
+    let listing = disks::listing()?;
     let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
     if matches!(named, Named::File { .. }) {
         let image = open::open(&options.device, &crate::cli::caller::scratch())

@@ -1,6 +1,9 @@
 //! `nixflash write`: an image, or a composed system, onto cards; read back and only then made bootable.
 
+use crate::cli::ask::dry_run;
+use crate::cli::ask::dry_run::DryRun;
 use crate::cli::ask::existing;
+use crate::cli::ask::open::open_to_write;
 use crate::cli::ask::target;
 use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
@@ -12,8 +15,6 @@ use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::card_table;
 use crate::cli::show::card_table::Shown;
-use crate::cli::show::dry_run;
-use crate::cli::show::dry_run::DryRun;
 use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::write_report::{Form, Written, conclude, failed, located};
@@ -300,7 +301,7 @@ fn write(
 ) -> Result<Vec<Written>, Failure> {
     let Batch { name, targets, mut source, plan } = batch;
     let opened: Result<Vec<Box<dyn Disk>>, Failure> =
-        targets.iter().map(|target| target::open(target, &options.consent, stop, voice)).collect();
+        targets.iter().map(|target| open_to_write(target, &options.consent, stop, voice)).collect();
     let opened = opened?;
     let meters: Vec<Meter> = targets.iter().map(|_| Meter::default()).collect();
     let image_len = source.len();

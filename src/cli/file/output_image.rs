@@ -1,6 +1,5 @@
 //! The file that an image goes to: whether it can be written, and what is in it before all is planned.
 
-use crate::cli::command::compose::Options;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::downloads::Quiet;
 use crate::cli::show::failures::{copy_failed, refused};
@@ -31,6 +30,20 @@ pub struct Output<'a> {
     pub bmap: Option<PathBuf>,
 }
 
+/// What is wished of the file of an image.
+pub struct Wishes {
+    /// How it is packed; what its name says where nothing is said.
+    pub format: Option<Packing>,
+    /// The level of compression.
+    pub level: Option<u32>,
+    /// Whether an image that is there is replaced.
+    pub force: bool,
+    /// Whether its hash is written beside it.
+    pub sums: bool,
+    /// Whether its block map is.
+    pub maps: bool,
+}
+
 /// A file that has some of its contents.
 pub struct Ground {
     /// It, under a temporary name.
@@ -42,17 +55,16 @@ pub struct Ground {
 }
 
 impl<'a> Output<'a> {
-    /// What the options say, and whether it can be written.
-    pub fn of(target: &'a Path, options: &Options) -> Result<Self, Failure> {
-        let packing = packing(options, target)?;
-        let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+    /// What is wished, and whether it can be written.
+    pub fn of(target: &'a Path, wishes: &Wishes) -> Result<Self, Failure> {
+        let packing = packing(wishes, target)?;
+        let overwrite = if wishes.force { Overwrite::Replace } else { Overwrite::Refuse };
         let beside = |suffix: &str| {
             let mut name = target.as_os_str().to_owned();
             name.push(suffix);
             PathBuf::from(name)
         };
-        let (sha256, bmap) =
-            (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
+        let (sha256, bmap) = (wishes.sums.then(|| beside(".sha256")), wishes.maps.then(|| beside(".bmap")));
         if target != Path::new("-") {
             for path in [Some(target), sha256.as_deref(), bmap.as_deref()].into_iter().flatten() {
                 complete_file::check(path, overwrite).map_err(|error| unwritable(&error))?;
@@ -107,9 +119,9 @@ impl<'a> Output<'a> {
     }
 }
 
-fn packing(options: &Options, target: &Path) -> Result<Packing, Failure> {
-    let packing = options.format.unwrap_or_else(|| Packing::of_name(target));
-    let Some(level) = options.level else { return Ok(packing) };
+fn packing(wishes: &Wishes, target: &Path) -> Result<Packing, Failure> {
+    let packing = wishes.format.unwrap_or_else(|| Packing::of_name(target));
+    let Some(level) = wishes.level else { return Ok(packing) };
     let Some(levels) = packing.levels() else {
         return Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"));
     };

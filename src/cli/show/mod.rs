@@ -2,7 +2,6 @@
 
 pub(crate) mod card_table;
 pub(crate) mod downloads;
-pub(crate) mod dry_run;
 pub(crate) mod failures;
 pub(crate) mod lookout;
 pub(crate) mod output;

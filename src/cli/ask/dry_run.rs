@@ -1,11 +1,11 @@
 //! What `write --dry-run` says: what would be written where.
 
-use super::card_table;
-use super::output;
-use super::plan_text;
-use super::write_report::Form;
-use crate::cli::ask::target::Target;
+use super::target::Target;
 use crate::cli::outcome::Outcome;
+use crate::cli::show::card_table;
+use crate::cli::show::output;
+use crate::cli::show::plan_text;
+use crate::cli::show::write_report::Form;
 use crate::compose::Plan;
 use crate::escape::shown as shown_name;
 use crate::source::{Contents, Opened};
