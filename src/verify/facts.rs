@@ -2,7 +2,7 @@
 
 use super::card::place;
 use super::card::place::{Place, System};
-use super::card::registry;
+use super::card::store::registry;
 use super::card::{Error, Findings, Manifest, Shared, spans};
 use crate::base_n;
 use crate::format::disk::partition_table;

@@ -6,8 +6,8 @@
 //! rules). So what was added may be swap, zeros, or something without a name that is ours.
 
 use super::findings::Findings;
-use super::judge::{Part, Shared};
 use super::manifest::Manifest;
+use super::part::{Part, Shared};
 use super::place::{Place, System};
 use crate::format::disk::ext4::read::Ext4;
 use crate::format::disk::fat::read;

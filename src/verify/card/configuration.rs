@@ -2,11 +2,11 @@
 //!
 //! It is the user's to edit: on a card that a system has mounted a difference is a change, on any other it is damage.
 
+use super::error::Error;
 use super::findings::Findings;
-use super::judge::{How, Part, gone};
 use super::manifest::Manifest;
+use super::part::{How, Part, gone};
 use super::place::digest_of;
-use super::verdict::Error;
 use crate::base_n;
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Found, Inode, Kind};

@@ -1,9 +1,9 @@
 //! What lies outside of all partitions: the table's own bytes, boot loaders that a ROM looks for, and nothing else.
 
+use super::error::Error;
 use super::findings::Findings;
-use super::judge::{How, Shared};
 use super::manifest::Manifest;
-use super::verdict::Error;
+use super::part::{How, Shared};
 use crate::base_n;
 use crate::format::disk::partition_table::{Reading, SectorSize, Table, encode};
 use crate::ints;

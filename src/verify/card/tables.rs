@@ -2,8 +2,8 @@
 
 use super::added;
 use super::findings::Findings;
-use super::judge::Shared;
 use super::manifest::Manifest;
+use super::part::Shared;
 use super::place::{Place, System};
 use crate::format::disk::fat::read;
 use crate::format::disk::partition_table::{Problem, Reading, Table};

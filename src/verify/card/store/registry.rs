@@ -1,9 +1,5 @@
 //! What the store database has registered, by whom it is signed, and whether the manifest agrees.
 
-use super::findings::Findings;
-use super::judge::{Part, gone};
-use super::manifest::Manifest;
-use super::verdict::Error;
 use crate::base_n;
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::Ext4;
@@ -11,6 +7,10 @@ use crate::format::nix::database;
 use crate::format::nix::store_path::StorePath;
 use crate::format::nix::write_ahead_log;
 use crate::store::{Judged, Keys};
+use crate::verify::card::error::Error;
+use crate::verify::card::findings::Findings;
+use crate::verify::card::manifest::Manifest;
+use crate::verify::card::part::{Part, gone};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};

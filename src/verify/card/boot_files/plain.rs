@@ -3,10 +3,10 @@
 //! U-Boot's ext4 (2025.01, `fs/ext4/ext4_common.c`) takes the first entry of a name, in use or not, the type that the
 //! entry says, the blocks of an extent whether or not they were ever written, and knows no meta_bg.
 
-use super::findings::Findings;
-use super::judge::Part;
-use super::place::{Place, System, boot_directories};
 use crate::format::disk::ext4::read::{Ext4, Inode, Kind};
+use crate::verify::card::findings::Findings;
+use crate::verify::card::part::Part;
+use crate::verify::card::place::{Place, System, boot_directories};
 use std::collections::BTreeMap;
 
 /// Checks the files of a place, and the directories that lead to them.

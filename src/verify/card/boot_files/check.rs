@@ -2,40 +2,18 @@
 //! that is there.
 
 use super::explain::{Explain, Told};
-use super::findings::Findings;
-use super::judge::Part;
-use super::manifest::{FAT, Manifest, ROOT};
-use super::place::Place;
+use super::known::{Files, Known, fold};
 use super::plain;
 use super::replaced::{RECORD, Replaced};
-use super::systems::Systems;
 use crate::base_n;
 use crate::format::disk::ext4::read::Ext4;
+use crate::verify::card::findings::Findings;
+use crate::verify::card::manifest::{FAT, Manifest, ROOT};
+use crate::verify::card::part::Part;
+use crate::verify::card::place::Place;
+use crate::verify::card::store::systems::Systems;
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// A file as the manifest, or the record of an update, has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    size: u64,
-    sha256: String,
-}
-
-impl Known {
-    /// Length and digest out of an entry.
-    pub fn of(value: &Value) -> Option<Self> {
-        let sha256 = value.get("sha256")?.as_str()?.to_ascii_lowercase();
-        Some(Self { size: value.get("size")?.as_u64()?, sha256 })
-    }
-
-    /// Whether it is the file with a digest, in base 16.
-    pub fn is(&self, sha256: &str) -> bool {
-        self.sha256 == sha256
-    }
-}
-
-/// All known files by partition and folded path.
-type Files = BTreeMap<(u32, String), Known>;
 
 /// Compares all boot files; gives how many are as the manifest has them.
 pub fn check(
@@ -166,12 +144,6 @@ fn known(manifest: &Manifest, of_root: Option<u64>) -> Files {
         Some(((u32::try_from(number).ok()?, path), Known::of(value)?))
     };
     manifest.list("bootFiles").iter().filter_map(one).collect()
-}
-
-/// A path with one slash at its beginning; on a FAT, case does not matter.
-pub fn fold(path: &str, is_root: bool) -> String {
-    let path = format!("/{}", path.trim_start_matches('/'));
-    if is_root { path } else { path.to_lowercase() }
 }
 
 fn compare(place: &Place<'_>, (path, len): (&str, u64), known: &Known) -> Result<bool, String> {

@@ -3,15 +3,15 @@
 //! No signature is over that record. It counts for what an update of firmware may touch, and never silently: whoever
 //! reads the verdict is told that firmware was replaced, with what, and that only the record says so.
 
-use super::boot::{Known, fold};
-use super::findings::{Findings, Unsigned};
-use super::manifest::Manifest;
-use super::place::Place;
+use super::known::{Known, fold};
 use crate::base_n;
 use crate::board;
 use crate::board::Board;
 use crate::format::disk::fat;
 use crate::format::file::json;
+use crate::verify::card::findings::{Findings, Unsigned};
+use crate::verify::card::manifest::Manifest;
+use crate::verify::card::place::Place;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ const MAX_LEN: u64 = 4 << 20;
 /// What boot loaders' builders keep on a FAT: no update of firmware writes these.
 const OF_BUILDERS: [&str; 5] = ["/loader/", "/efi/nixos/", "/extlinux/", "/boot/", "/nixos/"];
 /// What an update never removes.
-const KEPT: [&str; 2] = ["/config.txt", super::manifest::FAT];
+const KEPT: [&str; 2] = ["/config.txt", crate::verify::card::manifest::FAT];
 
 /// The record of an update.
 pub struct Replaced {

@@ -1,15 +1,15 @@
 //! `/nix/store`: every path that should be there hashed, on all cores, and what should not be there.
 
-use super::findings::Findings;
-use super::judge::{How, Part, gone, in_store};
-use super::manifest::Manifest;
 use super::nar::{Hasher, Stop};
 use super::registry::{Entry, Registry};
 use super::systems::PROFILES;
-use super::verdict::Error;
 use crate::format::disk::ext4::ondisk::inode::ROOT_INO;
 use crate::format::disk::ext4::read::{Ext4, Inode, Kind};
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
+use crate::verify::card::error::Error;
+use crate::verify::card::findings::Findings;
+use crate::verify::card::manifest::Manifest;
+use crate::verify::card::part::{How, Part, gone, in_store};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -1,7 +1,5 @@
 //! The systems that a card can boot by right: generations of the system profile and their specialisations.
 
-use super::findings::{Findings, Unsigned};
-use super::judge::Part;
 use super::registry::Registry;
 use crate::base_n;
 use crate::format::boot::bootspec;
@@ -9,6 +7,8 @@ use crate::format::boot::bootspec::Document;
 use crate::format::boot::systemd_boot;
 use crate::format::disk::ext4::read::{Ext4, Kind};
 use crate::format::nix::store_path::StorePath;
+use crate::verify::card::findings::{Findings, Unsigned};
+use crate::verify::card::part::Part;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 

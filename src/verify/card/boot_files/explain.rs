@@ -3,14 +3,14 @@
 //! Each is held against the system that it is for: a command line has the parameters of that system and no others, a
 //! kernel the bytes of its own.
 
-use super::findings::Findings;
-use super::judge::Part;
-use super::place::{Place, digest_of};
 use super::rendered;
 use super::rendered::{EntryLines, flat};
-use super::systems::{System, Systems};
 use crate::format::boot::{extlinux, systemd_boot};
 use crate::format::disk::ext4::read::{Ext4, Inode, Kind};
+use crate::verify::card::findings::Findings;
+use crate::verify::card::part::Part;
+use crate::verify::card::place::{Place, digest_of};
+use crate::verify::card::store::systems::{System, Systems};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 

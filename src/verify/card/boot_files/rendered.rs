@@ -8,10 +8,10 @@
 //! Sources: U-Boot 2025.01 `boot/pxe_utils.c` (`get_token`, `parse_label`, `label_boot`); systemd 257
 //! `src/boot/boot.c` (`boot_entry_add_type1`, `line_get_key_value`).
 
-use super::systems::System;
 use crate::format::boot::extlinux;
 use crate::format::boot::extlinux::{DeviceTree, Entry, Read, ReadEntry};
 use crate::format::nix::store_path::STORE_DIR;
+use crate::verify::card::store::systems::System;
 use std::collections::BTreeSet;
 
 /// Orders of the lines of an entry of systemd-boot: of builders up to NixOS 25.11, and later.

@@ -1,12 +1,12 @@
 //! Links and files that decide which system is started and what Nix believes, and who may write them.
 
-use super::findings::{Findings, Unsigned};
-use super::judge::Part;
-use super::manifest::Manifest;
 use super::registry::{DATABASE, Registry};
 use super::systems::{PROFILES, Systems, link};
 use crate::format::disk::ext4::read::{Ext4, Kind};
 use crate::format::nix::store_path::StorePath;
+use crate::verify::card::findings::{Findings, Unsigned};
+use crate::verify::card::manifest::Manifest;
+use crate::verify::card::part::Part;
 
 const GCROOTS: &str = "/nix/var/nix/gcroots/profiles";
 const SCHEMA: &str = "/nix/var/nix/db/schema";
@@ -121,7 +121,7 @@ fn current(
 
 /// Who may change what decides all else.
 fn owners(ext4: &Ext4<Part<'_>>, findings: &mut Findings) {
-    let files = [DATABASE, SCHEMA, super::manifest::ROOT, "/etc/NIXOS"];
+    let files = [DATABASE, SCHEMA, crate::verify::card::manifest::ROOT, "/etc/NIXOS"];
     for path in DIRECTORIES.iter().chain(&files) {
         let Ok(inode) = ext4.lookup(path.as_bytes()) else { continue };
         if inode.uid != 0 {

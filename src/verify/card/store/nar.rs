@@ -1,11 +1,11 @@
 //! One store path: its NAR hash out of the blocks of the ext4, and the attributes that no NAR keeps.
 
-use super::judge::{Part, in_store};
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Groups, Inode, Kind};
 use crate::format::nix::nar::Framing;
 use crate::format::nix::store_path::STORE_DIR;
 use crate::ints;
+use crate::verify::card::part::{Part, in_store};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
