@@ -4,15 +4,17 @@
 //! against the hash and the block map that belong to it, and without the zeros that nobody will read.
 
 mod ahead;
+mod error;
 mod mapped;
 mod own_len;
 mod trim;
 
+pub use error::Error;
 pub use mapped::Mapped;
 pub use trim::Trim;
 
 use crate::format::file::bmap::{self, BlockMap};
-use crate::format::file::sums::{BadSum, parse_sha256, text_of};
+use crate::format::file::sums::{parse_sha256, text_of};
 use crate::image::Source;
 use crate::image::read::layers::{self, Layers, Unpacked};
 use crate::image::read::sparse::Sparse;
@@ -25,6 +27,7 @@ use crate::stream::gzip;
 use crate::stream::hash::Summed;
 use crate::stream::zip::Wanted;
 use ahead::Ahead;
+use error::io_error;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -104,87 +107,6 @@ pub struct Opened {
     pub source: Box<dyn Source + Send>,
 }
 
-/// An image cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be read.
-    #[error("cannot read {name}: {source}")]
-    Io {
-        /// The image, as the user named it.
-        name: String,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// It is something else.
-    #[error("{name} is {kind}, expected a disk image")]
-    Foreign {
-        /// The image, as the user named it.
-        name: String,
-        /// What it is.
-        kind: String,
-    },
-    /// It begins as nothing that a card could hold.
-    #[error("{name} has neither a partition table nor a file system, expected a disk image")]
-    Unknown {
-        /// The image.
-        name: String,
-    },
-    /// It ends before what is in it does.
-    #[error("{name} has {found} bytes, but {what} reaches to byte {needed}: it is incomplete")]
-    Short {
-        /// The image.
-        name: String,
-        /// Its length in bytes.
-        found: u64,
-        /// What says how long it must be.
-        what: &'static str,
-        /// How long it must be, in bytes.
-        needed: u64,
-    },
-    /// It is damaged from the start.
-    #[error("{name}: damaged or truncated {kind} stream: {source}")]
-    Stream {
-        /// The image, as the user named it.
-        name: String,
-        /// How it is packed.
-        kind: &'static str,
-        /// What the decoder says.
-        source: io::Error,
-    },
-    /// The server does not give it.
-    #[error("{name}: {source}")]
-    Http {
-        /// The address, without a login.
-        name: String,
-        /// What the network or the server says.
-        source: net::Error,
-    },
-    /// What stands beside it cannot be used.
-    #[error("{name}: {source}")]
-    BlockMap {
-        /// The block map.
-        name: String,
-        /// What is wrong with the map.
-        source: bmap::Error,
-    },
-    /// What stands beside it cannot be used.
-    #[error("{name}: {source}")]
-    Sum {
-        /// The file with the hash.
-        name: String,
-        /// What is wrong with its text.
-        source: BadSum,
-    },
-}
-
-impl Error {
-    /// Whether the image itself is at fault, and not this machine or its network.
-    #[must_use]
-    pub const fn is_bad_source(&self) -> bool {
-        !matches!(self, Self::Io { .. })
-    }
-}
-
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 /// The longest file with hashes that is read, in bytes.
@@ -194,24 +116,9 @@ const MAX_SUMS: u64 = 1 << 20;
 pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     // An address may have a login in it.
     let name = if is_address(spec) { net::shown(spec) } else { spec.to_owned() };
-    let (mut checks, mut notes, mut end) = (Vec::new(), Vec::new(), None);
+    let (mut checks, mut notes) = (Vec::new(), Vec::new());
     let file = Path::new(spec);
-    let mut raw = None;
-    let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
-        "-" => (Box::new(Ahead::new(Box::new(io::stdin()), &options.interrupted)), None),
-        _ if is_address(spec) => {
-            let body =
-                options.client.get(spec).map_err(|source| Error::Http { name: name.clone(), source })?;
-            let len = body.content_length();
-            (Box::new(Ahead::new(Box::new(body), &options.interrupted)), len)
-        }
-        _ => {
-            let (file, len);
-            (file, len, end) = open_file(spec)?;
-            raw = len.and_then(|len| Some((file.try_clone().ok()?, len)));
-            (Box::new(file), len)
-        }
-    };
+    let Bytes { reader, len, raw, end } = bytes(spec, &name, options)?;
     let is_file = spec != "-" && !is_address(spec);
     let sum = match options.sha256 {
         Some(sum) => Some((sum.to_ascii_lowercase(), "--sha256".to_owned())),
@@ -280,14 +187,39 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     Ok(Opened { name, layers, checks, contents, notes, source })
 }
 
+/// The bytes of an image as they come.
+struct Bytes {
+    reader: Box<dyn Read + Send>,
+    /// How many there are, where that is known.
+    len: Option<u64>,
+    /// The file or device that they are in, and its length.
+    raw: Option<(File, u64)>,
+    /// What the end of that file tells.
+    end: Option<End>,
+}
+
+fn bytes(spec: &str, name: &str, options: &Options<'_>) -> Result<Bytes, Error> {
+    let ahead = |inner| Box::new(Ahead::new(inner, &options.interrupted));
+    Ok(match spec {
+        "-" => Bytes { reader: ahead(Box::new(io::stdin())), len: None, raw: None, end: None },
+        _ if is_address(spec) => {
+            let failed = |source| Error::Http { name: name.to_owned(), source };
+            let body = options.client.get(spec).map_err(failed)?;
+            let len = body.content_length();
+            Bytes { reader: ahead(Box::new(body)), len, raw: None, end: None }
+        }
+        _ => {
+            let (file, len, end) = open_file(spec)?;
+            let raw = len.and_then(|len| Some((file.try_clone().ok()?, len)));
+            Bytes { reader: Box::new(file), len, raw, end }
+        }
+    })
+}
+
 /// Whether a name is one for the network.
 #[must_use]
 pub fn is_address(spec: &str) -> bool {
     spec.starts_with("http://") || spec.starts_with("https://")
-}
-
-fn io_error(name: &str, source: io::Error) -> Error {
-    Error::Io { name: name.to_owned(), source }
 }
 
 /// What the end of a file tells.
