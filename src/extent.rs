@@ -13,7 +13,7 @@ pub enum Fill<C> {
     Encoded,
     /// `len` bytes of a file, from its byte `at`; the rest of the extent, if any, is zeros.
     Content {
-        /// Which file.
+        /// The file, by what its tree says of its contents.
         content: C,
         /// Where in the file, in bytes.
         at: u64,

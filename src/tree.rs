@@ -8,9 +8,9 @@
 pub struct Attrs {
     /// The low twelve bits of `st_mode`: permissions, setuid, setgid, sticky.
     pub mode: u16,
-    /// Numeric owner.
+    /// The number of the owner, as `/etc/passwd` has it.
     pub uid: u32,
-    /// Numeric group.
+    /// The number of the group, as `/etc/group` has it.
     pub gid: u32,
     /// Modification time, seconds since 1970.
     pub mtime: u32,
@@ -161,6 +161,11 @@ impl<C> Node<C> {
         Some(node)
     }
 
+    /// This node and all below it, in walking order: a directory before what is in it, entries bytewise by name.
+    pub fn walk(&self) -> Walk<'_, C> {
+        Walk { open: vec![(Vec::new(), self)] }
+    }
+
     /// The same tree with every content replaced by `f`, which sees the contents in walking order.
     pub fn map<D>(self, f: &mut impl FnMut(C) -> D) -> Node<D> {
         let kind = match self.kind {
@@ -171,5 +176,47 @@ impl<C> Node<C> {
             }),
         };
         Node { attrs: self.attrs, kind }
+    }
+}
+
+/// All nodes of a tree, each with its path from the root of the tree: empty, or names between slashes.
+#[derive(Debug)]
+pub struct Walk<'a, C> {
+    /// What was seen and not given yet, the next one last.
+    open: Vec<(Vec<u8>, &'a Node<C>)>,
+}
+
+impl<'a, C> Iterator for Walk<'a, C> {
+    type Item = (Vec<u8>, &'a Node<C>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (path, node) = self.open.pop()?;
+        if let Kind::Directory(directory) = &node.kind {
+            let below = directory.iter().rev().map(|(name, child)| {
+                let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                ([&path[..], slash, name].concat(), child)
+            });
+            self.open.extend(below);
+        }
+        Some((path, node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_comes_to_every_node_in_the_order_of_a_nar() {
+        let file = |len| Node::store_file(false, len, ());
+        let directory = |entries: Vec<(&str, Node<()>)>| {
+            let entries = entries.into_iter().map(|(name, node)| (name.as_bytes().into(), node)).collect();
+            Node::store_directory(Directory::from_entries(entries).unwrap())
+        };
+        let inner = directory(vec![("z", file(1)), ("a", Node::store_symlink(*b"z"))]);
+        let tree = directory(vec![("b.c", file(2)), ("b", inner), ("c", directory(vec![]))]);
+        let paths: Vec<_> = tree.walk().map(|(path, _)| String::from_utf8(path).unwrap()).collect();
+        assert_eq!(paths, ["", "b", "b/a", "b/z", "b.c", "c"]);
+        assert_eq!(file(3).walk().count(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::glob::matches;
 use crate::format::disk::fat;
-use crate::num;
+use crate::sizes;
 
 /// The kind of partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -36,6 +36,18 @@ pub enum Role {
     Esp,
     /// ext4 with the store; the last one.
     Root,
+}
+
+impl Role {
+    /// As profiles and manifests write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Firmware => "firmware",
+            Self::Esp => "esp",
+            Self::Root => "root",
+        }
+    }
 }
 
 /// The type of a partition in its table.
@@ -144,7 +156,7 @@ pub struct Medium {
     pub drivers: Vec<String>,
 }
 
-/// One board.
+/// A board: where its ROM looks for what, and what its boot loader demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
     /// The word for it on the command line.
@@ -211,9 +223,9 @@ impl Board {
             Loader::SystemdBoot => "systemd-boot",
             Loader::RaspberryPi => "kernel beside the firmware",
         };
-        let raws = self.raws.iter().map(|raw| format!("{} at {}", raw.file, num::show_bytes(raw.offset)));
+        let raws = self.raws.iter().map(|raw| format!("{} at {}", raw.file, sizes::show_bytes(raw.offset)));
         let fat = self.boot_fat().and_then(|(_, fat)| fat.size);
-        let fat = fat.map(|size| format!("FAT of {}", num::show_bytes(size)));
+        let fat = fat.map(|size| format!("FAT of {}", sizes::show_bytes(size)));
         let parts: Vec<String> =
             [table.to_owned()].into_iter().chain(raws).chain(fat).chain([loader.to_owned()]).collect();
         parts.join(", ")

@@ -6,7 +6,7 @@ pub enum Error {
     /// It is not TOML, a key is unknown or missing, or a value cannot be used.
     #[error("{file}:{line}: {}{message}", key.as_ref().map_or_else(String::new, |key| format!("{key}: ")))]
     Profile {
-        /// The profile.
+        /// The profile, by its file.
         file: String,
         /// The line, from 1.
         line: usize,

@@ -113,3 +113,6 @@ fn descend(value: &DeValue<'_>, at: usize, wanted: Wanted, steps: &mut Vec<Step>
         _ => {}
     }
 }
+
+/// The key and what is wrong with its value.
+pub type Wrong = (Key, String);

@@ -3,15 +3,12 @@
 use super::description::{
     Board, FileRule, Loader, Medium, Package, Partition, PartitionType, Raw, Role, TableKind,
 };
-use super::key::Key;
+use super::key::{Key, Wrong};
 use super::rules;
 use crate::format::disk::fat;
-use crate::num;
+use crate::sizes;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-
-/// The key and what is wrong with its value.
-pub type Wrong = (Key, String);
 
 const MIB: u64 = 1 << 20;
 
@@ -259,7 +256,7 @@ fn file(raw: RawFile) -> FileRule {
 
 /// A length that is a multiple of `unit`, 512 bytes or 1 MiB.
 fn length(text: &str, unit: u64) -> Result<u64, String> {
-    let bytes = num::parse_bytes(text).filter(|bytes| *bytes > 0 && bytes % unit == 0 && *bytes <= 1 << 50);
+    let bytes = sizes::parse_bytes(text).filter(|bytes| *bytes > 0 && bytes % unit == 0 && *bytes <= 1 << 50);
     bytes.ok_or_else(|| match unit {
         MIB => format!("{text:?}: must be a whole number of MiB with its unit, such as \"128 MiB\""),
         _ => format!("{text:?}: must be a multiple of 512 bytes with its unit, such as \"32 KiB\""),

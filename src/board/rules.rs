@@ -1,10 +1,9 @@
 //! What the values of a profile must satisfy together: a list of demands whose messages say what is allowed.
 
 use super::description::{Board, FileRule, Loader, Raw, Role, TableKind};
-use super::key::Key;
-use super::matches;
-use super::profile::Wrong;
-use crate::num::show_bytes;
+use super::glob::matches;
+use super::key::{Key, Wrong};
+use crate::sizes::show_bytes;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -1,8 +1,6 @@
 //! Failures, and the exit codes that scripts rely on.
 
-use super::show::output;
 use std::error::Error;
-use std::process::ExitCode;
 
 /// Why a command failed, as far as the exit code tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,14 +50,14 @@ impl Code {
 pub struct Failure {
     code: Code,
     message: String,
-    hint: Option<String>,
+    pub(super) hint: Option<String>,
     /// Whether line feeds of the message are its layout, its values being escaped.
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 /// What line feeds in a message are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layout {
+pub(super) enum Layout {
     Line,
     Lines,
 }
@@ -119,27 +117,4 @@ impl Failure {
             if error.kind() == std::io::ErrorKind::PermissionDenied { Code::Permission } else { Code::Other };
         Self::new(code, format!("cannot read {what}: {error}"))
     }
-}
-
-/// Says why the command line cannot be understood, or prints the help that was asked for.
-pub fn usage(error: &clap::Error) -> ExitCode {
-    // clap decides between standard output (help) and standard error; a closed pipe is no failure of ours.
-    drop(error.print());
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-}
-
-/// Says what failed.
-pub fn report(failure: &Failure) -> ExitCode {
-    output::error_line(&format!(
-        "error: {}",
-        match failure.layout {
-            Layout::Line => output::escape(&failure.message),
-            Layout::Lines => output::escape_lines(&failure.message),
-        }
-    ));
-    if let Some(hint) = &failure.hint {
-        // Hints are the program's own words; a command in them is quoted.
-        output::error_line(&format!("hint: {}", output::escape_lines(hint)));
-    }
-    ExitCode::from(failure.code.number())
 }

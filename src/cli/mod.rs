@@ -15,7 +15,8 @@ use clap::{Parser, Subcommand};
 use command::{
     boards, cache, check, compose, devices, diff, firmware, inspect, lock, reproduce, verify, write,
 };
-use show::terminal;
+use exit::{Failure, Layout};
+use show::{output, terminal};
 use std::process::ExitCode;
 use talk::Talk;
 
@@ -58,7 +59,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return exit::usage(&error),
+        Err(error) => return usage(&error),
     };
     let voice = terminal::Voice::new(cli.talk.progress, cli.talk.quiet, cli.talk.verbose);
     let result = match cli.command {
@@ -77,6 +78,29 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => exit::report(&failure),
+        Err(failure) => report(&failure),
     }
+}
+
+/// Says why the command line cannot be understood, or prints the help that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // clap decides between standard output (help) and standard error; a closed pipe is no failure of ours.
+    drop(error.print());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Says what failed.
+fn report(failure: &Failure) -> ExitCode {
+    output::error_line(&format!(
+        "error: {}",
+        match failure.layout {
+            Layout::Line => output::escape(failure.message()),
+            Layout::Lines => output::escape_lines(failure.message()),
+        }
+    ));
+    if let Some(hint) = &failure.hint {
+        // Hints are the program's own words; a command in them is quoted.
+        output::error_line(&format!("hint: {}", output::escape_lines(hint)));
+    }
+    ExitCode::from(failure.code().number())
 }

@@ -1,14 +1,14 @@
 //! How much is said, and how.
 
-use super::show::terminal;
+use super::show::style;
 use clap::Args;
 
 /// How much is said, and how.
 #[derive(Args, Clone, Copy)]
 pub(super) struct Talk {
     /// How to show progress on standard error
-    #[arg(long, global = true, value_enum, default_value_t = terminal::Style::Auto, value_name = "HOW")]
-    pub(super) progress: terminal::Style,
+    #[arg(long, global = true, value_enum, default_value_t = style::Style::Auto, value_name = "HOW")]
+    pub(super) progress: style::Style,
     /// Say nothing but errors
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,

@@ -3,14 +3,14 @@
 use super::closure::Forest;
 use super::content::Content;
 use super::error::Error;
-use super::firmware::channel::{Channels, Pin};
 use super::firmware::find;
-use super::firmware::find::Given;
+use super::request::channels::{Channels, Pin};
+use super::request::given::Given;
 use super::root::manifest_text;
 use crate::board::Board;
+use crate::card::manifest::Package;
 use crate::store::Store;
 use crate::tree::Kind;
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The most bytes that all boot files together may have: they are kept in memory.
@@ -33,7 +33,7 @@ pub struct BootSet {
     /// Their absolute paths on the FAT, and their contents.
     pub files: Vec<(String, Vec<u8>)>,
     /// The packages that they are from, as a manifest has them.
-    pub packages: Map<String, Value>,
+    pub packages: BTreeMap<String, Package>,
     /// What was taken from the channel.
     pub pins: Vec<Pin>,
 }
@@ -66,7 +66,7 @@ pub fn boot_set(request: BootRequest) -> Result<BootSet, Error> {
         files.push(("/config.txt".to_owned(), text.as_bytes().to_vec()));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(BootSet { files, packages: manifest_text::firmware(&places, &forest), pins })
+    Ok(BootSet { files, packages: manifest_text::packages(&places, &forest), pins })
 }
 
 /// Reads files of one source, in the order in which it has them.

@@ -2,20 +2,15 @@
 
 use super::content::Content;
 use super::error::Error;
-use super::write::MoveError;
-use super::write::in_place;
-use super::write::in_place::Landed;
 use crate::format::nix::nar::Room;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::image::write::complete_file::RawFile;
-use crate::num;
+use crate::ints;
 use crate::store;
-use crate::store::{Member, PathInfo, Payload, Store};
+use crate::store::{PathInfo, Payload, Store};
 use crate::tree::{Kind, Node};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The longest small file that is read while planning, in bytes.
 const SMALL_FILE: u64 = 4 << 20;
@@ -53,36 +48,14 @@ pub struct Forest {
     pub notes: Vec<String>,
 }
 
-/// The trees of all members, in their order; several threads where NARs have to be decoded for them.
-fn indices(stores: &[Box<dyn Store>], members: &[Member], room: &Room) -> Result<Vec<Node<()>>, Error> {
-    let packed = members.iter().any(|member| stores[member.store].is_packed());
-    let threads =
-        if packed { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) } else { 1 };
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let tree = store::index(&*stores[member.store], &member.info, room);
-            let failed = tree.is_err();
-            done.push((&member.info.path, tree));
-            if failed {
-                // Nobody begins another one. The first failure in order is told, whoever met it.
-                next.store(members.len(), Ordering::Relaxed);
-            }
-        }
-        done
-    };
-    let mut trees = BTreeMap::new();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        trees.extend(work());
-        for worker in workers {
-            // cannot fail: a worker returns its errors
-            trees.extend(worker.join().expect("a worker does not panic"));
-        }
-    });
-    let trees: Result<Vec<_>, _> = trees.into_values().collect();
-    Ok(trees?)
+/// What is left of a [`Forest`] once all is decided.
+pub struct Parts {
+    /// The stores.
+    pub stores: Vec<Box<dyn Store>>,
+    /// Sources, by their index in [`Content`].
+    pub sources: Vec<Packed>,
+    /// The trees of the sources, in their order.
+    pub trees: Vec<Node<Content>>,
 }
 
 /// A file or directory found by its absolute path.
@@ -91,61 +64,6 @@ pub struct Found<'a> {
     pub path: String,
     /// What it is; never a symlink.
     pub node: &'a Node<Content>,
-}
-
-/// A closure whose paths are known, and what is in them not yet.
-pub struct Resolved {
-    /// The stores.
-    pub stores: Vec<Box<dyn Store>>,
-    /// Its paths, sorted.
-    pub members: Vec<Member>,
-    /// What the user should know of the stores.
-    pub notes: Vec<String>,
-}
-
-impl Resolved {
-    /// Walks from several paths, and has begun to fetch what is far away.
-    pub fn of(stores: Vec<Box<dyn Store>>, roots: &[StorePath]) -> Result<Self, Error> {
-        let mut members = store::closure(&stores, roots)?.paths;
-        for (at, store) in stores.iter().enumerate() {
-            let mine = members.iter().filter(|member| member.store == at);
-            store.prefetch(&mine.map(|member| member.info.path.clone()).collect::<Vec<_>>())?;
-        }
-        let notes = store::replace_damaged(&stores, &mut members)?;
-        Ok(Self { stores, members, notes })
-    }
-
-    /// Whether contents have to be decoded for anything to be known of them.
-    pub fn is_packed(&self) -> bool {
-        self.members.iter().any(|member| self.stores[member.store].is_packed())
-    }
-
-    /// Looks through all paths.
-    pub fn index(self) -> Result<Forest, Error> {
-        let room = Room::default();
-        let trees = indices(&self.stores, &self.members, &room)?;
-        self.with_trees(trees, room)
-    }
-
-    /// Looks through all paths and puts contents to their place in an image, as [`in_place::land`] says.
-    pub fn land(
-        self,
-        place: (&RawFile, u64),
-        workers: usize,
-        progress: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<(Forest, Landed), MoveError> {
-        let room = Room::default();
-        let (trees, landed) = in_place::land(&self, place, &room, workers, progress)?;
-        Ok((self.with_trees(trees, room)?, landed))
-    }
-
-    fn with_trees(self, trees: Vec<Node<()>>, room: Room) -> Result<Forest, Error> {
-        let mut forest = Forest { room, notes: self.notes, ..Forest::empty(self.stores) };
-        for (member, tree) in self.members.into_iter().zip(trees) {
-            forest.add(Packed { info: member.info, origin: Origin::Store(member.store) }, tree)?;
-        }
-        Ok(forest)
-    }
 }
 
 impl Forest {
@@ -181,7 +99,7 @@ impl Forest {
 
     /// The tree of a source.
     pub fn tree(&self, source: u32) -> &Node<Content> {
-        &self.trees[num::to_usize(u64::from(source))]
+        &self.trees[ints::to_usize(u64::from(source))]
     }
 
     /// The source that is this store path.
@@ -291,12 +209,12 @@ impl Forest {
 
     /// Opens the contents of a source.
     pub fn open(&self, source: u32) -> Result<Payload<'_, Content>, Error> {
-        open(&self.stores, &self.sources[num::to_usize(u64::from(source))], self.tree(source))
+        open(&self.stores, &self.sources[ints::to_usize(u64::from(source))], self.tree(source))
     }
 
-    /// Takes the trees out, in the order of the sources.
-    pub fn take_trees(&mut self) -> Vec<Node<Content>> {
-        std::mem::take(&mut self.trees)
+    /// Gives away what a plan is moved from.
+    pub fn into_parts(self) -> Parts {
+        Parts { stores: self.stores, sources: self.sources, trees: self.trees }
     }
 }
 

@@ -1,13 +1,13 @@
 //! A system held against a board, without composing anything.
 
-use super::closure::{Forest, Resolved};
 use super::demands::{Contract, Finding, Verdict};
 use super::error::Error;
-use super::firmware::channel::Channels;
 use super::firmware::find;
-use super::firmware::find::Given;
-use super::system::toplevel::Toplevel;
+use super::request::channels::Channels;
+use super::request::given::Given;
+use super::resolved::Resolved;
 use crate::board::Board;
+use crate::compose::system::generations::generations;
 use crate::format::nix::store_path::StorePath;
 use crate::store::Store;
 
@@ -65,9 +65,4 @@ pub fn check(check: Check) -> Result<Report, Error> {
         possible: contract.findings.iter().all(|finding| finding.verdict != Verdict::Refused),
         findings: contract.findings,
     })
-}
-
-/// Reads every generation.
-pub fn generations(forest: &Forest, systems: &[StorePath]) -> Result<Vec<Toplevel>, Error> {
-    systems.iter().map(|system| Toplevel::read(forest, system)).collect()
 }

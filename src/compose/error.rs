@@ -1,7 +1,7 @@
 //! Why a system cannot be composed.
 
-use super::firmware::find::Missing;
-use super::root::configuration;
+use super::missing::Missing;
+use super::request::configuration;
 
 /// A system cannot be composed.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,15 @@
 //! A closure that was found: it can be planned, or planned and written at once.
 
-use super::closure::Resolved;
+use super::decide::decide;
 use super::error::Error;
-use super::plan::{Plan, decide};
-use super::request::Request;
+use super::plan::image::Plan;
+use super::request::composition::Request;
+use super::resolved::Resolved;
 use super::write::MoveError;
+use super::write::in_place;
 use super::write::in_place::Landed;
 use crate::board::{Board, Role};
+use crate::format::nix::nar::Room;
 use crate::format::nix::store_path::StorePath;
 use crate::image::write::complete_file::RawFile;
 
@@ -42,7 +45,7 @@ impl Found {
     /// Decides everything. Reads what names and sizes need, no more.
     pub fn plan(self) -> Result<Plan, Error> {
         let Self { request, systems, closure } = self;
-        decide(request, &systems, closure.index()?, Landed::default())
+        decide(request, &systems, closure.index()?, &Landed::default())
     }
 
     /// Decides everything, and puts contents that have to be decoded for that to their place in `out`, which reads as zeros.
@@ -55,8 +58,11 @@ impl Found {
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Plan, MoveError> {
         let Self { request, systems, closure } = self;
-        let (forest, landed) = closure.land((out, request.board.root().start), workers, progress)?;
-        Ok(decide(request, &systems, forest, landed)?)
+        let room = Room::default();
+        let place = (out, request.board.root().start);
+        let (trees, landed) = in_place::land(&closure, place, &room, workers, progress)?;
+        let forest = closure.with_trees(trees, room)?;
+        Ok(decide(request, &systems, forest, &landed)?)
     }
 }
 

@@ -8,33 +8,35 @@ mod boot;
 mod boot_only;
 mod closure;
 pub(crate) mod content;
+pub(crate) mod decide;
 mod demands;
 mod dry_check;
 pub(crate) mod error;
 mod find;
 pub(crate) mod firmware;
-mod identity;
-mod ids;
 mod installer;
-mod layout;
-mod plan;
+pub(crate) mod literals;
+pub(crate) mod missing;
+pub(crate) mod plan;
 pub(crate) mod request;
+pub(crate) mod resolved;
 pub(crate) mod root;
-mod summary;
 pub(crate) mod system;
-mod text;
-mod what_lies_at;
 mod write;
 
 pub use boot_only::{BootRequest, BootSet, boot_set};
+pub use content::Content;
 pub use demands::{Finding, Origin, Verdict};
 pub use dry_check::{Check, Report};
+pub use error::Error;
 pub use find::Found;
-pub use firmware::channel::{Channels, Pin};
-pub use firmware::find::{Given, Missing};
-pub use plan::Plan;
-pub use root::configuration;
-pub use summary::Summary;
+pub use missing::Missing;
+pub use plan::image::Plan;
+pub use plan::summary::Summary;
+pub use request::channels::{Channels, Pin};
+pub use request::composition::{Embed, Record, Request, RootSize, Signing};
+pub use request::configuration;
+pub use request::given::Given;
 pub use system::secrets;
 pub use write::MoveError;
 
@@ -52,7 +54,3 @@ pub fn compose(request: Request) -> Result<Plan, Error> {
 pub fn find(request: Request) -> Result<Found, Error> {
     Found::of(request)
 }
-
-pub use content::Content;
-pub use error::Error;
-pub use request::{Embed, Record, Request, RootSize, Signing};

@@ -1,6 +1,6 @@
 //! The seam between the order of a write and the medium: tests put disks of memory here that record and fail.
 
-use crate::num;
+use crate::ints;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub fn read_exact(disk: &dyn Disk, buf: &mut [u8], offset: u64) -> io::Result<()
     let mut done = 0;
     let mut stuck = 0;
     while done < buf.len() {
-        let at = offset + num::to_u64(done);
+        let at = offset + ints::to_u64(done);
         let read = retry(|| disk.read_at(&mut buf[done..], at))?;
         let step = aligned(read, buf.len() - done);
         stuck = if step == 0 { stuck + 1 } else { 0 };
@@ -82,7 +82,7 @@ pub fn write_all(disk: &dyn Disk, bytes: &[u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     let mut stuck = 0;
     while done < bytes.len() {
-        let written = retry(|| disk.write_at(&bytes[done..], offset + num::to_u64(done)))?;
+        let written = retry(|| disk.write_at(&bytes[done..], offset + ints::to_u64(done)))?;
         let step = aligned(written, bytes.len() - done);
         stuck = if step == 0 { stuck + 1 } else { 0 };
         if written == 0 || stuck > RETRIES {
@@ -116,8 +116,8 @@ pub fn is_set(interrupted: &AtomicBool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Fault, MemoryDisk};
     use super::*;
+    use crate::device::testing::{Fault, MemoryDisk};
 
     #[test]
     fn short_and_interrupted_calls_are_completed() {

@@ -3,7 +3,7 @@
 use super::disk::{Disk, Medium};
 use super::sys::linux::open::{Access, Changed, OpenDisk, OpenError, lock, opening};
 use super::sys::linux::roots::Roots;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, OFlag};
@@ -216,7 +216,7 @@ impl ReadAt for Look {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset.checked_add(num::to_u64(buf.len())).is_none_or(|end| end > self.len) {
+        if offset.checked_add(ints::to_u64(buf.len())).is_none_or(|end| end > self.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         FileExt::read_exact_at(&self.file, buf, offset)

@@ -1,6 +1,6 @@
 //! The thread of one card.
 
-use super::{Card, Options};
+use super::request::{Card, Options};
 use crate::device::disk::is_set;
 use crate::device::read_back::block::Part;
 use crate::device::write::{self, Report, Writing, begin};

@@ -52,7 +52,7 @@ impl<'a> Feeder<'a> {
         let mut left = match piece {
             Piece::Data(bytes) => {
                 self.sink.data(bytes)?;
-                return self.advance(crate::num::to_u64(bytes.len()));
+                return self.advance(crate::ints::to_u64(bytes.len()));
             }
             Piece::Zeros(len) | Piece::Skip(len) => len,
         };

@@ -2,7 +2,7 @@
 
 /// Something that takes an image in ascending order.
 pub trait Sink {
-    /// Takes bytes.
+    /// Takes bytes of the image, behind all that came before.
     fn data(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
 
     /// Takes zeros that a reader may rely on.
@@ -25,7 +25,7 @@ pub enum SinkError {
     Io {
         /// What was written to, as the user named it.
         target: String,
-        /// Why.
+        /// What the operating system says.
         source: std::io::Error,
     },
 }

@@ -1,7 +1,8 @@
 //! What the boot loaders on a card offer, and whether the files that they name are there.
 
+use super::report::BootEntry;
+use super::report::Loader;
 use super::volume::{Fault, Volume, join};
-use super::{BootEntry, Loader};
 use crate::format::boot::{extlinux, systemd_boot};
 
 /// The longest `extlinux.conf`, in bytes, which holds all its entries.

@@ -1,10 +1,13 @@
 //! The NixOS on a card: system profile, generations, kernel, closure, configuration, provenance.
 
+use super::report::Generation;
+use super::report::Input;
+use super::report::Nixos;
 use super::volume::{Fault, Volume, join};
-use super::{Generation, Input, Nixos};
 use crate::format::boot::bootspec;
 use crate::format::file::json;
 use crate::format::nix::database;
+use crate::format::nix::write_ahead_log;
 use std::io::Read;
 
 /// The longest text that is read, in bytes.
@@ -212,12 +215,12 @@ impl Look<'_, '_> {
             if let Err(error) = contents.read_to_end(&mut bytes) {
                 return self.problems.push(format!("{DATABASE}: {error}"));
             }
-            if database::apply_log(&mut bytes, &log, MAX_DATABASE) == 0 {
+            if write_ahead_log::apply(&mut bytes, &log, MAX_DATABASE) == 0 {
                 let len = log.len();
                 self.problems
                     .push(format!("{DATABASE}: {len} bytes of its write-ahead log hold no change of it"));
             }
-            database::open_untrusted(&bytes[..], crate::num::to_u64(bytes.len()))
+            database::open_untrusted(&bytes[..], crate::ints::to_u64(bytes.len()))
         };
         let totals = opened.and_then(|db| database::totals(&db));
         if let Some((paths, bytes)) = self.keep(totals.map_err(|error| format!("{DATABASE}: {error}"))) {

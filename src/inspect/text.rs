@@ -1,8 +1,15 @@
 //! A report for people: 80 columns, no colours, nothing in it that could steer a terminal.
 
-use super::{BootEntry, FileSystem, Loader, Partition, Report, State, TableKind};
+use super::report::BootEntry;
+use super::report::FileSystem;
+use super::report::Loader;
+use super::report::Partition;
+use super::report::Report;
+use super::report::State;
+use super::report::TableKind;
+use crate::escape::shown;
 use crate::format::file::date::Date;
-use crate::num::{show_bytes, shown};
+use crate::sizes::show_bytes;
 
 /// Where values begin.
 const INDENT: usize = 13;

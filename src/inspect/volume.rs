@@ -1,6 +1,7 @@
 //! File systems on a card, opened whatever they are, and what is asked of each of them.
 
-use super::{FileSystem, State};
+use super::report::FileSystem;
+use super::report::State;
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Kind};
 use crate::format::disk::fat::read;
@@ -121,7 +122,7 @@ impl Volume<'_> {
             Self::Machine(_) => {
                 let bytes = self.read(path, limit)?;
                 return Ok(bytes.map(|bytes| -> OpenFile<'_> {
-                    (crate::num::to_u64(bytes.len()), Box::new(Cursor::new(bytes)))
+                    (crate::ints::to_u64(bytes.len()), Box::new(Cursor::new(bytes)))
                 }));
             }
         };

@@ -26,7 +26,7 @@ pub enum BadAuthorities {
 }
 
 impl Authorities {
-    /// Takes all certificates of a file, and no others. Text between them is of no account, as curl has it.
+    /// Takes all certificates of a file, and no others. Text between them is ignored, as curl does.
     pub fn parse(pem: &[u8]) -> Result<Self, BadAuthorities> {
         let mut certificates: Vec<Certificate<'static>> = Vec::new();
         for item in parse_pem(pem) {

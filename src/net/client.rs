@@ -1,7 +1,6 @@
 //! Requests, redirects and answers.
 
 use super::address;
-use super::download::Download;
 use super::fault;
 use super::fault::Error;
 use super::fault::Failure;
@@ -11,10 +10,8 @@ use super::login::Netrc;
 use super::proxy::Proxies;
 use super::proxy::Proxy;
 use super::settings::CONNECTIONS;
-use super::settings::LONGEST_WAIT;
 use super::settings::REDIRECTS;
 use super::settings::Settings;
-use super::settings::TRIES;
 use std::collections::BTreeSet;
 use std::io;
 use std::io::Read;
@@ -52,7 +49,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl Client {
-    /// A client.
+    /// A client that asks as patiently as the settings say, and stops when `interrupted` is set.
     #[must_use]
     pub fn new(interrupted: &Arc<AtomicBool>, settings: Settings) -> Self {
         let Settings { patience, logins, proxies, authorities } = settings;
@@ -98,42 +95,6 @@ impl Client {
     #[must_use]
     pub fn proxy_of(&self, address: &str) -> Option<&str> {
         self.proxies.of(address).map(Proxy::shown)
-    }
-
-    /// Asks for a file; what may pass is tried again.
-    pub fn get(&self, address: &str) -> Result<Download, Error> {
-        if let Some(why) = &self.unusable {
-            return Err(Error::Unusable(why.to_string()));
-        }
-        let mut tries = 0;
-        loop {
-            let (error, asked) = match self.once(address) {
-                Ok(download) => return Ok(download),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(error, asked)) => (error, asked),
-            };
-            let asked = Duration::from_secs(asked.unwrap_or(0).min(LONGEST_WAIT));
-            tries += 1;
-            if tries == TRIES || self.wait(asked.max(self.pause(address, tries - 1))).is_err() {
-                return Err(error);
-            }
-        }
-    }
-
-    pub(super) fn once(&self, address: &str) -> Result<Download, Failure> {
-        let Answer { response, proxy } = self.send(address, &[])?;
-        let status = response.status();
-        if status == 200 {
-            return Download::new(self, address, response).map_err(Failure::Final);
-        }
-        let asked = header(response.headers(), "retry-after").and_then(|text| text.trim().parse().ok());
-        drain(response);
-        match (status.as_u16(), proxy) {
-            (401, _) => Err(Failure::Final(self.unauthorized(address))),
-            (407, Some(proxy)) => Err(Failure::Final(fault::login_of(proxy))),
-            (408 | 429 | 500 | 502..=504, _) => Err(Failure::Passing(Error::status(status, proxy), asked)),
-            _ => Err(Failure::Final(Error::status(status, proxy))),
-        }
     }
 
     pub(super) fn unauthorized(&self, address: &str) -> Error {

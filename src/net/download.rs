@@ -1,11 +1,13 @@
 //! One file on its way: resumed where that is safe, decoded where the server has encoded it.
 
-use super::client::{Answer, Client, broken, header};
-use super::settings::TRIES;
-use super::{Error, login};
-use crate::num;
+use super::client::{Answer, Client, broken, drain, header};
+use super::fault::{self, Error, Failure};
+use super::login;
+use super::settings::{LONGEST_WAIT, TRIES};
+use crate::ints;
 use crate::stream::decompress::Compression;
 use std::io::{self, BufReader, Read};
+use std::time::Duration;
 use ureq::http::{HeaderMap, Response};
 use ureq::{Body, http};
 
@@ -13,6 +15,44 @@ use ureq::{Body, http};
 pub struct Download {
     body: Box<dyn Read + Send>,
     len: Option<u64>,
+}
+
+impl Client {
+    /// Asks for a file; what may pass is tried again.
+    pub fn get(&self, address: &str) -> Result<Download, Error> {
+        if let Some(why) = &self.unusable {
+            return Err(Error::Unusable(why.to_string()));
+        }
+        let mut tries = 0;
+        loop {
+            let (error, asked) = match self.once(address) {
+                Ok(download) => return Ok(download),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(error, asked)) => (error, asked),
+            };
+            let asked = Duration::from_secs(asked.unwrap_or(0).min(LONGEST_WAIT));
+            tries += 1;
+            if tries == TRIES || self.wait(asked.max(self.pause(address, tries - 1))).is_err() {
+                return Err(error);
+            }
+        }
+    }
+
+    pub(super) fn once(&self, address: &str) -> Result<Download, Failure> {
+        let Answer { response, proxy } = self.send(address, &[])?;
+        let status = response.status();
+        if status == 200 {
+            return Download::new(self, address, response).map_err(Failure::Final);
+        }
+        let asked = header(response.headers(), "retry-after").and_then(|text| text.trim().parse().ok());
+        drain(response);
+        match (status.as_u16(), proxy) {
+            (401, _) => Err(Failure::Final(self.unauthorized(address))),
+            (407, Some(proxy)) => Err(Failure::Final(fault::login_of(proxy))),
+            (408 | 429 | 500 | 502..=504, _) => Err(Failure::Passing(Error::status(status, proxy), asked)),
+            _ => Err(Failure::Final(Error::status(status, proxy))),
+        }
+    }
 }
 
 impl Download {
@@ -159,7 +199,7 @@ impl Read for Raw {
                     "it ended".to_owned()
                 }
                 Ok(read) => {
-                    self.position += num::to_u64(read);
+                    self.position += ints::to_u64(read);
                     self.failures = 0;
                     return Ok(read);
                 }

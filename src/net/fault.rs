@@ -12,7 +12,7 @@ pub enum Error {
     /// It answers with a status that is no success.
     #[error("the server answers {status}{}", through(.proxy.as_deref()))]
     Status {
-        /// The status.
+        /// What the server answers, three digits.
         status: StatusCode,
         /// The proxy that it came through, which may be who answered.
         proxy: Option<String>,

@@ -6,7 +6,7 @@
 //! Words are separated by white space; one in double quotes may contain it, and `\` before a character. From `#` at the
 //! beginning of a word to the end of the line is a comment. Source: curl `lib/netrc.c`.
 
-use crate::num::to_base64;
+use crate::base_n::to_base64;
 use std::collections::BTreeMap;
 use std::fmt;
 

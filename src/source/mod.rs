@@ -4,32 +4,35 @@
 //! against the hash and the block map that belong to it, and without the zeros that nobody will read.
 
 mod ahead;
-mod bmap;
+mod error;
+mod mapped;
 mod own_len;
-mod sums;
 mod trim;
 
-pub use bmap::{BlockMap, Mapped};
-pub use sums::{BadSum, parse_sha256};
+pub use error::Error;
+pub use mapped::Mapped;
 pub use trim::Trim;
 
+use crate::format::file::bmap::{self, BlockMap};
+use crate::format::file::sums::{parse_sha256, text_of};
 use crate::image::Source;
 use crate::image::read::layers::{self, Layers, Unpacked};
 use crate::image::read::sparse::Sparse;
 use crate::image::read::stream::Stream;
 use crate::image::recognise::{self, Kind};
 use crate::image::write::complete_file;
+use crate::ints;
 use crate::net::{self, Client};
-use crate::num::{self, to_base16};
 use crate::stream::gzip;
+use crate::stream::hash::Summed;
 use crate::stream::zip::Wanted;
 use ahead::Ahead;
+use error::io_error;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use sums::Summed;
 
 /// What is wanted of an image.
 #[derive(Clone)]
@@ -100,97 +103,8 @@ pub struct Opened {
     pub contents: Contents,
     /// What is left out or taken although it looks odd, in words.
     pub notes: Vec<String>,
-    /// The image.
+    /// Its pieces in order, checked and without what nobody reads.
     pub source: Box<dyn Source + Send>,
-}
-
-/// An image cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be read.
-    #[error("cannot read {name}: {source}")]
-    Io {
-        /// The image.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// Its bytes are not those that were promised.
-    #[error("{name}: {source}")]
-    Other {
-        /// The image.
-        name: String,
-        /// What was found, and who promised.
-        source: io::Error,
-    },
-    /// It is something else.
-    #[error("{name} is {kind}, expected a disk image")]
-    Foreign {
-        /// The image.
-        name: String,
-        /// What it is.
-        kind: String,
-    },
-    /// It begins as nothing that a card could hold.
-    #[error("{name} has neither a partition table nor a file system, expected a disk image")]
-    Unknown {
-        /// The image.
-        name: String,
-    },
-    /// It ends before what is in it does.
-    #[error("{name} has {found} bytes, but {what} reaches to byte {needed}: it is incomplete")]
-    Short {
-        /// The image.
-        name: String,
-        /// Its length in bytes.
-        found: u64,
-        /// What says how long it must be.
-        what: &'static str,
-        /// How long it must be, in bytes.
-        needed: u64,
-    },
-    /// It is damaged from the start.
-    #[error("{name}: damaged or truncated {kind} stream: {source}")]
-    Stream {
-        /// The image.
-        name: String,
-        /// How it is packed.
-        kind: &'static str,
-        /// What the decoder says.
-        source: io::Error,
-    },
-    /// The server does not give it.
-    #[error("{name}: {source}")]
-    Http {
-        /// The address.
-        name: String,
-        /// Why.
-        source: net::Error,
-    },
-    /// What stands beside it cannot be used.
-    #[error("{name}: {source}")]
-    BlockMap {
-        /// The block map.
-        name: String,
-        /// Why.
-        source: bmap::Error,
-    },
-    /// What stands beside it cannot be used.
-    #[error("{name}: {source}")]
-    Sum {
-        /// The file with the hash.
-        name: String,
-        /// Why.
-        source: BadSum,
-    },
-}
-
-impl Error {
-    /// Whether the image itself is at fault, and not this machine or its network.
-    #[must_use]
-    pub const fn is_bad_source(&self) -> bool {
-        !matches!(self, Self::Io { .. })
-    }
 }
 
 /// Bytes read at a time.
@@ -202,24 +116,9 @@ const MAX_SUMS: u64 = 1 << 20;
 pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     // An address may have a login in it.
     let name = if is_address(spec) { net::shown(spec) } else { spec.to_owned() };
-    let (mut checks, mut notes, mut end) = (Vec::new(), Vec::new(), None);
+    let (mut checks, mut notes) = (Vec::new(), Vec::new());
     let file = Path::new(spec);
-    let mut raw = None;
-    let (reader, len): (Box<dyn Read + Send>, Option<u64>) = match spec {
-        "-" => (Box::new(Ahead::new(Box::new(io::stdin()), &options.interrupted)), None),
-        _ if is_address(spec) => {
-            let body =
-                options.client.get(spec).map_err(|source| Error::Http { name: name.clone(), source })?;
-            let len = body.content_length();
-            (Box::new(Ahead::new(Box::new(body), &options.interrupted)), len)
-        }
-        _ => {
-            let (file, len);
-            (file, len, end) = open_file(spec)?;
-            raw = len.and_then(|len| Some((file.try_clone().ok()?, len)));
-            (Box::new(file), len)
-        }
-    };
+    let Bytes { reader, len, raw, end } = bytes(spec, &name, options)?;
     let is_file = spec != "-" && !is_address(spec);
     let sum = match options.sha256 {
         Some(sum) => Some((sum.to_ascii_lowercase(), "--sha256".to_owned())),
@@ -290,14 +189,39 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     Ok(Opened { name, layers, checks, contents, notes, source })
 }
 
+/// The bytes of an image as they come.
+struct Bytes {
+    reader: Box<dyn Read + Send>,
+    /// How many there are, where that is known.
+    len: Option<u64>,
+    /// The file or device that they are in, and its length.
+    raw: Option<(File, u64)>,
+    /// What the end of that file tells.
+    end: Option<End>,
+}
+
+fn bytes(spec: &str, name: &str, options: &Options<'_>) -> Result<Bytes, Error> {
+    let ahead = |inner| Box::new(Ahead::new(inner, &options.interrupted));
+    Ok(match spec {
+        "-" => Bytes { reader: ahead(Box::new(io::stdin())), len: None, raw: None, end: None },
+        _ if is_address(spec) => {
+            let failed = |source| Error::Http { name: name.to_owned(), source };
+            let body = options.client.get(spec).map_err(failed)?;
+            let len = body.content_length();
+            Bytes { reader: ahead(Box::new(body)), len, raw: None, end: None }
+        }
+        _ => {
+            let (file, len, end) = open_file(spec)?;
+            let raw = len.and_then(|len| Some((file.try_clone().ok()?, len)));
+            Bytes { reader: Box::new(file), len, raw, end }
+        }
+    })
+}
+
 /// Whether a name is one for the network.
 #[must_use]
 pub fn is_address(spec: &str) -> bool {
     spec.starts_with("http://") || spec.starts_with("https://")
-}
-
-fn io_error(name: &str, source: io::Error) -> Error {
-    Error::Io { name: name.to_owned(), source }
 }
 
 /// What the end of a file tells.
@@ -404,13 +328,8 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     };
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| io_error(&name, source))?;
-    if num::to_u64(bytes.len()) > limit {
+    if ints::to_u64(bytes.len()) > limit {
         return Err(io_error(&name, io::Error::other(format!("it is longer than {limit} bytes"))));
     }
-    Ok(Some(sums::text_of(&bytes)))
-}
-
-/// The SHA-256 of bytes, in base 16.
-fn hex(hash: sha2::Sha256) -> String {
-    to_base16(&sha2::Digest::finalize(hash))
+    Ok(Some(text_of(&bytes)))
 }

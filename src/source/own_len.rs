@@ -2,7 +2,7 @@
 
 use crate::format::disk::partition_table::{Table, read};
 use crate::image::{Piece, Source, SourceError};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
 
@@ -64,7 +64,7 @@ pub(super) fn of(start: &[u8]) -> Option<OwnLen> {
 /// Where the header of a GPT says that its backup is, in the last sector.
 fn alternate(start: &[u8], sector: usize) -> Option<OwnLen> {
     let header = start.get(sector..).filter(|header| header.starts_with(b"EFI PART"))?;
-    let needed = le(header, 32, 8)?.checked_add(1)?.checked_mul(num::to_u64(sector))?;
+    let needed = le(header, 32, 8)?.checked_add(1)?.checked_mul(ints::to_u64(sector))?;
     Some(OwnLen { what: "the backup of its GPT", needed })
 }
 
@@ -118,7 +118,7 @@ impl<S: Source> Source for Whole<S> {
         match self.inner.next()? {
             Some(piece) => {
                 *position += match piece {
-                    Piece::Data(bytes) => num::to_u64(bytes.len()),
+                    Piece::Data(bytes) => ints::to_u64(bytes.len()),
                     Piece::Zeros(len) | Piece::Skip(len) => len,
                 };
                 Ok(Some(piece))

@@ -4,10 +4,12 @@
 //! comes behind what it describes comes too late, and then the zeros count. Bytes that are not zero always count,
 //! wherever they are.
 
+use crate::format::disk::ext4::free_blocks::Ext4;
+use crate::format::disk::fat::free_clusters::Fat;
 use crate::format::disk::partition_table::read;
-use crate::format::disk::usage::{Ext4, Fat, Run, Usage, Want};
+use crate::format::disk::usage::{Run, Usage, Want};
 use crate::image::{Piece, Source, SourceError};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::collections::BTreeMap;
 use std::io;
@@ -53,7 +55,7 @@ impl<S: Source> Source for Trim<S> {
         let from = self.watch.position;
         match self.inner.next()? {
             Some(Piece::Data(bytes)) => {
-                self.watch.pass(Some(bytes), num::to_u64(bytes.len()));
+                self.watch.pass(Some(bytes), ints::to_u64(bytes.len()));
                 return Ok(Some(Piece::Data(bytes)));
             }
             Some(Piece::Skip(len)) => {
@@ -105,7 +107,7 @@ struct Watch {
 impl Default for Watch {
     fn default() -> Self {
         let mut watch = Self { position: 0, wanted: BTreeMap::new(), next: 0, known: Vec::new() };
-        watch.want(Owner::Head, 0, Want { offset: 0, len: num::to_u64(HEAD) });
+        watch.want(Owner::Head, 0, Want { offset: 0, len: ints::to_u64(HEAD) });
         watch
     }
 }
@@ -130,9 +132,11 @@ impl Watch {
                 let start = self.position.max(key.0);
                 match bytes {
                     Some(bytes) => {
-                        wanted.bytes.extend(&bytes[num::to_usize(start - from)..num::to_usize(stop - from)]);
+                        wanted
+                            .bytes
+                            .extend(&bytes[ints::to_usize(start - from)..ints::to_usize(stop - from)]);
                     }
-                    None => wanted.bytes.resize(num::to_usize(stop - key.0), 0),
+                    None => wanted.bytes.resize(ints::to_usize(stop - key.0), 0),
                 }
             }
             self.position = stop;
@@ -182,7 +186,7 @@ impl Watch {
         let Ok(reading) = read(&Head(head)) else { return };
         let places = reading.places().into_iter().map(|place| (place.start, place.len));
         let places: Vec<_> =
-            places.filter(|(start, _)| *start >= num::to_u64(HEAD)).take(MAX_PARTITIONS).collect();
+            places.filter(|(start, _)| *start >= ints::to_u64(HEAD)).take(MAX_PARTITIONS).collect();
         let overlap =
             |a: &(u64, u64), b: &(u64, u64)| a.0 < b.0.saturating_add(b.1) && b.0 < a.0.saturating_add(a.1);
         for (index, (start, len)) in places.iter().copied().enumerate() {
@@ -224,7 +228,7 @@ impl ReadAt for Head<'_> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let from = num::to_usize(offset).min(self.0.len());
+        let from = ints::to_usize(offset).min(self.0.len());
         let len = buf.len().min(self.0.len() - from);
         buf[..len].copy_from_slice(&self.0[from..from + len]);
         buf[len..].fill(0);
@@ -251,7 +255,7 @@ mod tests {
         });
         let table = Table::Mbr(Mbr { disk_id: 1, partitions: partitions.to_vec() });
         for (at, bytes) in encode(&table, 16 << 20, SectorSize::S512).unwrap() {
-            image[num::to_usize(at)..][..bytes.len()].copy_from_slice(&bytes);
+            image[ints::to_usize(at)..][..bytes.len()].copy_from_slice(&bytes);
         }
         for at in [2 << 20, 8 << 20] {
             let boot: &mut [u8] = &mut image[at..at + 512];

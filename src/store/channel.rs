@@ -6,10 +6,10 @@
 //! ```
 //! Source: nixos-channel-scripts, `mirror-nixos-branch.pl`; <https://channels.nixos.org/nixos-unstable>.
 
-use super::Remote;
 use super::error::Error;
+use super::remote::progress::Remote;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
+use crate::ints;
 use crate::stream::decompress::Compression;
 use crate::stream::hash::Hashing;
 use std::io::{self, BufRead, BufReader, Read};
@@ -132,7 +132,7 @@ fn matching(text: impl BufRead, wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec
         if (&mut text).take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        let is_last = num::to_u64(line.len()) < MAX_LINE && text.limit() > 0;
+        let is_last = ints::to_u64(line.len()) < MAX_LINE && text.limit() > 0;
         if !line.ends_with(b"\n") && !is_last {
             return Err(bad(number, "too long for a listing of store paths".to_owned()));
         }

@@ -1,6 +1,6 @@
 //! Why a store cannot give what is asked for.
 
-use super::daemon;
+use super::daemon_error;
 use crate::format::nix::database as nix_db;
 use crate::format::nix::nar;
 use crate::format::nix::nar_hash;
@@ -86,7 +86,7 @@ pub enum Error {
         /// The daemon.
         store: String,
         /// Why.
-        source: daemon::Error,
+        source: daemon_error::Error,
     },
     /// A NAR is damaged or is not one.
     #[error("{path}: {source}")]
@@ -160,8 +160,8 @@ impl Error {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
             Self::NoStore { .. } | Self::Http { .. } => false,
             // What is no protocol and no archive is bad; that nobody is there, or goes away, is not.
-            Self::Daemon { source: daemon::Error::Endless, .. } => true,
-            Self::Daemon { source: daemon::Error::Wire(inner), .. } => !inner.is_broken_stream(),
+            Self::Daemon { source: daemon_error::Error::Endless, .. } => true,
+            Self::Daemon { source: daemon_error::Error::Wire(inner), .. } => !inner.is_broken_stream(),
             Self::Daemon { .. } => false,
             Self::Export { source: wire::Error::Read { source, .. }, .. } => source.raw_os_error().is_none(),
             // Decoders report damage as errors of input.

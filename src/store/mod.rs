@@ -4,9 +4,11 @@
 //! NarHash on the way to the medium, and no metadata of the host (owner, time, attributes, case) can leak.
 
 pub(crate) mod archive;
+pub(crate) mod builder_address;
 pub mod channel;
 mod closure;
 mod daemon;
+pub(crate) mod daemon_error;
 pub(crate) mod directory_nar;
 pub(crate) mod error;
 pub(crate) mod interface;
@@ -15,15 +17,17 @@ mod nar_tree;
 mod next_store;
 pub(crate) mod open;
 pub(crate) mod remote;
+pub(crate) mod transport;
 pub(crate) mod trust;
 mod verified_nar;
 
+pub use builder_address::Builder;
 pub use closure::{Closure, Member, closure};
-pub use daemon::{Builder, Line, Ssh};
 pub use nar_tree::{Part, index, unpack};
 pub use next_store::replace_damaged;
 pub use remote::download_dir::{Usage, prune, usage};
 pub use remote::progress::{Fetched, Remote};
+pub use transport::{Line, Ssh};
 pub use trust::keys::{BadKey, Judged, Keys};
 pub use verified_nar::{FileHeader, Payload};
 

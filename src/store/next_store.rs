@@ -7,9 +7,9 @@ use super::closure::Member;
 use super::error::Error;
 use super::interface::{PathInfo, Store};
 use super::verified_nar::{Verified, verify};
+use crate::workers;
+use std::convert::Infallible;
 use std::io;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Reads the NAR of a path to its end; it must be what is known of it.
 fn ensure_whole(store: &dyn Store, info: &PathInfo) -> Result<(), Error> {
@@ -54,21 +54,11 @@ pub fn replace_damaged(stores: &[Box<dyn Store>], members: &mut [Member]) -> Res
 
 /// The members that cannot be used, with why, in order.
 fn checked(stores: &[Box<dyn Store>], members: &[Member], doubtful: &[usize]) -> Vec<(usize, Error)> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(doubtful.len()) {
-            scope.spawn(|| {
-                while let Some(at) = doubtful.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let member = &members[*at];
-                    if let Err(error) = ensure_whole(&*stores[member.store], &member.info) {
-                        failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((*at, error));
-                    }
-                }
-            });
-        }
-    });
-    let mut failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    failed.sort_by_key(|(at, _)| *at);
-    failed
+    let check = |at: &usize| {
+        let member = &members[*at];
+        let wrong = ensure_whole(&*stores[member.store], &member.info).err();
+        Ok::<_, Infallible>(wrong.map(|error| (*at, error)))
+    };
+    let Ok(found) = workers::try_map(doubtful, workers::cores(), check);
+    found.into_iter().flatten().collect()
 }

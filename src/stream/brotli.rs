@@ -1,5 +1,6 @@
 //! Brotli (RFC 7932): one stream, after which nothing may come.
 
+use super::damaged::damaged;
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use std::io::{self, BufRead, Read};
 
@@ -19,10 +20,6 @@ impl<R: BufRead> Brotli<R> {
         // Strict: without the extension of large windows, which may ask for a GiB; 16 MiB are the most otherwise.
         Self { packed, state: Some(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc()))) }
     }
-}
-
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl<R: BufRead> Read for Brotli<R> {

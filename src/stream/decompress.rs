@@ -1,6 +1,8 @@
 //! Decompression of everything a cache or an image may be packed with, always to the true end.
 
+use super::damaged::damaged;
 use super::lz4;
+use super::xz::{Alone, XZ_MEMORY, Xz};
 use std::io::{self, BufRead, BufReader, Read};
 
 /// How bytes are compressed.
@@ -28,10 +30,6 @@ pub enum Compression {
     Zip,
 }
 
-/// Memory that an xz stream may ask for, in bytes: a dictionary of 64 MiB, the largest preset's, and a little.
-const XZ_MEMORY: u64 = 80 << 20;
-/// Memory for decoding an xz stream on several cores, in bytes; more cores than fit into it are not used.
-const XZ_THREADS_MEMORY: u64 = 64 << 20;
 /// The largest Zstandard window, as a power of two: 128 MiB, what the zstd program allows.
 const ZSTD_WINDOW_LOG: u32 = 27;
 /// Bytes decoded ahead.
@@ -102,7 +100,7 @@ impl Compression {
     ) -> io::Result<Box<dyn BufRead + Send + 'a>> {
         Ok(match self {
             Self::None => packed,
-            Self::Xz if threads > 1 => buffered(Xz { packed, stream: None, threads, first: true }),
+            Self::Xz if threads > 1 => buffered(Xz::new(packed, threads)),
             Self::Xz => {
                 let stream =
                     liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
@@ -141,10 +139,6 @@ fn buffered<'a>(reader: impl Read + Send + 'a) -> Box<dyn BufRead + Send + 'a> {
     Box::new(BufReader::with_capacity(BUFFER, reader))
 }
 
-pub(super) fn damaged(what: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.into())
-}
-
 /// Whether this is the header of an `.lzma` file: properties below 225, a dictionary of 2^n or 2^n + 2^(n-1) bytes, and
 /// a length that is unknown or below 256 GiB. There is no magic number; the rules are those of liblzma's
 /// `alone_decoder.c` for a picky reader, with the dictionaries that the format's programs make.
@@ -179,94 +173,6 @@ fn ensure_window(start: &[u8]) -> io::Result<()> {
         "its window has {len} bytes, at most {} are given; unpack it with `zstd -dc --long={log} FILE`, whose output `nixflash write -` takes",
         1_u64 << ZSTD_WINDOW_LOG
     )))
-}
-
-/// A format without a sum at its end, after which nothing may come.
-struct Alone<R: BufRead> {
-    inner: liblzma::bufread::XzDecoder<R>,
-}
-
-impl<R: BufRead> Read for Alone<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buf)?;
-        if read == 0 && !buf.is_empty() && !self.inner.get_mut().fill_buf()?.is_empty() {
-            return Err(damaged("bytes after the end of the LZMA stream"));
-        }
-        Ok(read)
-    }
-}
-
-/// xz streams one after the other, each decoded by several threads where it has several blocks.
-struct Xz<R> {
-    packed: R,
-    stream: Option<liblzma::stream::Stream>,
-    threads: u32,
-    first: bool,
-}
-
-impl<R: BufRead> Xz<R> {
-    /// Begins the next stream, if there is one. Between streams there may be zeros, four at a time.
-    fn begin(&mut self) -> io::Result<bool> {
-        let mut padding = 0_usize;
-        loop {
-            let bytes = self.packed.fill_buf()?;
-            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-            let all = zeros == bytes.len();
-            let end = bytes.is_empty();
-            self.packed.consume(zeros);
-            padding += zeros;
-            if self.first && padding > 0
-                || !all && !padding.is_multiple_of(4)
-                || end && !padding.is_multiple_of(4)
-            {
-                return Err(damaged("padding of a length that is no multiple of 4"));
-            }
-            if end {
-                return if self.first { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(false) };
-            }
-            if !all {
-                break;
-            }
-        }
-        let mut builder = liblzma::stream::MtStreamBuilder::new();
-        builder.threads(self.threads).memlimit_threading(XZ_THREADS_MEMORY).memlimit_stop(XZ_MEMORY);
-        self.stream = Some(builder.decoder()?);
-        self.first = false;
-        Ok(true)
-    }
-}
-
-impl<R: BufRead> Read for Xz<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        use liblzma::stream::{Action, Status};
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let Some(stream) = &mut self.stream else {
-                if self.begin()? {
-                    continue;
-                }
-                return Ok(0);
-            };
-            let bytes = self.packed.fill_buf()?;
-            let end = bytes.is_empty();
-            let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status = stream.process(bytes, buf, if end { Action::Finish } else { Action::Run })?;
-            let taken = usize::try_from(stream.total_in() - before_in).unwrap_or(usize::MAX);
-            let read = usize::try_from(stream.total_out() - before_out).unwrap_or(usize::MAX);
-            self.packed.consume(taken);
-            if status == Status::StreamEnd {
-                self.stream = None;
-            }
-            if read > 0 {
-                return Ok(read);
-            }
-            if status != Status::StreamEnd && end && taken == 0 && status == Status::MemNeeded {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Zeros behind the last member are padding (`gzip -t` takes them); OpenWrt's `fwtool` appends a description of the
 //! image, which ends in 16 bytes: `FWx0`, CRC-32, type u8, padding, length u32. Anything else is damage.
 
-use super::decompress::damaged;
+use super::damaged::damaged;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};
 
@@ -53,7 +53,7 @@ fn behind<R: BufRead>(mut packed: R) -> io::Result<Option<R>> {
     }
     packed.take(MAX_DESCRIPTION + 1).read_to_end(&mut rest)?;
     let trailer = rest.len().checked_sub(FWTOOL_LEN).and_then(|at| rest.get(at..at + 4));
-    if trailer == Some(&FWTOOL) && rest.len() <= crate::num::to_usize(MAX_DESCRIPTION) {
+    if trailer == Some(&FWTOOL) && rest.len() <= crate::ints::to_usize(MAX_DESCRIPTION) {
         return Ok(None);
     }
     Err(damaged("bytes after the end of the gzip stream"))

@@ -1,6 +1,7 @@
-//! Hashing and counting on the way.
+//! Hashing and counting on the way, and comparing at the end.
 
-use crate::num;
+use crate::base_n::to_base16;
+use crate::ints;
 use sha2::{Digest, Sha256};
 use std::io::{self, BufRead, Read};
 
@@ -38,15 +39,15 @@ impl<R: BufRead> BufRead for Hashing<R> {
             self.sha256.update(&buf[self.ahead..]);
             self.ahead = buf.len();
         }
-        let over = self.consumed + num::to_u64(buf.len()) > self.limit.saturating_add(1);
+        let over = self.consumed + ints::to_u64(buf.len()) > self.limit.saturating_add(1);
         let end =
-            if over { num::to_usize((self.limit + 1).saturating_sub(self.consumed)) } else { buf.len() };
+            if over { ints::to_usize((self.limit + 1).saturating_sub(self.consumed)) } else { buf.len() };
         Ok(&buf[..end])
     }
 
     fn consume(&mut self, amount: usize) {
         self.ahead -= amount;
-        self.consumed += num::to_u64(amount);
+        self.consumed += ints::to_u64(amount);
         self.inner.consume(amount);
     }
 }
@@ -58,5 +59,53 @@ impl<R: BufRead> Read for Hashing<R> {
         out[..len].copy_from_slice(&buf[..len]);
         self.consume(len);
         Ok(len)
+    }
+}
+
+/// Hashes what is read, and at its end compares.
+pub struct Summed<R> {
+    inner: R,
+    expected: Option<(Sha256, String, String)>,
+}
+
+impl<R: Read> Summed<R> {
+    /// Expects a hash, with where that is from; or none.
+    pub fn new(inner: R, expected: Option<(String, String)>) -> Self {
+        Self { inner, expected: expected.map(|(sum, from)| (Sha256::new(), sum, from)) }
+    }
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buf)?;
+        if read > 0 || buf.is_empty() {
+            if let Some((hash, ..)) = &mut self.expected {
+                hash.update(&buf[..read]);
+            }
+            return Ok(read);
+        }
+        let Some((hash, expected, from)) = self.expected.take() else { return Ok(0) };
+        let found = to_base16(&hash.finalize());
+        if found == expected {
+            return Ok(0);
+        }
+        let text = format!("its SHA-256 is {found}, {from} says {expected}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_wrong_sum_is_an_error_at_the_end() {
+        let mut out = Vec::new();
+        let right = Some((SUM.to_owned(), "x".to_owned()));
+        Summed::new(&b""[..], right.clone()).read_to_end(&mut out).unwrap();
+        let error = Summed::new(&b"1"[..], right).read_to_end(&mut out).unwrap_err();
+        assert!(error.to_string().contains("x says e3b0"), "{error}");
     }
 }

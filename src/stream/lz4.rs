@@ -1,6 +1,6 @@
 //! LZ4 frames one after the other, each to its end mark.
 
-use super::decompress::damaged;
+use super::damaged::damaged;
 use std::io::{self, BufRead, Read};
 
 /// How a frame begins.

@@ -2,24 +2,15 @@
 
 pub mod archive;
 mod brotli;
+mod damaged;
 pub mod decompress;
 pub(crate) mod gzip;
 pub mod hash;
 mod lz4;
 pub(crate) mod read_at;
 pub(crate) mod tar;
+mod xz;
 pub(crate) mod zip;
-
-use std::io;
-
-impl<T: ReadAt + ?Sized> ReadAt for &T {
-    fn size(&self) -> u64 {
-        (**self).size()
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buf, offset)
-    }
-}
+pub(crate) mod zip_directory;
 
 pub use read_at::{ReadAt, Window};

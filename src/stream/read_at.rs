@@ -13,7 +13,7 @@ pub trait ReadAt {
 
 impl ReadAt for [u8] {
     fn size(&self) -> u64 {
-        crate::num::to_u64(self.len())
+        crate::ints::to_u64(self.len())
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -46,10 +46,20 @@ impl<T: ReadAt> ReadAt for Window<T> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset.checked_add(crate::num::to_u64(buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let end = offset.checked_add(crate::ints::to_u64(buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
         if end > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.inner.read_exact_at(buf, self.offset + offset)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset)
     }
 }

@@ -9,9 +9,9 @@
 //! Sources: POSIX pax, "ustar Interchange Format"; GNU tar's `tar.h`.
 
 use super::archive;
-use super::decompress::damaged;
+use super::damaged::damaged;
 use super::zip::Wanted;
-use crate::num;
+use crate::ints;
 use std::io::{self, BufRead, Read};
 
 const BLOCK: usize = 512;
@@ -115,7 +115,7 @@ fn record(packed: &mut impl BufRead, len: u64) -> io::Result<Vec<u8>> {
             "a record of the tar archive has {len} bytes, expected at most {MAX_RECORD}"
         )));
     }
-    let mut bytes = vec![0; num::to_usize(len)];
+    let mut bytes = vec![0; ints::to_usize(len)];
     packed.read_exact(&mut bytes)?;
     skip(packed, padding(len))?;
     Ok(bytes)
@@ -203,7 +203,7 @@ impl<R: BufRead> Read for Tar<R> {
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.left = Some(left - num::to_u64(read));
+        self.left = Some(left - ints::to_u64(read));
         Ok(read)
     }
 }

@@ -11,17 +11,16 @@
 //! checked.
 
 use super::archive;
-use super::read_at::ReadAt;
-use crate::num;
+use crate::ints;
 use flate2::bufread::DeflateDecoder;
 use std::io::{self, BufRead, Read};
 
 const LOCAL: [u8; 4] = *b"PK\x03\x04";
 const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
-const ENTRY: [u8; 4] = *b"PK\x01\x02";
-const END: [u8; 4] = *b"PK\x05\x06";
+pub(super) const ENTRY: [u8; 4] = *b"PK\x01\x02";
+pub(super) const END: [u8; 4] = *b"PK\x05\x06";
 const END_64: [u8; 4] = *b"PK\x06\x06";
-const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
+pub(super) const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
 /// The extra field with lengths of 64 bits.
 const ZIP64: u16 = 1;
 const ENCRYPTED: u16 = 1;
@@ -55,15 +54,15 @@ fn bad(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-fn le16(bytes: &[u8]) -> u16 {
+pub(super) fn le16(bytes: &[u8]) -> u16 {
     u16::from_le_bytes([bytes[0], bytes[1]])
 }
 
-fn le32(bytes: &[u8]) -> u32 {
+pub(super) fn le32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-fn le64(bytes: &[u8]) -> u64 {
+pub(super) fn le64(bytes: &[u8]) -> u64 {
     u64::from(le32(bytes)) | u64::from(le32(&bytes[4..])) << 32
 }
 
@@ -188,7 +187,7 @@ impl<R: BufRead> Entry<R> {
         let read = match &mut self.state {
             State::Stored(packed, left) => {
                 let read = packed.take(*left).read(buf)?;
-                *left -= num::to_u64(read);
+                *left -= ints::to_u64(read);
                 if read == 0 && *left > 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -197,7 +196,7 @@ impl<R: BufRead> Entry<R> {
             State::Deflated(decoder) => decoder.read(buf)?,
         };
         self.crc.update(&buf[..read]);
-        self.len += num::to_u64(read);
+        self.len += ints::to_u64(read);
         Ok(read)
     }
 
@@ -298,51 +297,6 @@ impl<R: BufRead> Read for Zip<R> {
         Ok(read)
     }
 }
-
-/// How far from the end the record of the end may lie: its 22 bytes and the longest comment.
-const END_REACH: u64 = 22 + 65535;
-
-/// The names of the files in the directory at the end of an archive, directories left out; `None` where there is no such
-/// directory that can be read.
-pub(crate) fn names(archive: &dyn ReadAt) -> io::Result<Option<Vec<Vec<u8>>>> {
-    let len = archive.size();
-    let from = len.saturating_sub(END_REACH);
-    let mut end = vec![0; num::to_usize(len - from)];
-    archive.read_exact_at(&mut end, from)?;
-    let Some(at) = end.windows(22).rposition(|window| window.starts_with(&END)) else { return Ok(None) };
-    let record = &end[at..];
-    let (mut size, mut start) = (u64::from(le32(&record[12..])), u64::from(le32(&record[16..])));
-    if (size, start) == (u32::MAX.into(), u32::MAX.into()) || start == u64::from(u32::MAX) {
-        // The locator of 20 bytes before it: disk u32 behind the signature, then where the wide record is.
-        let Some(locator) = at.checked_sub(20).map(|at| &end[at..]) else { return Ok(None) };
-        let wide = le64(&locator[8..]);
-        let mut record = [0; 56];
-        if !locator.starts_with(&LOCATOR_64) || wide.checked_add(56).is_none_or(|end| end > len) {
-            return Ok(None);
-        }
-        archive.read_exact_at(&mut record, wide)?;
-        (size, start) = (le64(&record[40..]), le64(&record[48..]));
-    }
-    if size > MAX_DIRECTORY || start.checked_add(size).is_none_or(|end| end > len) {
-        return Ok(None);
-    }
-    let mut directory = vec![0; num::to_usize(size)];
-    archive.read_exact_at(&mut directory, start)?;
-    let (mut rest, mut names) = (&directory[..], Vec::new());
-    while let Some((head, tail)) = rest.split_at_checked(46).filter(|(head, _)| head.starts_with(&ENTRY)) {
-        let lens = [28, 30, 32].map(|at| usize::from(le16(&head[at..])));
-        let Some(name) = tail.get(..lens[0]) else { return Ok(None) };
-        if !name.ends_with(b"/") {
-            names.push(name.to_vec());
-        }
-        let Some(next) = tail.get(lens.iter().sum()..) else { return Ok(None) };
-        rest = next;
-    }
-    Ok(Some(names))
-}
-
-/// The longest directory that is read, in bytes.
-const MAX_DIRECTORY: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

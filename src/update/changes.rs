@@ -1,82 +1,28 @@
 //! What an update changes: files that are new, replaced, removed; and what becomes of config.txt.
 
+use super::content::{Content, Tree};
 use super::error::Error;
-use super::place::HOME;
-use super::plan::{Content, Tree};
+use super::home::HOME;
 use super::request::{Config, Wanted};
 use super::volume::{Current, Entry, fold};
+use crate::base_n;
 use crate::board::{Board, FileRule};
+use crate::card::firmware_record::{self, FirmwareRecord};
+use crate::card::manifest::Manifest;
+use crate::card::paths::{FIRMWARE_RECORD, MANIFEST_ON_FAT};
 use crate::format::disk::fat::read::Error as VolumeError;
-use crate::num;
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
+use crate::update::change::Change;
+use crate::update::change::ChangeKind;
+use crate::update::change::Changes;
+use crate::update::change::ConfigChange;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// The file on the FAT that says which boot files nixflash put there.
-pub const RECORD: &str = "/nixflash-firmware.json";
-/// The same, as composing writes it.
-const COMPOSED: &str = "/nixflash.json";
 const CONFIG: &str = "/config.txt";
 /// More lines are not compared one by one.
 const MAX_LINES: usize = 1000;
-
-/// What happens to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ChangeKind {
-    /// It is new.
-    Added,
-    /// It has other contents.
-    Replaced,
-    /// It goes: the new firmware does not have it.
-    Removed,
-    /// It is there as it should be.
-    Same,
-    /// It is not of the firmware, or changed by its owner, and stays.
-    Kept,
-}
-
-/// A file, and what happens to it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Change {
-    /// Its absolute path.
-    pub path: String,
-    /// What happens.
-    pub change: ChangeKind,
-    /// Its length in bytes afterwards; that of now for one that goes.
-    pub len: u64,
-}
-
-/// What becomes of config.txt, and where it differs from the board's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ConfigChange {
-    /// Whether that of its owner stays.
-    pub kept: bool,
-    /// Lines as in a unified diff, from that on the card to the board's; empty where they do not differ.
-    pub difference: Vec<String>,
-}
-
-/// All changes.
-pub struct Changes {
-    pub list: Vec<Change>,
-    pub config: ConfigChange,
-    /// New files: their paths as they are written, and their contents.
-    pub new: Vec<(String, Vec<u8>)>,
-    /// The paths of files that stay.
-    pub kept: Vec<String>,
-    /// What the volume is going to hold.
-    pub tree: Tree,
-    pub epoch: u32,
-}
-
-impl Changes {
-    /// Whether every file is as it should be; a record that is missing is no reason to write.
-    pub fn is_empty(&self) -> bool {
-        let real = |change: &&Change| change.path != RECORD;
-        self.list.iter().filter(real).all(|c| matches!(c.change, ChangeKind::Same | ChangeKind::Kept))
-    }
-}
 
 /// A file of the volume to be.
 struct File {
@@ -93,16 +39,16 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
     let config = decide_config(current, &mut files, config, &recorded)?;
     let rules = at_work(board, &files);
     let gone = gone(current, &rules, &files, &recorded)?;
-    let record = serde_json::json!({
-        "schema": "nixflash-firmware/1",
-        "nixflash": env!("CARGO_PKG_VERSION"),
-        "board": board.name,
-        "profileSha256": num::to_base16(&board.digest),
-        "firmware": packages,
-        "files": listed(&files),
-        "removed": gone,
-    });
-    files.push((RECORD.to_owned(), format!("{record:#}\n").into_bytes()));
+    let record = FirmwareRecord {
+        schema: firmware_record::SCHEMA.to_owned(),
+        nixflash: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        board: board.name.clone(),
+        profile_sha256: base_n::to_base16(&board.digest),
+        firmware: packages,
+        files: Some(listed(&files)),
+        removed: gone,
+    };
+    files.push((FIRMWARE_RECORD.to_owned(), record.text().into_bytes()));
     let mut all: BTreeMap<String, File> = BTreeMap::new();
     let (mut list, mut kept, mut new) = (Vec::new(), Vec::new(), Vec::new());
     let wanted: BTreeMap<String, usize> =
@@ -138,7 +84,7 @@ pub fn decide(current: &Current<'_>, wanted: Wanted<'_>) -> Result<Changes, Erro
         let change = if there.is_some() { ChangeKind::Replaced } else { ChangeKind::Added };
         // The name stays as it is written on the card, in its case.
         let path = there.map_or(path, |entry| entry.path.clone());
-        let (len, content) = (num::to_u64(bytes.len()), Content::New(index(new.len())));
+        let (len, content) = (ints::to_u64(bytes.len()), Content::New(index(new.len())));
         list.push(Change { path: path.clone(), change, len });
         all.insert(folded, File { path: path.clone(), mtime: epoch, len, content });
         new.push((path, bytes));
@@ -158,26 +104,30 @@ fn index(len: usize) -> u32 {
 
 /// The digests of boot files that nixflash put on the FAT, by folded path; empty on cards that others made.
 fn recorded(current: &Current<'_>) -> Result<BTreeMap<String, String>, Error> {
-    for (file, list) in [(RECORD, "files"), (COMPOSED, "bootFiles")] {
-        let Some(bytes) = current.small(file)? else { continue };
-        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let Some(list) = value[list].as_array() else { continue };
-        // Those of the root are not meant.
-        let of_fat = list.iter().filter(|file| matches!(file["partition"].as_u64(), None | Some(1)));
-        let word = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        let pairs = of_fat.filter_map(|file| Some((fold(&word(&file["path"])?), word(&file["sha256"])?)));
-        return Ok(pairs.collect());
+    if let Some(files) = record(current)?.files {
+        return Ok(files.into_iter().map(|file| (fold(&file.path), file.sha256)).collect());
     }
-    Ok(BTreeMap::new())
+    let Some(bytes) = current.small(MANIFEST_ON_FAT)? else { return Ok(BTreeMap::new()) };
+    let composed = Manifest::read(&bytes).unwrap_or_default();
+    // Those of the root are not meant.
+    let of_fat = composed.boot_files.into_iter().filter(|file| file.partition == 1);
+    Ok(of_fat.map(|file| (fold(&file.path), file.sha256)).collect())
+}
+
+/// What updates before this one have left; an empty record where there is none that can be read.
+fn record(current: &Current<'_>) -> Result<FirmwareRecord, Error> {
+    let bytes = current.small(FIRMWARE_RECORD)?.unwrap_or_default();
+    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 /// What nixflash puts on the FAT, for the next update and for whoever verifies the card.
-fn listed(files: &[(String, Vec<u8>)]) -> Vec<serde_json::Value> {
+fn listed(files: &[(String, Vec<u8>)]) -> Vec<firmware_record::File> {
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    let entry = |(path, bytes): &(String, Vec<u8>)| {
-        let sha256 = num::to_base16(&Sha256::digest(bytes));
-        serde_json::json!({ "path": path, "size": bytes.len(), "sha256": sha256 })
+    let entry = |(path, bytes): &(String, Vec<u8>)| firmware_record::File {
+        path: path.clone(),
+        size: ints::to_u64(bytes.len()),
+        sha256: base_n::to_base16(&Sha256::digest(bytes)),
     };
     files.into_iter().map(entry).collect()
 }
@@ -192,7 +142,7 @@ fn gone(
     let is_wanted = |folded: &str| files.iter().any(|(path, _)| fold(path) == folded);
     let goes = |entry: &&Entry| entry.len.is_some() && is_of_firmware(rules, entry, recorded);
     let mut gone: BTreeMap<String, String> = BTreeMap::new();
-    for path in before(current)? {
+    for path in record(current)?.removed {
         gone.insert(fold(&path), path);
     }
     for entry in current.entries.values().filter(goes) {
@@ -202,18 +152,10 @@ fn gone(
     Ok(gone.into_values().collect())
 }
 
-/// What updates before this one have taken away.
-fn before(current: &Current<'_>) -> Result<Vec<String>, Error> {
-    let Some(bytes) = current.small(RECORD)? else { return Ok(Vec::new()) };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let paths = value["removed"].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(paths.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect())
-}
-
 /// Whether a file was part of the firmware: by the record, else by a pattern of the profile that is more than a star.
 fn is_of_firmware(rules: &[&FileRule], entry: &Entry, recorded: &BTreeMap<String, String>) -> bool {
     let folded = fold(&entry.path);
-    if [fold(RECORD), fold(COMPOSED), fold(CONFIG)].contains(&folded) {
+    if [fold(FIRMWARE_RECORD), fold(MANIFEST_ON_FAT), fold(CONFIG)].contains(&folded) {
         return false;
     }
     if !recorded.is_empty() {
@@ -247,7 +189,7 @@ fn decide_config(
         return Ok(ConfigChange { kept: true, difference: Vec::new() });
     };
     let untouched =
-        recorded.get(&fold(CONFIG)).is_some_and(|sum| *sum == num::to_base16(&Sha256::digest(&old)));
+        recorded.get(&fold(CONFIG)).is_some_and(|sum| *sum == base_n::to_base16(&Sha256::digest(&old)));
     let kept = old != files[at].1 && !untouched && config == Config::Keep;
     let difference = difference(&old, &files[at].1);
     if kept {

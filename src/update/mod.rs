@@ -15,17 +15,22 @@
 //! pulled between 2 and 4 boots the new files from the second volume, which says where the first one was: the next
 //! run goes on with 3.
 
+pub(crate) mod change;
 mod changes;
+pub(crate) mod content;
 pub(crate) mod error;
+pub(crate) mod fat_types;
+pub(crate) mod home;
 mod moving;
 mod place;
 pub(crate) mod plan;
 pub(crate) mod request;
 mod volume;
 
-pub use changes::{Change, ChangeKind, ConfigChange};
+pub use change::{Change, ChangeKind, ConfigChange};
 pub use moving::Report;
 
+pub use content::Content;
 pub use error::{Error, Left};
-pub use plan::{Content, Plan, plan};
+pub use plan::{Plan, plan};
 pub use request::{Config, Wanted};

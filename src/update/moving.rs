@@ -1,8 +1,11 @@
 //! Writes the volumes and switches between them.
 
+use super::content::Content;
 use super::error::{Error, Left};
-use super::place::{NOTE, Placed};
-use super::plan::{Content, Plan, SECTOR};
+use super::fat_types::SECTOR;
+use super::home::NOTE;
+use super::place::Placed;
+use super::plan::Plan;
 use super::volume::{self, Current};
 use crate::device::Reader;
 use crate::device::buffer::Buffer;
@@ -10,13 +13,13 @@ use crate::device::disk::{ALIGN, Disk, is_set, read_exact, write_all};
 use crate::extent::{Extent, Fill, Layout};
 use crate::format::disk::fat::read::Error as VolumeError;
 use crate::format::disk::partition_table::Span;
-use crate::num;
+use crate::ints;
 use std::io::{self, Read};
 use std::sync::atomic::AtomicBool;
 
 /// Bytes that are moved at once.
 const PIECE: usize = 1 << 20;
-const SECTOR_BYTES: u64 = num::to_u64(SECTOR);
+const SECTOR_BYTES: u64 = ints::to_u64(SECTOR);
 
 /// What an update has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +119,7 @@ impl Run<'_> {
         current: &Current<'_>,
         buffer: &mut Buffer,
     ) -> Result<(), Error> {
-        let len = num::to_usize(extent.len);
+        let len = ints::to_usize(extent.len);
         let mut encoded = Vec::new();
         let mut contents: Box<dyn Read + '_> = match extent.fill {
             Fill::Zeros => Box::new(io::empty()),
@@ -134,10 +137,10 @@ impl Run<'_> {
             let now = (len - done).min(PIECE);
             let filled = fill(&mut *contents, &mut buffer[..now]).map_err(self.io("cannot read the card"))?;
             buffer[filled..now].fill(0);
-            let offset = placed.span.start + extent.offset + num::to_u64(done);
+            let offset = placed.span.start + extent.offset + ints::to_u64(done);
             write_all(self.disk, &buffer[..now], offset).map_err(self.io("cannot write the card"))?;
             done += now;
-            self.written += num::to_u64(now);
+            self.written += ints::to_u64(now);
             (self.at)(self.written);
         }
         Ok(())
@@ -183,7 +186,7 @@ impl Run<'_> {
         write_all(self.disk, &page, 0).map_err(self.io("cannot write the partition table"))?;
         self.disk.sync().map_err(self.io("cannot flush the card"))?;
         read_exact(self.disk, &mut page, 0).map_err(self.io("cannot read the partition table"))?;
-        self.written += num::to_u64(ALIGN);
+        self.written += ints::to_u64(ALIGN);
         if page[..SECTOR] != sector[..] {
             return Err(Error::Differs { what: "the partition table".to_owned(), left: self.left });
         }
@@ -199,9 +202,9 @@ fn contents<'a>(
 ) -> Result<Box<dyn Read + 'a>, Error> {
     Ok(match content {
         Content::New(NOTE) => Box::new(&plan.places.note[..]),
-        Content::New(at) => Box::new(&plan.changes.new[num::to_usize(u64::from(at))].1[..]),
+        Content::New(at) => Box::new(&plan.changes.new[ints::to_usize(u64::from(at))].1[..]),
         Content::Kept(at) => {
-            let path = &plan.changes.kept[num::to_usize(u64::from(at))];
+            let path = &plan.changes.kept[ints::to_usize(u64::from(at))];
             Box::new(current.fat.open_file(&path[1..])?)
         }
     })

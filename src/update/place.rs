@@ -1,18 +1,19 @@
 //! Where the new volume and, until it is whole, a second one lie.
 
-use super::changes::Changes;
+use super::change::Changes;
+use super::content::Content;
 use super::error::Error;
-use super::plan::Content;
 use super::volume::Current;
 use crate::extent::Layout;
 use crate::format::disk::fat;
 use crate::format::disk::fat::{Fat, FatType, Kind, Label};
 use crate::format::disk::partition_table::Span;
-use crate::num::{self, show_bytes};
+use crate::ints;
+use crate::sizes::show_bytes;
 use crate::tree::{Attrs, Kind as NodeKind, Node};
+use crate::update::home::HOME;
+use crate::update::home::NOTE;
 
-/// On the second volume, and only there: where the first one was, in bytes.
-pub const HOME: &str = "nixflash-home.txt";
 /// Where volumes begin, so that direct I/O takes every write: a page.
 const ALIGN: u64 = 4096;
 /// What the second volume grows by until it takes all, and its least length.
@@ -39,9 +40,6 @@ pub struct Places {
     /// The file on the second volume that says where the first one was.
     pub note: Vec<u8>,
 }
-
-/// The index of the note among new files: beyond all of them.
-pub const NOTE: u32 = u32::MAX;
 
 impl Places {
     /// Bytes that are going to be written.
@@ -143,7 +141,7 @@ fn second(
 ) -> Result<Placed, Error> {
     if let NodeKind::Directory(directory) = &mut tree.kind {
         let attrs = Attrs { mode: 0o644, uid: 0, gid: 0, mtime: changes.epoch };
-        let kind = NodeKind::File { len: num::to_u64(note.len()), content: Content::New(NOTE) };
+        let kind = NodeKind::File { len: ints::to_u64(note.len()), content: Content::New(NOTE) };
         // cannot clash: one that was there was taken out
         drop(directory.insert(HOME.as_bytes(), Node { attrs, kind }));
     }

@@ -1,9 +1,9 @@
 //! What an update will write, decided before anything is written.
 
+use super::change::Change;
+use super::change::Changes;
+use super::change::ConfigChange;
 use super::changes;
-use super::changes::Change;
-use super::changes::Changes;
-use super::changes::ConfigChange;
 use super::error::Error;
 use super::place;
 use super::place::Places;
@@ -13,17 +13,9 @@ use crate::device::Reader;
 use crate::device::disk::Disk;
 use crate::format::disk::partition_table;
 use crate::format::disk::partition_table::Table;
-use crate::num;
-use crate::tree::Node;
-
-/// Where the contents of a file of a new volume are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// The file of that index among the new ones.
-    New(u32),
-    /// The file of that index among those that stay, on the volume before.
-    Kept(u32),
-}
+use crate::ints;
+use crate::update::fat_types::FAT_TYPES;
+use crate::update::fat_types::SECTOR;
 
 /// Every decision about an update.
 pub struct Plan {
@@ -64,12 +56,10 @@ impl Plan {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let switches = 1 + u64::from(self.places.second.is_some());
-        self.places.bytes() + switches * num::to_u64(crate::device::disk::ALIGN)
+        self.places.bytes() + switches * ints::to_u64(crate::device::disk::ALIGN)
     }
 }
 
-/// The first sector of a disk, in bytes.
-pub(super) const SECTOR: usize = 512;
 /// Decides everything; reads the card, writes nothing.
 pub fn plan(disk: &dyn Disk, wanted: Wanted<'_>) -> Result<Plan, Error> {
     let board = wanted.board;
@@ -106,11 +96,6 @@ pub fn plan(disk: &dyn Disk, wanted: Wanted<'_>) -> Result<Plan, Error> {
     let places = place::decide(&current, &changes, &spans, *span)?;
     let mut sector = vec![0; SECTOR];
     volume::read(&reader, &mut sector, 0)?;
-    let entry = num::to_usize(u64::from(number)) - 1;
+    let entry = ints::to_usize(u64::from(number)) - 1;
     Ok(Plan { changes, places, sector, entry })
 }
-
-/// Types of partitions that hold a FAT.
-pub(super) const FAT_TYPES: [u8; 6] = [0x04, 0x06, 0x0b, 0x0c, 0x0e, 0xef];
-/// A tree whose files are new or stay.
-pub(super) type Tree = Node<Content>;

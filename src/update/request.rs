@@ -1,6 +1,8 @@
 //! What an update is to bring.
 
 use crate::board::Board;
+use crate::card::manifest::Package;
+use std::collections::BTreeMap;
 
 /// What becomes of a config.txt that its owner has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub struct Wanted<'a> {
     /// Their absolute paths on the FAT, and their contents.
     pub files: Vec<(String, Vec<u8>)>,
     /// The packages that they are from, as a manifest has them.
-    pub packages: serde_json::Map<String, serde_json::Value>,
+    pub packages: BTreeMap<String, Package>,
     /// What becomes of a changed config.txt.
     pub config: Config,
     /// The time that new files carry, seconds since 1970.

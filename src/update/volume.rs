@@ -6,7 +6,7 @@ use crate::format::disk::fat;
 use crate::format::disk::fat::read as format;
 use crate::format::disk::fat::read::{FileRef, Volume};
 use crate::format::disk::partition_table::Span;
-use crate::num;
+use crate::ints;
 use crate::stream::{ReadAt, Window};
 use crate::tree::{Kind, Node};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Current<'_> {
     /// Whether the file at a path has these bytes.
     pub fn holds(&self, path: &str, bytes: &[u8]) -> Result<bool, Error> {
         match self.entries.get(&fold(path)) {
-            Some(Entry { path, len: Some(len), .. }) if *len == num::to_u64(bytes.len()) => {
+            Some(Entry { path, len: Some(len), .. }) if *len == ints::to_u64(bytes.len()) => {
                 Ok(self.compare(path, &mut { bytes })?)
             }
             _ => Ok(false),

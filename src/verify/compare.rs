@@ -10,7 +10,7 @@ use crate::device::read_back::scan::{is_gone, is_zero};
 use crate::device::{Differences, Meter, Phase};
 use crate::format::disk::partition_table::{Relocated, SectorSize, Span, read, relocate};
 use crate::image::{CopyError, Progress, Source, copy};
-use crate::num;
+use crate::ints;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -87,7 +87,7 @@ pub enum Error {
 const BLOCKS: usize = 3;
 /// How exactly differences are told.
 const SECTOR: usize = 512;
-const PAGES: usize = num::to_usize(HEAD) / ALIGN;
+const PAGES: usize = ints::to_usize(HEAD) / ALIGN;
 
 /// Compares a disk with an image.
 pub fn compare(disk: &dyn Disk, source: &mut dyn Source, options: &Options<'_>) -> Result<Comparison, Error> {
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         Self {
             disk,
             options,
-            head: Buffer::new(num::to_usize(HEAD)),
+            head: Buffer::new(ints::to_usize(HEAD)),
             pages: [false; PAGES],
             settled: None,
             partitions: Vec::new(),
@@ -199,21 +199,21 @@ impl<'a> Reader<'a> {
     fn zeros(&mut self, offset: u64, len: u64) -> Result<(), Error> {
         let end = offset.saturating_add(len);
         if offset < HEAD {
-            self.keep(offset, None, num::to_usize(end.min(HEAD) - offset));
+            self.keep(offset, None, ints::to_usize(end.min(HEAD) - offset));
         }
         let mut at = offset.max(HEAD);
         while at < end {
             self.settle()?;
-            let n = num::to_usize((end - at).min(num::to_u64(BLOCK)));
+            let n = ints::to_usize((end - at).min(ints::to_u64(BLOCK)));
             self.range(at, None, n, None)?;
-            at += num::to_u64(n);
+            at += ints::to_u64(n);
         }
         Ok(())
     }
 
     /// Remembers a part of the first MiB; without bytes, zeros.
     fn keep(&mut self, offset: u64, bytes: Option<&[u8]>, len: usize) {
-        let at = num::to_usize(offset);
+        let at = ints::to_usize(offset);
         match bytes {
             Some(bytes) => self.head[at..at + len].copy_from_slice(bytes),
             None => self.head[at..at + len].fill(0),
@@ -232,10 +232,10 @@ impl<'a> Reader<'a> {
         changed.copy_from_slice(&plain);
         self.partitions = read(&&plain[..]).map_or_else(|_| Vec::new(), |reading| reading.places());
         let moved = relocate(&mut changed, self.disk.len(), self.options.sector);
-        let mut held = Buffer::new(num::to_usize(self.disk.len().min(HEAD)));
+        let mut held = Buffer::new(ints::to_usize(self.disk.len().min(HEAD)));
         let is_readable = self.read(&mut held, 0)?;
         // Which of the two it is, the sector with the GPT's header tells.
-        let at = num::to_usize(self.options.sector.bytes());
+        let at = ints::to_usize(self.options.sector.bytes());
         let is_moved = moved.is_some() && is_readable && held.get(at..at * 2) == Some(&changed[at..at * 2]);
         let expected = if is_moved { &changed } else { &plain };
         let pages = self.pages;
@@ -243,9 +243,9 @@ impl<'a> Reader<'a> {
         {
             let fits = held.len().saturating_sub(at).min(ALIGN);
             self.check_padding(&page[fits..])?;
-            self.compared += num::to_u64(fits);
+            self.compared += ints::to_u64(fits);
             if is_readable && fits > 0 {
-                self.sectors(&held[at..at + fits], num::to_u64(at), Some(page), None);
+                self.sectors(&held[at..at + fits], ints::to_u64(at), Some(page), None);
             }
         }
         let settled = moved.filter(|_| is_moved);
@@ -261,15 +261,15 @@ impl<'a> Reader<'a> {
         len: usize,
         stale: Option<(u64, u64)>,
     ) -> Result<(), Error> {
-        let fits = num::to_usize(self.disk.len().saturating_sub(offset)).min(len);
+        let fits = ints::to_usize(self.disk.len().saturating_sub(offset)).min(len);
         self.check_padding(expected.map_or(&[], |bytes| &bytes[fits..]))?;
         let mut buffer = std::mem::replace(&mut self.buffer, Buffer::new(0));
         if fits > 0 && self.read(&mut buffer[..fits], offset)? {
             self.sectors(&buffer[..fits], offset, expected, stale);
         }
         self.buffer = buffer;
-        self.compared += num::to_u64(fits);
-        self.options.meter.at(offset + num::to_u64(fits));
+        self.compared += ints::to_u64(fits);
+        self.options.meter.at(offset + ints::to_u64(fits));
         Ok(())
     }
 
@@ -286,27 +286,27 @@ impl<'a> Reader<'a> {
             return;
         }
         for (sector, at) in held.chunks(SECTOR).zip((0..).step_by(SECTOR)) {
-            let place = offset + num::to_u64(at);
+            let place = offset + ints::to_u64(at);
             let is_same =
                 expected.map_or_else(|| is_zero(sector), |bytes| bytes[at..at + sector.len()] == *sector);
             let is_stale = stale.is_some_and(|(from, len)| (from..from + len).contains(&place));
             let is_expected = is_same || (is_stale && is_zero(sector));
             if !is_expected {
-                self.found.add(place, num::to_u64(sector.len()));
+                self.found.add(place, ints::to_u64(sector.len()));
             }
         }
     }
 
     /// Reads a range; `false` if it cannot be read and the disk is still there.
     fn read(&mut self, out: &mut [u8], offset: u64) -> Result<bool, Error> {
-        self.options.meter.add_read(num::to_u64(out.len()));
+        self.options.meter.add_read(ints::to_u64(out.len()));
         match read_exact(self.disk, out, offset) {
             Ok(()) => Ok(true),
             Err(source) if is_gone(&source) || self.found.unreadable > HEAD * 64 => {
                 Err(Error::Read { target: self.disk.name(), offset, source })
             }
             Err(_) => {
-                self.found.add_unreadable(offset, num::to_u64(out.len()));
+                self.found.add_unreadable(offset, ints::to_u64(out.len()));
                 Ok(false)
             }
         }

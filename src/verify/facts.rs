@@ -2,12 +2,12 @@
 
 use super::card::place;
 use super::card::place::{Place, System};
-use super::card::registry;
+use super::card::store::registry;
 use super::card::{Error, Findings, Manifest, Shared, spans};
+use crate::base_n;
 use crate::format::disk::partition_table;
 use crate::format::disk::partition_table::Table;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ impl Facts {
             let mut found = BTreeMap::new();
             for (path, len) in paths {
                 match place.digest(&path) {
-                    Ok(digest) => drop(found.insert(path, (len, num::to_base16(&digest)))),
+                    Ok(digest) => drop(found.insert(path, (len, base_n::to_base16(&digest)))),
                     Err(why) => findings.bad(&path, &why),
                 }
             }

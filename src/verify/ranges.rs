@@ -1,7 +1,7 @@
 //! Compares what can be read at any place with an image, range by range; no copy of either is made.
 
 use crate::image::{Piece, Source, SourceError};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ pub fn ranges(
     let mut held = vec![0; CHUNK];
     while let Some(piece) = source.next()? {
         let (bytes, len) = match piece {
-            Piece::Data(bytes) => (Some(bytes), num::to_u64(bytes.len())),
+            Piece::Data(bytes) => (Some(bytes), ints::to_u64(bytes.len())),
             Piece::Zeros(len) => (None, len),
             Piece::Skip(len) => {
                 at += len;
@@ -60,11 +60,11 @@ pub fn ranges(
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let now = num::to_usize((len - done).min(num::to_u64(CHUNK)));
-            let from = num::to_usize(done);
+            let now = ints::to_usize((len - done).min(ints::to_u64(CHUNK)));
+            let from = ints::to_usize(done);
             let expected = bytes.map(|bytes| &bytes[from..from + now]);
             range(disk, at + done, expected, &mut held[..now], watch)?;
-            done += num::to_u64(now);
+            done += ints::to_u64(now);
             watch.at(at + done);
         }
         at += len;
@@ -80,7 +80,7 @@ fn range(
     held: &mut [u8],
     watch: &mut dyn Watch,
 ) -> Result<(), Error> {
-    let there = num::to_usize(disk.size().saturating_sub(offset).min(num::to_u64(held.len())));
+    let there = ints::to_usize(disk.size().saturating_sub(offset).min(ints::to_u64(held.len())));
     disk.read_exact_at(&mut held[..there], offset).map_err(|source| Error::Read { offset, source })?;
     let blocks = (0..held.len()).step_by(BLOCK);
     for from in blocks {
@@ -91,7 +91,7 @@ fn range(
                 None => held[from..to].iter().all(|byte| *byte == 0),
             };
         if !is_same {
-            watch.differs(offset + num::to_u64(from), num::to_u64(to - from));
+            watch.differs(offset + ints::to_u64(from), ints::to_u64(to - from));
         }
     }
     Ok(())

@@ -2,10 +2,10 @@
 
 use crate::common::{Demo, Run, Tool, demo, nixflash, run, sha256, skip, temp};
 use crate::servers::Running;
+use nixflash::base_n::to_base16;
 use nixflash::format::nix::narinfo::NarInfo;
 use nixflash::format::nix::store_path::StorePath;
 use nixflash::format::nix::wire::{put_bytes, put_number};
-use nixflash::num::to_base16;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

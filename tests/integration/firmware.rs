@@ -138,7 +138,7 @@ fn release(closure: &Closure) -> Vec<(String, Vec<u8>)> {
 }
 
 fn wanted(board: &Board, files: Vec<(String, Vec<u8>)>, config: Config) -> Wanted<'_> {
-    Wanted { board, files, packages: serde_json::Map::new(), config, epoch: 1 << 30 }
+    Wanted { board, files, packages: std::collections::BTreeMap::new(), config, epoch: 1 << 30 }
 }
 
 /// Where the table says that the first partition is.

@@ -4,10 +4,11 @@
 
 use nixflash::format::boot::{bootspec, cpio, extlinux, fstab, systemd_boot};
 use nixflash::format::disk::partition_table;
+use nixflash::format::file::bmap::BlockMap;
 use nixflash::format::file::minisign;
+use nixflash::format::file::sums::parse_sha256;
 use nixflash::format::nix::{listing, nar, narinfo::NarInfo, path_info, registration};
 use nixflash::image::recognise::recognise;
-use nixflash::source::{BlockMap, parse_sha256};
 use nixflash::stream::decompress::Compression;
 use std::io::{Cursor, Read, Write};
 

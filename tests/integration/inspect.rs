@@ -265,8 +265,8 @@ boots        other.efi (systemd-boot, unified on partition 1):
 made by      nixflash 0.1.0 for the board test
 revision     abcdef
 ",
-        nixflash::num::show_bytes(free(0).free),
-        nixflash::num::show_bytes(free(1).free),
+        nixflash::sizes::show_bytes(free(0).free),
+        nixflash::sizes::show_bytes(free(1).free),
         free(1).free_inodes.unwrap(),
     );
     assert_eq!(text, expected);

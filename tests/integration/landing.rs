@@ -2,8 +2,8 @@
 
 use crate::common::{Demo, Tool, demo, nixflash, run, sha256, temp};
 use crate::remote_faults::add_listings;
+use nixflash::base_n::to_base16;
 use nixflash::format::nix::nar::Framing;
-use nixflash::num::to_base16;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;

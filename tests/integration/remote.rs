@@ -1,9 +1,8 @@
 //! Closures out of a binary cache over http.
 
 use crate::common::{Demo, Run, demo, nixflash, run, sha256, temp};
+use nixflash::base_n::{to_base32, to_base64};
 use nixflash::format::nix::narinfo::NarInfo;
-use nixflash::format::nix::store_path::to_base32;
-use nixflash::num::to_base64;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -89,7 +89,7 @@ fn packed(demo: &Demo, kind: &str, to: &Path) -> Option<()> {
         let bytes = pack(kind, &std::fs::read(from.join(&info.url)).unwrap())?;
         // Nothing but the field says how it is packed.
         let url = format!("nar/{}.nar.xz", info.path.hash_part());
-        let hash = nixflash::num::to_base16(&Sha256::digest(&bytes));
+        let hash = nixflash::base_n::to_base16(&Sha256::digest(&bytes));
         let lines = text.lines().map(|line| match line.split(": ").next().unwrap() {
             "URL" => format!("URL: {url}\n"),
             "Compression" => format!("Compression: {kind}\n"),

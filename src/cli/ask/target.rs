@@ -1,19 +1,17 @@
 //! Targets: judged by the guard, agreed to by the user, opened.
 
+use super::disks;
 use super::existing::{self, Name};
-use crate::cli::command::devices;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::{card_table, output};
-use crate::device::disk::Disk;
 use crate::device::{
-    Access, Answer, Device, Existing, Fixed, Left, Listing, Mounted, Named, OpenError, Policy, Proof, Reason,
-    Refusal, Roots, Verdict, Wanted, gather, judge, open_disk_unless, open_file, unmount,
+    Answer, Device, Existing, Fixed, Left, Listing, Mounted, Named, Policy, Proof, Reason, Refusal, Verdict,
+    Wanted, gather, judge,
 };
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the user allows.
 #[derive(clap::Args)]
@@ -135,7 +133,7 @@ pub fn agree(
     wishes: &Wishes,
     voice: &Voice,
 ) -> Result<Vec<Target>, Failure> {
-    let listing = devices::listing()?;
+    let listing = disks::listing()?;
     let mut targets: Vec<Target> = Vec::new();
     let mut questions = Vec::new();
     for path in paths {
@@ -325,9 +323,9 @@ fn identity(device: &Device) -> String {
 
 /// Lets the user pick one of the disks that look like cards.
 pub fn pick() -> Result<PathBuf, Failure> {
-    let listing: Listing = devices::listing()?;
+    let listing: Listing = disks::listing()?;
     let candidates: Vec<&Device> =
-        listing.devices.iter().filter(|device| devices::reason(&listing, device).is_none()).collect();
+        listing.devices.iter().filter(|device| disks::reason(&listing, device).is_none()).collect();
     let none = || {
         Failure::new(Code::Usage, "no DEVICE was given")
             .hint("see `nixflash devices`, or `nixflash devices --all`")
@@ -346,84 +344,5 @@ pub fn pick() -> Result<PathBuf, Failure> {
     match chosen {
         Some(device) => Ok(device.path.clone()),
         None => Err(Failure::new(Code::Refused, "no disk was picked; nothing was written")),
-    }
-}
-
-/// Opens a target to write.
-pub fn open(
-    target: &Target,
-    consent: &Consent,
-    stop: &AtomicBool,
-    voice: &Voice,
-) -> Result<Box<dyn Disk>, Failure> {
-    match target {
-        Target::File(path, existing) => {
-            Ok(Box::new(open_file(path, *existing).map_err(|error| unopened(&error))?))
-        }
-        Target::Disk(device) => {
-            let mut confirmed = device.clone();
-            if consent.unmount && device.mounts().next().is_some() {
-                let done = unmount(device).map_err(|error| {
-                    let denied = error.source.kind() == std::io::ErrorKind::PermissionDenied;
-                    let failure = Failure::of(if denied { Code::Permission } else { Code::Refused }, &error);
-                    if denied { failure.hint(sudo()) } else { failure.hint("close what uses it") }
-                })?;
-                for at in done {
-                    voice.say(&format!("unmounted {}", at.display()));
-                }
-                confirmed.uses.retain(|user| !matches!(user, crate::device::Use::Mount { .. }));
-            }
-            let disk = open_disk_unless(&Roots::system(), &confirmed, Access::Write, &|| {
-                stop.load(Ordering::Relaxed)
-            });
-            let disk = disk.map_err(|error| match stop.load(Ordering::Relaxed) {
-                true => Failure::new(Code::Interrupted, "interrupted; nothing was written"),
-                false => unopened(&error),
-            })?;
-            Ok(Box::new(disk))
-        }
-    }
-}
-
-/// A target that cannot be opened, with its code and a hint.
-pub fn unopened(error: &OpenError) -> Failure {
-    match error {
-        OpenError::Permission { .. } => Failure::of(Code::Permission, error).hint(sudo()),
-        OpenError::Exists(_) => Failure::of(Code::Refused, error),
-        OpenError::Io { .. } => Failure::of(Code::Target, error),
-        _ => Failure::of(Code::Refused, error),
-    }
-}
-
-/// The same command as root.
-fn sudo() -> String {
-    let program =
-        std::env::current_exe().map_or_else(|_| "nixflash".to_owned(), |path| path.display().to_string());
-    let words = std::env::args().skip(1).map(|word| quote(&word));
-    let command: Vec<String> = ["sudo".to_owned(), quote(&program)].into_iter().chain(words).collect();
-    format!("{}\n      or let this user write removable disks: see udev/README.md", command.join(" "))
-}
-
-/// A word as a shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, expected) in
-            [("/dev/sda", "/dev/sda"), ("a b", "'a b'"), ("", "''"), ("it's", "'it'\\''s'"), ("$x", "'$x'")]
-        {
-            assert_eq!(quote(word), expected);
-        }
     }
 }

@@ -1,10 +1,10 @@
 //! `nixflash cache`: what was fetched and is kept.
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::option::system_source::bytes;
+use crate::cli::option::words::bytes;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::store::{prune, usage};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ pub fn run(options: &Options) -> Outcome {
     }
     let text = format!(
         "{}: {} NARs, {} narinfos, {} listings, {} of at most {}\n",
-        crate::num::shown(&kept.display().to_string()),
+        crate::escape::shown(&kept.display().to_string()),
         found.nars,
         found.narinfos,
         found.listings,

@@ -2,7 +2,7 @@
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::file::project;
-use crate::cli::file::project::Asked;
+use crate::cli::file::stranger::Asked;
 use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
@@ -76,12 +76,12 @@ fn text(report: &Report) -> String {
             Verdict::Warning => "warning",
             Verdict::Refused => "refused",
         };
-        lines.push(format!("{word:<8} {}", crate::num::shown(&finding.message)));
+        lines.push(format!("{word:<8} {}", crate::escape::shown(&finding.message)));
         if let Some(origin) = &finding.origin {
-            lines.push(format!("         {}", crate::num::shown(&origin.to_string())));
+            lines.push(format!("         {}", crate::escape::shown(&origin.to_string())));
         }
         if let Some(against) = &finding.against {
-            lines.push(format!("         against {}", crate::num::shown(&against.to_string())));
+            lines.push(format!("         against {}", crate::escape::shown(&against.to_string())));
         }
     }
     lines.join("\n") + "\n"

@@ -1,25 +1,31 @@
 //! `nixflash compose`: an image out of a closure.
 
+use crate::base_n::to_base16;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, unmoved, unwritable};
+use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, Wishes, unmoved, unwritable};
 use crate::cli::file::project;
-use crate::cli::file::project::{Asked, Project};
-use crate::cli::option::system_source::{Inputs, bytes, switch};
+use crate::cli::file::project::Project;
+use crate::cli::file::stranger::Asked;
+use crate::cli::option::system_source::Inputs;
+use crate::cli::option::words::{bytes, switch};
 use crate::cli::outcome::Outcome;
 use crate::cli::show::failures::{copy_failed, refused};
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::plan_text;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Plan, RootSize};
+use crate::format::file::bmap::{BlockMap, Range};
 use crate::image::write::beside;
 use crate::image::write::beside::{Hashed, HashedSink};
+use crate::image::write::block_map;
 use crate::image::write::complete_file;
 use crate::image::write::complete_file::{Pending, RawFile};
 use crate::image::write::pack;
-use crate::image::write::pack::Packing;
+use crate::image::write::packing::Packing;
 use crate::image::write::raw::Raw;
 use crate::image::{Progress, Sink};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,10 +51,10 @@ pub struct Options {
     output: Option<PathBuf>,
     /// How to pack it [default: from the name; raw for -]
     #[arg(long, value_enum, value_name = "HOW")]
-    pub(crate) format: Option<Format>,
+    format: Option<Packing>,
     /// Compression level: 1-19 for zst, 0-9 for xz and gz
     #[arg(long, value_name = "N")]
-    pub(crate) level: Option<u32>,
+    level: Option<u32>,
     /// Length of the whole image, such as 8GiB; the root fills it
     #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "free")]
     size: Option<u64>,
@@ -64,7 +70,7 @@ pub struct Options {
     bmap: Option<bool>,
     /// Replace an image that is there
     #[arg(short, long)]
-    pub(crate) force: bool,
+    force: bool,
     /// Print the plan and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -73,31 +79,24 @@ pub struct Options {
     json: bool,
 }
 
-/// How an image is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Sparse, as it is
-    Raw,
-    /// Zstandard
-    Zst,
-    /// xz
-    Xz,
-    /// gzip
-    Gz,
-}
-
 /// Free space on a root that is as small as can be.
 const FREE: u64 = 64 << 20;
 
 impl Options {
     /// Whether its hash is wanted beside it.
-    pub fn sums(&self) -> bool {
+    fn sums(&self) -> bool {
         self.sha256 == Some(true)
     }
 
     /// Whether its block map is.
-    pub fn maps(&self) -> bool {
+    fn maps(&self) -> bool {
         self.bmap == Some(true)
+    }
+
+    /// What is wished of the file of the image.
+    fn wishes(&self) -> Wishes {
+        let (sums, maps) = (self.sums(), self.maps());
+        Wishes { format: self.format, level: self.level, force: self.force, sums, maps }
     }
 
     /// Takes from a project file what no option says.
@@ -147,7 +146,7 @@ pub fn run(mut options: Options, voice: &Voice) -> Outcome {
     let root_size = options.size.map_or(RootSize::Free(options.free.unwrap_or(FREE)), RootSize::Image);
     // Before any work: what cannot be written need not be planned.
     let output = match &options.output {
-        Some(target) if !options.dry_run => Some(Output::of(target, options)?),
+        Some(target) if !options.dry_run => Some(Output::of(target, &options.wishes())?),
         _ => None,
     };
     let system = options.inputs.system(&words, &from, voice)?;
@@ -183,7 +182,7 @@ fn print(plan: &Plan, json: bool) -> Outcome {
         let value = serde_json::to_value(&plan.summary).expect("a summary is JSON");
         return output::data(&format!("{value:#}\n"));
     }
-    output::data(&output::escape_lines(&plan.summary.text()))
+    output::data(&output::escape_lines(&plan_text::text(&plan.summary)))
 }
 
 /// Writes the image and what is wanted beside it. Nothing appears before all of it is complete.
@@ -196,7 +195,7 @@ fn write(
 ) -> Outcome {
     let stop = match &ground {
         Some(ground) => Arc::clone(&ground.stop),
-        None => terminal::interrupt_flag()?,
+        None => signals::interrupt_flag()?,
     };
     let job = Job { plan, packing: output.packing, options, voice, stop, threads: options.inputs.workers() };
     let target = output.target;
@@ -244,6 +243,14 @@ struct Job<'a> {
     threads: usize,
 }
 
+/// The text of a block map.
+fn bmap_text(runs: block_map::Runs) -> String {
+    let range =
+        |run: &block_map::Run| Range { from: run.from, to: run.to, sha256: Some(to_base16(&run.sha256)) };
+    let ranges = runs.runs.iter().map(range).collect();
+    BlockMap { image_len: runs.image_len, block_len: block_map::BLOCK, ranges }.text()
+}
+
 impl Job<'_> {
     /// Packs the image into a stream.
     fn stream(&self, out: Box<dyn Write + Send + '_>, name: &str) -> Outcome {
@@ -272,9 +279,9 @@ impl Job<'_> {
             (self.pack(Box::new(out), &name)?, hash)
         };
         if self.options.maps() {
-            let (sink, map) = beside::Mapped::new(sink);
+            let (sink, map) = block_map::Mapped::new(sink);
             self.copy(Box::new(sink))?;
-            beside.bmap = Some(beside::bmap(&map));
+            beside.bmap = Some(bmap_text(block_map::runs(&map)));
         } else {
             self.copy(sink)?;
         }

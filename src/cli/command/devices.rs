@@ -1,12 +1,9 @@
 //! `nixflash devices`: disks that may be written, and the others with the reason.
 
-use crate::cli::exit::{Code, Failure};
+use crate::cli::ask::disks::{listing, reason};
 use crate::cli::outcome::Outcome;
 use crate::cli::show::{card_table, output};
-use crate::device;
-use crate::device::{
-    Answer, Device, Fixed, Listing, Mounted, Policy, Reason, Roots, Use, Verdict, Wanted, gather, judge,
-};
+use crate::device::{Device, Use};
 use serde_json::{Value, json};
 
 /// List the disks that may be written.
@@ -18,31 +15,6 @@ pub struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// Lists the disks of this machine.
-pub fn listing() -> Result<Listing, Failure> {
-    device::list(&Roots::system()).map_err(|error| Failure::of(Code::Other, &error))
-}
-
-/// Why a disk is not offered: a refusal, or that it does not look like a card. `None` for one that is.
-pub fn reason(listing: &Listing, device: &Device) -> Option<String> {
-    // Whoever sees the list may unmount what an automounter mounted.
-    let policy = Policy { mounts: Mounted::Unmount, fixed: Fixed::Identify, answer: Answer::None };
-    let facts = match gather(listing, &device.path, &Wanted::default()) {
-        Ok(facts) => facts,
-        Err(error) => return Some(error.to_string()),
-    };
-    match judge(&facts, &policy) {
-        Verdict::Refused(refusal) => Some(refusal.to_string()),
-        Verdict::Allowed => None,
-        Verdict::NeedsConfirmation { reasons, .. } => {
-            let odd = reasons.iter().filter(|r| !matches!(r, Reason::Overwritten | Reason::Unmounts(_)));
-            let words: Vec<String> = odd.map(ToString::to_string).collect();
-            (!words.is_empty())
-                .then(|| format!("{}; needs --allow-fixed or its model or serial", words.join(", ")))
-        }
-    }
 }
 
 /// Runs the command.
@@ -64,10 +36,10 @@ pub fn run(options: &Options) -> Outcome {
     for (device, reason) in shown {
         text.push_str(&format!("{}\n", card_table::in_a_line(device)));
         for at in device.mounts() {
-            text.push_str(&format!("  mounted at {}\n", crate::num::shown(&at.display().to_string())));
+            text.push_str(&format!("  mounted at {}\n", crate::escape::shown(&at.display().to_string())));
         }
         if let Some(reason) = reason {
-            text.push_str(&format!("  not offered: {}\n", crate::num::shown(&reason.to_string())));
+            text.push_str(&format!("  not offered: {}\n", crate::escape::shown(&reason.to_string())));
         }
     }
     output::data(&output::escape_lines(&text))

@@ -1,7 +1,8 @@
 //! `nixflash diff`: how two cards, images, manifests or systems differ.
 
-use super::verify::open_target;
-use super::{devices, inspect};
+use super::inspect;
+use crate::cli::ask::disks;
+use crate::cli::ask::open::open_target;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::stores::Stores;
 use crate::cli::option::system;
@@ -13,7 +14,7 @@ use crate::device::{Named, Reader, resolve};
 use crate::format::file::json;
 use crate::format::nix::store_path::STORE_DIR;
 use crate::image::read::open;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::store::closure;
 use crate::verify::card;
 use crate::verify::facts::{Changed, Difference, Facts, Other};
@@ -68,7 +69,7 @@ fn facts(words: &str, options: &Options, voice: &Voice) -> Result<Facts, Failure
     if let Some(facts) = of_manifest(path)? {
         return Ok(facts);
     }
-    let listing = devices::listing()?;
+    let listing = disks::listing()?;
     let named = resolve(&listing, path).map_err(|error| Failure::reading(words, &error))?;
     let found = if matches!(named, Named::File { .. }) {
         let image =
@@ -144,7 +145,7 @@ fn value(options: &Options, difference: &Difference) -> Value {
 fn text(difference: &Difference) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
-        text.push_str(&crate::num::shown(&line));
+        text.push_str(&crate::escape::shown(&line));
         text.push('\n');
     };
     for (path, size) in &difference.added {

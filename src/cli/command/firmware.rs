@@ -1,22 +1,24 @@
 //! `nixflash firmware`: the boot files of a card that exists, replaced so that it boots at every moment.
 
-use super::boards;
 use crate::board;
 use crate::board::Board;
+use crate::card::manifest::Package;
+use crate::cli::ask::open::{open_to_write, unopened};
 use crate::cli::ask::target;
 use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
+use crate::cli::file::board as board_file;
 use crate::cli::option::pins::Pinning;
 use crate::cli::option::stores::Stores;
 use crate::cli::option::system_source;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::BootSet;
 use crate::device::disk::Disk;
 use crate::device::{Access, Roots, Wanted, open_disk, open_file_in_place, open_to_read};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::update;
 use crate::update::{ChangeKind, Config, Error, Plan};
 use serde_json::json;
@@ -75,12 +77,12 @@ impl Source {
     /// The board, and what its packages bring.
     fn boot_set(&self, name: Option<&str>, voice: &Voice) -> Result<(Board, BootSet), Failure> {
         let mut board = match &self.board_file {
-            Some(file) => boards::read(file)?.0,
+            Some(file) => board_file::read(file)?.0,
             None => {
                 board::find(name.unwrap_or_default()).map_err(|error| Failure::of(Code::Usage, &error))?
             }
         };
-        boards::add_config_txt(&mut board, &self.config_txt)?;
+        board_file::add_config_txt(&mut board, &self.config_txt)?;
         let remote = self.stores.remote(voice)?;
         let stores = match self.stores.open_with(None, &remote) {
             Err(_)
@@ -143,7 +145,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     }
     let mut report = None;
     if !options.dry_run && !plan.is_done() {
-        let stop = terminal::interrupt_flag()?;
+        let stop = signals::interrupt_flag()?;
         let mut meter = voice.meter("firmware", plan.bytes(), &stop);
         let done = plan.apply(&*disk, &stop, &mut |position| {
             crate::image::Progress::at(&mut meter, position);
@@ -173,25 +175,25 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
 }
 
 /// A package by its store path, or by its hash where it is in no store.
-fn told(package: &serde_json::Value) -> &str {
-    package["path"].as_str().or_else(|| package["narHash"].as_str()).unwrap_or_default()
+fn told(package: &Package) -> &str {
+    package.path.as_deref().or(package.nar_hash.as_deref()).unwrap_or_default()
 }
 
 fn open(target: &Target, options: &Options, voice: &Voice) -> Result<Box<dyn Disk>, Failure> {
     match target {
         Target::File(path, _) if options.dry_run => {
-            Ok(Box::new(open_to_read(path).map_err(|error| target::unopened(&error))?))
+            Ok(Box::new(open_to_read(path).map_err(|error| unopened(&error))?))
         }
         Target::File(path, existing) => {
-            Ok(Box::new(open_file_in_place(path, *existing).map_err(|error| target::unopened(&error))?))
+            Ok(Box::new(open_file_in_place(path, *existing).map_err(|error| unopened(&error))?))
         }
         // Nothing is written in a dry run, so that a disk in use may be looked at.
         Target::Disk(device) if options.dry_run => {
             let disk = open_disk(&Roots::system(), device, Access::Read);
-            Ok(Box::new(disk.map_err(|error| target::unopened(&error))?))
+            Ok(Box::new(disk.map_err(|error| unopened(&error))?))
         }
         // A signal ends the program here, before anything is written.
-        Target::Disk(_) => target::open(target, &options.consent, &AtomicBool::new(false), voice),
+        Target::Disk(_) => open_to_write(target, &options.consent, &AtomicBool::new(false), voice),
     }
 }
 
@@ -220,7 +222,7 @@ fn text(plan: &Plan) -> String {
         text.push_str(&format!(
             "{:8} {} ({})\n",
             word(change.change),
-            crate::num::shown(&change.path),
+            crate::escape::shown(&change.path),
             show_bytes(change.len)
         ));
     }

@@ -110,7 +110,7 @@ impl Machine for Here {
         }
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes)?;
-        if crate::num::to_u64(bytes.len()) > limit {
+        if crate::ints::to_u64(bytes.len()) > limit {
             return Err(io::Error::other(format!("it has more than {limit} bytes")));
         }
         Ok(Some(bytes))

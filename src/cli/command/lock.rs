@@ -1,7 +1,7 @@
 //! `nixflash lock`: what is pinned of a channel, looked up again.
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::file::project::Asked;
+use crate::cli::file::stranger::Asked;
 use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
@@ -67,7 +67,7 @@ fn changes(before: &[Pin], now: &[Pin]) -> String {
         };
         // cannot fail: a string takes what it is given
         let line = format!("{} of {}: {what}", pin.package, pin.board);
-        writeln!(text, "{}", crate::num::shown(&line)).ok();
+        writeln!(text, "{}", crate::escape::shown(&line)).ok();
     }
     text
 }

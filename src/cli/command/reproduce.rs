@@ -1,16 +1,19 @@
 //! `nixflash reproduce`: a card composed again from its own manifest, and compared.
 
-use super::verify::open_target;
-use super::{devices, inspect};
+use super::inspect;
 use crate::board;
 use crate::board::Board;
+use crate::card::manifest::{self, Manifest, RawFile, RootSizeKind};
+use crate::card::paths;
+use crate::cli::ask::disks;
+use crate::cli::ask::open::open_target;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::stores::Stores;
 use crate::cli::option::system_source::given;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::failures::refused;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose;
 use crate::compose::configuration::{Access, Configuration, Entry, MAX_BYTES, Revision};
@@ -21,7 +24,7 @@ use crate::format::nix::store_path::StorePath;
 use crate::image::read::open;
 use crate::image::{Progress, SourceError};
 use crate::inspect::{Item, State, configuration as look_for_configuration, extract, inspect as look};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::stream::ReadAt;
 use crate::verify::ranges;
 use crate::verify::ranges::{Watch, ranges};
@@ -35,8 +38,7 @@ use std::sync::atomic::AtomicBool;
 
 /// How many names of what differs are told.
 const LISTED: usize = 200;
-/// Where the signature of the manifest is, and the most bytes of it.
-const SIGNATURE: &str = "/nix/var/nixflash/manifest.json.minisig";
+/// The most bytes of the signature of a manifest.
 const MAX_SIGNATURE: u64 = 64 << 10;
 
 /// Compose a card again from its own manifest, and compare.
@@ -65,7 +67,7 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let name = options.device.display().to_string();
-    let listing = devices::listing()?;
+    let listing = disks::listing()?;
     let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
     if matches!(named, Named::File { .. }) {
         let image = open::open(&options.device, &crate::cli::caller::scratch())
@@ -78,24 +80,26 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
 
 fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Outcome {
     let report = look(disk).map_err(|error| Failure::reading(name, &error))?;
-    let Some(manifest) = report.provenance else {
+    let Some(provenance) = report.provenance else {
         return Err(Failure::new(Code::Source, format!("{name}: there is no manifest of nixflash on it")));
     };
+    let manifest: Manifest =
+        serde_json::from_value(provenance.clone()).map_err(|error| Failure::of(Code::Source, &error))?;
     let used = report
         .partitions
         .iter()
         .filter_map(|one| one.file_system.as_ref())
         .any(|one| one.mounted.is_some() || one.state == Some(State::Replay));
-    let own = Own::read(disk, &manifest)?;
+    let own = Own::read(disk, &manifest, &provenance)?;
     let has_signature = own.signature.is_some();
     let plan = plan(&manifest, own, options, voice)?;
     ensure_configuration(&manifest, &plan)?;
     let stop = Arc::new(AtomicBool::new(false));
-    terminal::interrupt_into(&stop)?;
-    let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    signals::interrupt_into(&stop)?;
+    let all = || crate::workers::cores();
     let workers = options.threads.map_or_else(all, usize::from);
     let mut meter = voice.meter("compare", plan.summary.image_bytes, &stop);
-    let raws = raws(&manifest);
+    let raws = manifest.raw_files.iter().filter_map(RawFile::range).collect();
     let mut seen =
         Seen { plan: &plan, raws, meter: &mut meter, found: BTreeMap::new(), bytes: 0, left_out: 0 };
     let done = ranges(disk, &mut *plan.source(workers), &stop, &mut seen);
@@ -144,14 +148,6 @@ fn again(options: &Options, name: &str, disk: &dyn ReadAt, voice: &Voice) -> Out
     })
 }
 
-fn raws(manifest: &Value) -> Vec<Range<u64>> {
-    let one = |raw: &Value| {
-        let start = raw["offset"].as_u64()?;
-        Some(start..start.checked_add(raw["size"].as_u64()?)?)
-    };
-    manifest["rawFiles"].as_array().into_iter().flatten().filter_map(one).collect()
-}
-
 /// Gathers what differs, by name.
 struct Seen<'a> {
     plan: &'a Plan,
@@ -186,32 +182,31 @@ impl Watch for Seen<'_> {
 }
 
 /// Plans what the manifest describes.
-fn plan(manifest: &Value, own: Own, options: &Options, voice: &Voice) -> Result<Plan, Failure> {
+fn plan(manifest: &Manifest, own: Own, options: &Options, voice: &Voice) -> Result<Plan, Failure> {
     let bad = |what: &str| Failure::new(Code::Source, format!("its manifest {what}"));
-    let text = |key: &str| manifest[key].as_str();
-    let (made, ours) = (text("nixflash").unwrap_or("an unknown version"), env!("CARGO_PKG_VERSION"));
-    if made != ours {
+    let ours = env!("CARGO_PKG_VERSION");
+    let made = Some(manifest.nixflash.as_str()).filter(|made| !made.is_empty());
+    if made != Some(ours) {
+        let made = made.unwrap_or("an unknown version");
         let text =
             format!("it was composed by nixflash {made}, this is {ours}: other versions may make other bits");
         return Err(Failure::new(Code::Other, text).hint(format!("run nixflash {made} reproduce")));
     }
-    let recipe = &manifest["compose"];
-    let root_size =
-        root_size(&recipe["rootSize"]).ok_or_else(|| bad("does not say how large its root is"))?;
+    let recipe = &manifest.compose;
+    let root_size = recipe.root_size.ok_or_else(|| bad("does not say how large its root is"))?;
     let (mut board, profile) = board_of(manifest)?;
     // As it was recorded: what was added to the text of the profile.
-    let config_txt = recipe["configTxt"].as_str().map(str::to_owned);
-    if let (Some(text), Some(added)) = (&mut board.config_txt, &config_txt) {
+    if let (Some(text), Some(added)) = (&mut board.config_txt, &recipe.config_txt) {
         text.push_str(added);
     }
-    let number = |key: &str| recipe[key].as_u64().and_then(|n| u32::try_from(n).ok());
-    let toplevel = text("toplevel").ok_or_else(|| bad("names no toplevel"))?;
-    let system =
-        StorePath::from_absolute(toplevel).map_err(|_| bad("names a toplevel that is no store path"))?;
-    let recorded = manifest["stores"].as_array();
-    let stores = recorded.map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
-    let older = recipe["generations"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let older: Result<Vec<_>, _> = older.map(StorePath::from_absolute).collect();
+    let number = |number: Option<u64>| number.and_then(|n| u32::try_from(n).ok());
+    if manifest.toplevel.is_empty() {
+        return Err(bad("names no toplevel"));
+    }
+    let system = StorePath::from_absolute(&manifest.toplevel)
+        .map_err(|_| bad("names a toplevel that is no store path"))?;
+    let older: Result<Vec<_>, _> =
+        recipe.generations.iter().map(|path| StorePath::from_absolute(path)).collect();
     let older = older.map_err(|_| bad("names a generation that is no store path"))?;
     let request = Request {
         board,
@@ -220,15 +215,20 @@ fn plan(manifest: &Value, own: Own, options: &Options, voice: &Voice) -> Result<
         stores: options.stores.open(None, voice)?,
         firmware: options.firmware.iter().map(|path| given(path)).collect(),
         channels: None,
-        root_size,
-        boot_size: recipe["bootSize"].as_u64(),
-        free_inodes: number("freeInodes").ok_or_else(|| bad("does not say how many inodes are free"))?,
-        id_seed: recipe["idSeed"].as_str().map(str::to_owned),
-        epoch: number("epoch").ok_or_else(|| bad("does not say of which time its files are"))?,
+        root_size: match root_size.kind {
+            RootSizeKind::Free => RootSize::Free(root_size.bytes),
+            RootSizeKind::Image => RootSize::Image(root_size.bytes),
+            RootSizeKind::Card => RootSize::Card(root_size.bytes),
+        },
+        boot_size: recipe.boot_size,
+        free_inodes: number(recipe.free_inodes)
+            .ok_or_else(|| bad("does not say how many inodes are free"))?,
+        id_seed: recipe.id_seed.clone(),
+        epoch: number(recipe.epoch).ok_or_else(|| bad("does not say of which time its files are"))?,
         record: Record {
             profile,
-            config_txt,
-            stores,
+            config_txt: recipe.config_txt.clone(),
+            stores: manifest.stores.clone(),
             configuration: own.configuration.map_or(Embed::Nothing, Embed::This),
             signing: own.signature.map(Signing::As),
         },
@@ -243,9 +243,9 @@ struct Own {
 }
 
 impl Own {
-    fn read(disk: &dyn ReadAt, manifest: &Value) -> Result<Self, Failure> {
-        let embedded = manifest.get("configuration").filter(|configuration| !configuration.is_null());
-        let configuration = embedded.map(|embedded| configuration(disk, embedded, manifest)).transpose()?;
+    fn read(disk: &dyn ReadAt, manifest: &Manifest, provenance: &Value) -> Result<Self, Failure> {
+        let embedded = manifest.configuration.as_ref();
+        let configuration = embedded.map(|embedded| configuration(disk, embedded, provenance)).transpose()?;
         Ok(Self { configuration, signature: signature(disk) })
     }
 }
@@ -253,7 +253,7 @@ impl Own {
 /// The signature beside the manifest, if there is one.
 fn signature(disk: &dyn ReadAt) -> Option<String> {
     let mut text = String::new();
-    let found = extract(disk, None, SIGNATURE, &mut |_, item| match item {
+    let found = extract(disk, None, paths::MANIFEST_SIGNATURE, &mut |_, item| match item {
         Item::File { contents, .. } => {
             let read = contents.take(MAX_SIGNATURE).read_to_string(&mut text);
             read.map(drop).map_err(|error| error.to_string())
@@ -264,8 +264,12 @@ fn signature(disk: &dyn ReadAt) -> Option<String> {
 }
 
 /// The configuration as it is on the card.
-fn configuration(disk: &dyn ReadAt, embedded: &Value, manifest: &Value) -> Result<Configuration, Failure> {
-    let path = look_for_configuration(Some(manifest));
+fn configuration(
+    disk: &dyn ReadAt,
+    embedded: &manifest::Configuration,
+    provenance: &Value,
+) -> Result<Configuration, Failure> {
+    let path = look_for_configuration(Some(provenance));
     let wrong =
         |why: String| Failure::new(Code::Source, crate::cli::show::output::escape(&format!("{path}: {why}")));
     let mut found = Configuration::default();
@@ -287,15 +291,15 @@ fn configuration(disk: &dyn ReadAt, embedded: &Value, manifest: &Value) -> Resul
         found.add(name, entry).map_err(|error| error.to_string())
     });
     read.map_err(wrong)?;
-    let is_dirty = embedded["dirty"].as_bool().unwrap_or(false);
-    found.revision = embedded["revision"].as_str().map(|name| Revision { name: name.to_owned(), is_dirty });
-    found.access = if embedded["private"] == true { Access::Root } else { Access::Everyone };
+    let is_dirty = embedded.dirty.unwrap_or(false);
+    found.revision = embedded.revision.clone().map(|name| Revision { name, is_dirty });
+    found.access = if embedded.private { Access::Root } else { Access::Everyone };
     Ok(found)
 }
 
 /// What was composed must have the configuration of the manifest: it came from the card, where anyone may edit it.
-fn ensure_configuration(manifest: &Value, plan: &Plan) -> Result<(), Failure> {
-    let wanted = manifest["configuration"]["narHash"].as_str().and_then(nar_hash::parse);
+fn ensure_configuration(manifest: &Manifest, plan: &Plan) -> Result<(), Failure> {
+    let wanted = manifest.configuration.as_ref().and_then(|embedded| nar_hash::parse(&embedded.nar_hash));
     let found = plan.summary.configuration.as_ref().map(|placed| placed.nar_hash);
     if found.is_none() || found == wanted {
         return Ok(());
@@ -305,26 +309,16 @@ fn ensure_configuration(manifest: &Value, plan: &Plan) -> Result<(), Failure> {
     Err(Failure::new(Code::Differs, text).hint("`nixflash verify` names the files that differ"))
 }
 
-fn root_size(value: &Value) -> Option<RootSize> {
-    let bytes = value["bytes"].as_u64()?;
-    Some(match value["kind"].as_str()? {
-        "free" => RootSize::Free(bytes),
-        "image" => RootSize::Image(bytes),
-        "card" => RootSize::Card(bytes),
-        _ => return None,
-    })
-}
-
 /// The board of the manifest, which must be the very same profile.
-fn board_of(manifest: &Value) -> Result<(Board, Option<String>), Failure> {
-    let name = manifest["board"].as_str().unwrap_or_default();
-    let profile = manifest["compose"]["profile"].as_str().map(str::to_owned);
+fn board_of(manifest: &Manifest) -> Result<(Board, Option<String>), Failure> {
+    let name = &manifest.board;
+    let profile = manifest.compose.profile.clone();
     let board = match &profile {
         Some(text) => board::parse("the profile in its manifest", text),
         None => board::find(name),
     };
     let board = board.map_err(|error| Failure::of(Code::Source, &error))?;
-    if manifest["profileSha256"].as_str() == Some(&crate::num::to_base16(&board.digest)) {
+    if manifest.profile_sha256 == crate::base_n::to_base16(&board.digest) {
         return Ok((board, profile));
     }
     let text = format!("the profile of the board {name} is not the one that it was composed with");

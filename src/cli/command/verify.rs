@@ -1,7 +1,8 @@
 //! `nixflash verify`: whether a card holds an image, or what it says of itself.
 
-use super::{devices, verify_card};
-use crate::cli::ask::target;
+use super::verify_card;
+use super::verify_card::{Card, Trust};
+use crate::cli::ask::open::open_target;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::image_source;
 use crate::cli::option::image_source::Sidecars;
@@ -9,19 +10,17 @@ use crate::cli::outcome::Outcome;
 use crate::cli::show::card_table;
 use crate::cli::show::card_table::Shown;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::write_report::{differences, located};
-use crate::device::disk::Disk;
-use crate::device::{Access, Meter, Named, Roots, open_disk, open_to_read, resolve};
-use crate::format::disk::partition_table::SectorSize;
+use crate::device::Meter;
 use crate::image::{CopyError, SourceError};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::source::{Short, Tolerance, Unknown};
 use crate::verify;
 use crate::verify::{Comparison, Error, compare};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -35,36 +34,26 @@ use std::time::Instant;
 #[derive(clap::Args)]
 pub struct Options {
     /// The disk, such as /dev/sdX, or a file
-    pub device: PathBuf,
+    device: PathBuf,
     /// The image: a file, - or an http(s) address, raw or packed
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     #[command(flatten)]
     sidecars: Sidecars,
-    /// A public key: NAME:BASE64 of store paths, beside those of
-    /// cache.nixos.org and of nix.conf; or one of minisign, or the file that it
-    /// is in, one of which must then have signed the manifest
-    #[arg(long, value_name = "KEY")]
-    pub trusted_key: Vec<String>,
-    /// With a key: take a generation that nobody signed as the one that boots,
-    /// as after nixos-rebuild on the card
-    #[arg(long)]
-    pub allow_unsigned_generations: bool,
-    /// With a key: take firmware that `nixflash firmware` has replaced
-    #[arg(long)]
-    pub allow_unsigned_firmware: bool,
+    #[command(flatten)]
+    trust: Trust,
     /// Threads that unpack or hash [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Print what was found as JSON
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
 impl Options {
     /// How many threads work.
-    pub fn workers(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    fn workers(&self) -> usize {
+        let all = || crate::workers::cores();
         self.threads.map_or_else(all, usize::from)
     }
 }
@@ -74,10 +63,14 @@ const ANY: Tolerance = Tolerance { short: Short::Take, unknown: Unknown::Take };
 
 /// Runs the command.
 pub fn run(options: &Options, voice: &Voice) -> Outcome {
-    let Some(image) = &options.image else { return verify_card::run(options, voice) };
+    let Some(image) = &options.image else {
+        let Options { device, trust, json, .. } = options;
+        let card = Card { device, trust, workers: options.workers(), json: *json };
+        return verify_card::run(&card, voice);
+    };
     let (disk, sector) = open_target(&options.device, voice)?;
     let stop = Arc::new(AtomicBool::new(false));
-    terminal::interrupt_into(&stop)?;
+    signals::interrupt_into(&stop)?;
     let mut opened = image_source::open(image, &options.sidecars, ANY, options.workers(), &stop)?;
     let (meter, done) = (Meter::default(), AtomicBool::new(false));
     let image_len = opened.source.len();
@@ -128,43 +121,6 @@ fn conclude(options: &Options, found: &Comparison, image: &str, seconds: u64, vo
     }
     voice.say(&format!("{target}: verified, equals {image}; {compared} read, in {seconds} s"));
     Ok(())
-}
-
-/// Opens what is to be compared, and its sector size.
-pub fn open_target(path: &Path, voice: &Voice) -> Result<(Box<dyn Disk>, SectorSize), Failure> {
-    let listing = devices::listing()?;
-    let shown = path.display();
-    let named = resolve(&listing, path).map_err(|error| Failure::reading(&shown.to_string(), &error))?;
-    match named {
-        Named::Disk(device) => {
-            if device.mounts().next().is_some() {
-                voice.say(&format!(
-                    "warning: {shown} is mounted; what the system writes to it shows as a difference"
-                ));
-            }
-            let disk = open_disk(&Roots::system(), &device, Access::Read)
-                .map_err(|error| target::unopened(&error))?;
-            let sector = if device.sector == 4096 { SectorSize::S4096 } else { SectorSize::S512 };
-            Ok((Box::new(disk), sector))
-        }
-        Named::File { .. } => {
-            let file = open_to_read(path).map_err(|error| target::unopened(&error))?;
-            Ok((Box::new(file), SectorSize::S512))
-        }
-        Named::Absent => Err(Failure::new(Code::Other, format!("{shown} does not exist"))
-            .hint("name a disk, as in `nixflash devices`, or a file")),
-        Named::Partition { disk } => {
-            Err(Failure::new(Code::Refused, format!("{shown} is a partition, expected the whole disk"))
-                .hint(format!("give {}", disk.display())))
-        }
-        Named::Volume => Err(Failure::new(
-            Code::Refused,
-            format!("{shown} is a volume on other disks, expected a disk or a file"),
-        )),
-        Named::Other(kind) => {
-            Err(Failure::new(Code::Refused, format!("{shown} is {kind}, expected a disk or a file")))
-        }
-    }
 }
 
 fn failed(error: &Error, image: &str) -> Failure {

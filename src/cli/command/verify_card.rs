@@ -1,41 +1,72 @@
 //! `nixflash verify` without an image: what a card says of itself, held against what is on it.
 
-use super::verify::{Options, open_target};
-use super::{devices, inspect};
+use super::inspect;
+use crate::cli::ask::disks;
+use crate::cli::ask::open::open_target;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::option::trusted_keys;
 use crate::cli::option::trusted_keys::Trusted;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::device::{Named, Reader, resolve};
 use crate::image::Progress;
 use crate::image::read::open;
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use crate::stream::ReadAt;
 use crate::verify::card;
 use crate::verify::card::{Allowed, Content, How, Signed, Unsigned, Verdict};
 use serde_json::json;
 use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+/// Whose signatures count, and what may be unsigned.
+#[derive(clap::Args)]
+pub struct Trust {
+    /// A public key: NAME:BASE64 of store paths, beside those of
+    /// cache.nixos.org and of nix.conf; or one of minisign, or the file that it
+    /// is in, one of which must then have signed the manifest
+    #[arg(long, value_name = "KEY")]
+    trusted_key: Vec<String>,
+    /// With a key: take a generation that nobody signed as the one that boots,
+    /// as after nixos-rebuild on the card
+    #[arg(long)]
+    allow_unsigned_generations: bool,
+    /// With a key: take firmware that `nixflash firmware` has replaced
+    #[arg(long)]
+    allow_unsigned_firmware: bool,
+}
+
+/// A card, or an image of one, that is judged by what it says of itself.
+pub struct Card<'a> {
+    /// The disk, or a file.
+    pub device: &'a Path,
+    /// Whose signatures count.
+    pub trust: &'a Trust,
+    /// Threads that hash.
+    pub workers: usize,
+    /// Whether what was found is printed as JSON.
+    pub json: bool,
+}
+
 /// Judges a card or an image.
-pub fn run(options: &Options, voice: &Voice) -> Outcome {
+pub fn run(options: &Card<'_>, voice: &Voice) -> Outcome {
     let name = options.device.display().to_string();
     let stop = Arc::new(AtomicBool::new(false));
-    terminal::interrupt_into(&stop)?;
-    let trusted = trusted_keys::read(&options.trusted_key)?;
-    let listing = devices::listing()?;
-    let named = resolve(&listing, &options.device).map_err(|error| Failure::reading(&name, &error))?;
+    signals::interrupt_into(&stop)?;
+    let trusted = trusted_keys::read(&options.trust.trusted_key)?;
+    let listing = disks::listing()?;
+    let named = resolve(&listing, options.device).map_err(|error| Failure::reading(&name, &error))?;
     let judge = |disk: &(dyn ReadAt + Sync)| judge(disk, options, &trusted, &stop, voice);
     let found = if matches!(named, Named::File { .. }) {
-        let image = open::open(&options.device, &crate::cli::caller::scratch())
+        let image = open::open(options.device, &crate::cli::caller::scratch())
             .map_err(|error| inspect::unreadable(&error))?;
         judge(&image)
     } else {
-        let (disk, _) = open_target(&options.device, voice)?;
+        let (disk, _) = open_target(options.device, voice)?;
         judge(&Reader::new(&*disk))
     };
     let found = match found {
@@ -48,7 +79,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     tell(&name, &found, voice)
 }
 
-fn failed(options: &Options, name: &str, error: &card::Error) -> Outcome {
+fn failed(options: &Card<'_>, name: &str, error: &card::Error) -> Outcome {
     let code = match error {
         card::Error::NotOurs(_) => Code::Differs,
         card::Error::Read(_) => Code::Target,
@@ -68,7 +99,7 @@ fn failed(options: &Options, name: &str, error: &card::Error) -> Outcome {
     Err(Failure::new(code, format!("{name}: {error}")))
 }
 
-fn value(options: &Options, found: &Content) -> serde_json::Value {
+fn value(options: &Card<'_>, found: &Content) -> serde_json::Value {
     let bad: Vec<_> =
         found.damaged.iter().map(|(path, how)| json!({ "path": path, "problem": how })).collect();
     json!({
@@ -137,7 +168,7 @@ fn tell(name: &str, found: &Content, voice: &Voice) -> Outcome {
     let made = found.made_for.as_ref().map(|made| format!("; composed for {made}")).unwrap_or_default();
     let text = match found.verdict {
         Verdict::Damaged => {
-            let places = crate::num::to_u64(found.damaged.len()) + found.not_listed;
+            let places = crate::ints::to_u64(found.damaged.len()) + found.not_listed;
             let noun = if places == 1 { "place" } else { "places" };
             format!("{name} is damaged in {places} {noun} ({paths} store paths, {bytes}{made})")
         }
@@ -171,7 +202,7 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn judge(
     disk: &(dyn ReadAt + Sync),
-    options: &Options,
+    options: &Card<'_>,
     trusted: &Trusted,
     stop: &Arc<AtomicBool>,
     voice: &Voice,
@@ -185,10 +216,10 @@ fn judge(
     let Trusted { keys, signers } = trusted;
     let allowed = |given: bool| if given { Unsigned::Allowed } else { Unsigned::Refused };
     let unsigned = Allowed {
-        generations: allowed(options.allow_unsigned_generations),
-        firmware: allowed(options.allow_unsigned_firmware),
+        generations: allowed(options.trust.allow_unsigned_generations),
+        firmware: allowed(options.trust.allow_unsigned_firmware),
     };
-    let how = How { keys, signers, threads: options.workers(), stop, seen: &seen };
+    let how = How { keys, signers, threads: options.workers, stop, seen: &seen };
     let found = card::content_allowing(disk, &how, unsigned);
     if let (Some(mut meter), Ok(found)) = (meter.into_inner(), &found) {
         meter.finish(found.bytes);

@@ -1,20 +1,21 @@
 //! `nixflash write`: an image, or a composed system, onto cards; read back and only then made bootable.
 
+use crate::cli::ask::dry_run;
+use crate::cli::ask::dry_run::DryRun;
 use crate::cli::ask::existing;
+use crate::cli::ask::open::open_to_write;
 use crate::cli::ask::target;
 use crate::cli::ask::target::{Asking, Consent, Images, Target, Wishes};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::file::project;
-use crate::cli::file::project::Asked;
+use crate::cli::file::stranger::Asked;
 use crate::cli::option::image_source;
 use crate::cli::option::image_source::Sidecars;
 use crate::cli::option::system_source::Inputs;
 use crate::cli::outcome::Outcome;
 use crate::cli::show::card_table;
 use crate::cli::show::card_table::Shown;
-use crate::cli::show::dry_run;
-use crate::cli::show::dry_run::DryRun;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::cli::show::write_report::{Form, Written, conclude, failed, located};
 use crate::compose::{Plan, RootSize};
@@ -236,7 +237,7 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
         let dry = DryRun { image: &opened, packed: &packed, len: &len, targets: &targets };
         return dry.tell(options.form());
     }
-    terminal::interrupt_into(&stop)?;
+    signals::interrupt_into(&stop)?;
     let batch =
         Batch { name: &opened.name, targets: targets.iter().collect(), source: opened.source, plan: None };
     let results = write(batch, options, &stop, voice)?;
@@ -277,7 +278,7 @@ fn composed(
         return dry_run::tell_plans(&plans, &targets, options.form());
     }
     let stop = Arc::new(AtomicBool::new(false));
-    terminal::interrupt_into(&stop)?;
+    signals::interrupt_into(&stop)?;
     let mut results = Vec::new();
     for (size, plan) in plans {
         let same = targets.iter().filter(|target| target.size() == size).collect();
@@ -300,7 +301,7 @@ fn write(
 ) -> Result<Vec<Written>, Failure> {
     let Batch { name, targets, mut source, plan } = batch;
     let opened: Result<Vec<Box<dyn Disk>>, Failure> =
-        targets.iter().map(|target| target::open(target, &options.consent, stop, voice)).collect();
+        targets.iter().map(|target| open_to_write(target, &options.consent, stop, voice)).collect();
     let opened = opened?;
     let meters: Vec<Meter> = targets.iter().map(|_| Meter::default()).collect();
     let image_len = source.len();

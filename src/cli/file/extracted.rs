@@ -4,7 +4,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::show::output;
 use crate::cli::show::terminal::Voice;
 use crate::inspect::{Item, extract};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -168,7 +168,7 @@ fn copy(contents: &mut dyn Read, mut file: File, len: u64) -> io::Result<()> {
             break;
         }
         if buffer[..read].iter().all(|byte| *byte == 0) {
-            file.seek(SeekFrom::Current(i64::try_from(num::to_u64(read)).unwrap_or(0)))?;
+            file.seek(SeekFrom::Current(i64::try_from(ints::to_u64(read)).unwrap_or(0)))?;
         } else {
             file.write_all(&buffer[..read])?;
         }

@@ -163,7 +163,7 @@ mod tests {
         let file = dir.path().join(NAME);
         assert_eq!(read(&file).unwrap(), []);
         let pins = [example("rpi4", "armstub"), example("rpi4", "uboot")];
-        let voice = Voice::new(crate::cli::show::terminal::Style::None, true, false);
+        let voice = Voice::new(crate::cli::show::style::Style::None, true, false);
         write(&file, &pins, &voice).unwrap();
         assert_eq!(read(&file).unwrap(), pins);
         assert_eq!(merged(&pins, &pins), None);

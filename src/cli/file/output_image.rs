@@ -1,18 +1,16 @@
 //! The file that an image goes to: whether it can be written, and what is in it before all is planned.
 
-use crate::cli::command::compose::{Format, Options};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::option::system_source::Quiet;
+use crate::cli::show::downloads::Quiet;
 use crate::cli::show::failures::{copy_failed, refused};
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Found, MoveError, Plan};
 use crate::image::write::complete_file;
 use crate::image::write::complete_file::{Overwrite, Pending, RawFile};
-use crate::image::write::pack;
-use crate::image::write::pack::Packing;
+use crate::image::write::packing::Packing;
 use crate::image::{CopyError, Progress};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +30,20 @@ pub struct Output<'a> {
     pub bmap: Option<PathBuf>,
 }
 
+/// What is wished of the file of an image.
+pub struct Wishes {
+    /// How it is packed; what its name says where nothing is said.
+    pub format: Option<Packing>,
+    /// The level of compression.
+    pub level: Option<u32>,
+    /// Whether an image that is there is replaced.
+    pub force: bool,
+    /// Whether its hash is written beside it.
+    pub sums: bool,
+    /// Whether its block map is.
+    pub maps: bool,
+}
+
 /// A file that has some of its contents.
 pub struct Ground {
     /// It, under a temporary name.
@@ -43,17 +55,16 @@ pub struct Ground {
 }
 
 impl<'a> Output<'a> {
-    /// What the options say, and whether it can be written.
-    pub fn of(target: &'a Path, options: &Options) -> Result<Self, Failure> {
-        let packing = packing(options, target)?;
-        let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+    /// What is wished, and whether it can be written.
+    pub fn of(target: &'a Path, wishes: &Wishes) -> Result<Self, Failure> {
+        let packing = packing(wishes, target)?;
+        let overwrite = if wishes.force { Overwrite::Replace } else { Overwrite::Refuse };
         let beside = |suffix: &str| {
             let mut name = target.as_os_str().to_owned();
             name.push(suffix);
             PathBuf::from(name)
         };
-        let (sha256, bmap) =
-            (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
+        let (sha256, bmap) = (wishes.sums.then(|| beside(".sha256")), wishes.maps.then(|| beside(".bmap")));
         if target != Path::new("-") {
             for path in [Some(target), sha256.as_deref(), bmap.as_deref()].into_iter().flatten() {
                 complete_file::check(path, overwrite).map_err(|error| unwritable(&error))?;
@@ -93,7 +104,7 @@ impl<'a> Output<'a> {
         voice: &Voice,
     ) -> Result<(Plan, Option<Ground>), Failure> {
         quiet();
-        let stop = terminal::interrupt_flag()?;
+        let stop = signals::interrupt_flag()?;
         let pending = self.begin()?;
         let raw = RawFile::new(&pending).map_err(|error| unwritable(&error))?;
         let mut meter = voice.meter("unpack", found.nar_bytes(), &stop);
@@ -108,30 +119,17 @@ impl<'a> Output<'a> {
     }
 }
 
-fn packing(options: &Options, target: &Path) -> Result<Packing, Failure> {
-    let level = |default: u32, range: std::ops::RangeInclusive<u32>| {
-        let level = options.level.unwrap_or(default);
-        if range.contains(&level) {
-            return Ok(level);
-        }
-        let (first, last) = (range.start(), range.end());
-        Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
+fn packing(wishes: &Wishes, target: &Path) -> Result<Packing, Failure> {
+    let packing = wishes.format.unwrap_or_else(|| Packing::of_name(target));
+    let Some(level) = wishes.level else { return Ok(packing) };
+    let Some(levels) = packing.levels() else {
+        return Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"));
     };
-    let by_name = match Packing::of_name(target) {
-        Packing::Raw => Format::Raw,
-        Packing::Zst { .. } => Format::Zst,
-        Packing::Xz { .. } => Format::Xz,
-        Packing::Gz { .. } => Format::Gz,
-    };
-    match options.format.unwrap_or(by_name) {
-        Format::Raw if options.level.is_some() => {
-            Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"))
-        }
-        Format::Raw => Ok(Packing::Raw),
-        Format::Zst => Ok(Packing::Zst { level: level(pack::DEFAULT_ZST_LEVEL, 1..=19)? }),
-        Format::Xz => Ok(Packing::Xz { level: level(pack::DEFAULT_XZ_LEVEL, 0..=9)? }),
-        Format::Gz => Ok(Packing::Gz { level: level(pack::DEFAULT_GZ_LEVEL, 0..=9)? }),
+    if levels.contains(&level) {
+        return Ok(packing.at(level));
     }
+    let (first, last) = levels.into_inner();
+    Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
 }
 
 /// Contents that could not be brought to their place.

@@ -1,11 +1,12 @@
 //! `nixflash.toml`: what is composed of what, so that `nixflash compose` alone does it.
 
+use super::board::is_config_txt_line;
+use super::stranger::{Asked, ensure_harmless, ensure_owner};
 use crate::board;
-use crate::cli::command::boards;
-use crate::cli::command::compose::Format;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::terminal::Voice;
-use crate::num::parse_bytes;
+use crate::image::write::packing::Packing;
+use crate::sizes::parse_bytes;
 use crate::source::is_address;
 use crate::store::Keys;
 use nix::fcntl::OFlag;
@@ -71,7 +72,7 @@ pub struct Project {
     /// The image.
     pub output: Option<PathBuf>,
     /// How it is packed.
-    pub format: Option<Format>,
+    pub format: Option<Packing>,
     /// How hard.
     pub level: Option<u32>,
     /// Its length.
@@ -106,15 +107,6 @@ pub struct Project {
     pub record_stores: Option<bool>,
 }
 
-/// How a project file was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked<'a> {
-    /// By its name, or that of its directory.
-    ByName(&'a Path),
-    /// By nobody: the one of the working directory, if there is one.
-    ByNobody,
-}
-
 /// Finds, reads and checks a project file; says which one is used.
 pub fn find(asked: Asked<'_>, voice: &Voice) -> Result<Option<Project>, Failure> {
     let file = match asked {
@@ -146,39 +138,6 @@ pub fn find(asked: Asked<'_>, voice: &Voice) -> Result<Option<Project>, Failure>
     }
     voice.say(&used);
     Ok(Some(project))
-}
-
-/// A file that nobody named may come with a directory of strangers: it runs no program on the user's hosts, uses no key
-/// of the user's, and has nothing believed without a signature.
-fn ensure_harmless(name: &str, store: &str) -> Result<(), Failure> {
-    const SETTINGS: [&str; 4] = ["remote-program", "remote-store", "ssh-key", "trusted"];
-    let query = store.split_once('?').map_or("", |(_, query)| query);
-    let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
-    let Some(key) = keys.into_iter().find(|key| SETTINGS.contains(&key.to_ascii_lowercase().trim())) else {
-        return Ok(());
-    };
-    let what = format!("{name}: stores: {store:?}: {key} is not taken from a file that was found by itself");
-    Err(Failure::new(Code::Usage, what)
-        .hint(format!("name the file: --project {name}; or give the store on the command line")))
-}
-
-/// Who wrote the file decides what runs on the card, so it has to be someone whom the user meant.
-fn ensure_owner(name: &str, owner: u32, asked: Asked<'_>) -> Result<(), Failure> {
-    let known = [Some(0), Some(nix::unistd::geteuid().as_raw()), crate::cli::caller::sudo_uid()];
-    let by_name = matches!(asked, Asked::ByName(_));
-    if known.contains(&Some(owner)) || (by_name && crate::cli::caller::trusts_environment()) {
-        return Ok(());
-    }
-    let failure = Failure::new(
-        Code::Permission,
-        format!("{name}: belongs to user {owner}, neither to you nor to root: it is not used"),
-    );
-    let hint = if by_name {
-        "make it yours, or run without sudo".to_owned()
-    } else {
-        format!("to use it all the same, name it: --project {name}; to go without it: --no-project")
-    };
-    Err(failure.hint(hint))
 }
 
 /// What is wrong, with its line.
@@ -261,7 +220,7 @@ fn ensure_complete(text: &str, written: &Written) -> Result<(), String> {
 /// Lines of a config.txt stay as they are; files start from the directory.
 fn config_txt(words: Vec<String>, directory: &Path) -> Vec<String> {
     let word = |word: String| {
-        if boards::is_config_txt_line(&word) { word } else { directory.join(word).display().to_string() }
+        if is_config_txt_line(&word) { word } else { directory.join(word).display().to_string() }
     };
     words.into_iter().map(word).collect()
 }
@@ -304,11 +263,11 @@ fn keys(text: &str, keys: Vec<Spanned<String>>) -> Result<Vec<String>, String> {
     keys.into_iter().map(check).collect()
 }
 
-fn format(text: &str, format: Option<&Spanned<String>>) -> Result<Option<Format>, String> {
-    use clap::ValueEnum;
+fn format(text: &str, format: Option<&Spanned<String>>) -> Result<Option<Packing>, String> {
     let Some(format) = format else { return Ok(None) };
-    Format::from_str(format.as_ref(), false).map(Some).map_err(|_| {
-        let message = format!("format: {:?}: must be one of raw, zst, xz, gz", format.as_ref());
+    Packing::named(format.as_ref()).map(Some).ok_or_else(|| {
+        let names = Packing::ALL.map(Packing::name).join(", ");
+        let message = format!("format: {:?}: must be one of {names}", format.as_ref());
         wrong(text, format.span().start, &message)
     })
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 pub(crate) fn text_of(file: std::fs::File, name: &str, longest: u64) -> Result<String, Failure> {
     let mut text = String::new();
     file.take(longest + 1).read_to_string(&mut text).map_err(|error| Failure::reading(name, &error))?;
-    if crate::num::to_u64(text.len()) > longest {
+    if crate::ints::to_u64(text.len()) > longest {
         return Err(Failure::new(exit::Code::Usage, format!("{name}: is longer than {longest} bytes")));
     }
     Ok(text)

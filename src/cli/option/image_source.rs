@@ -3,6 +3,7 @@
 use super::network;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::failures::DISTRUSTED;
+use crate::format::file::sums;
 use crate::net;
 use crate::net::Netrc;
 use crate::source;
@@ -27,7 +28,7 @@ pub struct Sidecars {
 }
 
 fn sha256(text: &str) -> Result<String, String> {
-    source::parse_sha256(text, "").map_err(|_| "expected 64 digits of base 16".to_owned())
+    sums::parse_sha256(text, "").map_err(|_| "expected 64 digits of base 16".to_owned())
 }
 
 /// Opens an image.

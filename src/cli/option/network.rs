@@ -82,7 +82,7 @@ fn read_all(directories: &str) -> Result<Authorities, String> {
     for directory in directories.split(':').filter(|directory| !directory.is_empty()) {
         let files = std::fs::read_dir(directory).map_err(|error| format!("{directory}: {error}"))?;
         for file in files.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()) {
-            let left = LONGEST.saturating_sub(crate::num::to_u64(pem.len()));
+            let left = LONGEST.saturating_sub(crate::ints::to_u64(pem.len()));
             let mut text = Vec::new();
             let read = std::fs::File::open(file).and_then(|file| file.take(left).read_to_end(&mut text));
             if read.is_ok() && Authorities::parse(&text).is_ok() {

@@ -4,7 +4,9 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::run::nix;
 use crate::cli::run::nix::How;
 use crate::cli::show::terminal::Voice;
+use crate::compose;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
+use crate::store;
 use std::path::{Path, PathBuf};
 
 /// A toplevel, and the store it was found in when the words named one by the way.
@@ -68,4 +70,15 @@ fn follow(words: &str, link: &Path) -> Result<String, Failure> {
              with its host such as .#pi",
         )),
     }
+}
+
+/// The failure that a toplevel is in no store, when nobody has built it either.
+pub fn unbuilt(system: &System, error: &compose::Error) -> Option<Failure> {
+    let compose::Error::Store(store::Error::Missing { path, .. }) = error else { return None };
+    (system.evaluated && *path == system.path.to_string()).then(|| {
+        Failure::of(Code::Source, error).hint(
+            "the flake was only evaluated: push its toplevel to one of these stores, or add --store auto, and nix \
+             builds it here",
+        )
+    })
 }

@@ -4,25 +4,27 @@ use super::embed::Provenance;
 use super::pins::Pinning;
 use super::stores;
 use super::system;
-use super::system::System;
+use super::system::{System, unbuilt};
 use super::transfers::Fetching;
+use super::words::{bytes, switch};
 use crate::board;
 use crate::board::Board;
-use crate::cli::command::boards;
 use crate::cli::exit::{Code, Failure};
+use crate::cli::file;
 use crate::cli::file::project;
-use crate::cli::file::project::{Asked, Project};
+use crate::cli::file::project::Project;
+use crate::cli::file::stranger::Asked;
 use crate::cli::outcome::Outcome;
 use crate::cli::run::nix::How;
 use crate::cli::show::downloads;
-use crate::cli::show::failures::{refused, unbuilt};
+use crate::cli::show::downloads::Quiet;
+use crate::cli::show::failures::refused;
 use crate::cli::show::terminal::Voice;
 use crate::compose;
 use crate::compose::{
     BootRequest, BootSet, Channels, Check, Found, Given, Plan, Record, Report, Request, RootSize,
 };
 use crate::format::nix::store_path::StorePath;
-use crate::num::parse_bytes;
 use crate::store;
 use crate::store::{Remote, Store};
 use std::path::{Path, PathBuf};
@@ -92,23 +94,6 @@ pub struct Inputs {
     #[command(flatten, next_help_heading = "Provenance")]
     pub provenance: Provenance,
 }
-
-/// Parses a length.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    parse_bytes(text).ok_or_else(|| "expected a length such as 512MiB or 8GiB".to_owned())
-}
-
-/// Parses a switch.
-pub fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "yes" | "true" => Ok(true),
-        "no" | "false" => Ok(false),
-        _ => Err("expected yes or no".to_owned()),
-    }
-}
-
-/// Ends what is shown of downloads, for who shows them himself from then on.
-pub type Quiet<'a> = Box<dyn FnOnce() + 'a>;
 
 /// Inodes that stay free on the root of an image, for what the first boot makes.
 const FREE_INODES: u32 = 16_384;
@@ -288,13 +273,13 @@ impl Inputs {
     /// The board, with the lines of its config.txt that the user adds, and what a manifest records of both.
     fn board(&self, name: Option<&str>) -> Result<(Board, Record), Failure> {
         let (mut board, profile) = match &self.board_file {
-            Some(file) => boards::read(file).map(|(board, text)| (board, Some(text)))?,
+            Some(file) => file::board::read(file).map(|(board, text)| (board, Some(text)))?,
             None => {
                 let found = board::find(name.unwrap_or_default());
                 (found.map_err(|error| Failure::of(Code::Usage, &error))?, None)
             }
         };
-        let config_txt = boards::add_config_txt(&mut board, &self.config_txt)?;
+        let config_txt = file::board::add_config_txt(&mut board, &self.config_txt)?;
         Ok((board, Record { profile, config_txt, ..Record::default() }))
     }
 
@@ -302,7 +287,7 @@ impl Inputs {
     pub fn workers(&self) -> usize {
         match self.threads {
             Some(threads) => usize::from(threads),
-            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            None => crate::workers::cores(),
         }
     }
 

@@ -19,7 +19,7 @@ pub struct Fetching {
     netrc_file: Option<PathBuf>,
     /// Keep at most this much of what is fetched [default: 20GiB, or a
     /// tenth of the disk]
-    #[arg(long, value_name = "SIZE", value_parser = super::system_source::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = super::words::bytes)]
     cache_size: Option<u64>,
 }
 

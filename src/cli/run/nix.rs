@@ -2,7 +2,7 @@
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::show::output;
-use crate::cli::show::terminal;
+use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::format::nix::store_path::StorePath;
 use nix::sys::signal::{Signal, kill};
@@ -142,7 +142,7 @@ fn run(arguments: &[&str], directory: &Path, words: &str, shown: &str) -> Result
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let guard = terminal::Guard::new()?;
+    let guard = signals::Guard::new()?;
     let mut child = command.spawn().map_err(|error| not_run(words, shown, &error))?;
     let messages = Messages::of(&mut child);
     let mut answer = Vec::new();

@@ -1,9 +1,11 @@
 //! Cards as people see them: what they are, and how far they have come.
 
 use super::output;
-use super::terminal::{Style, Voice};
+use super::style::Style;
+use super::terminal::Voice;
 use crate::device::{Device, Meter, Phase, Refusal, Roots, describe, look};
-use crate::num::{show_bytes, shown};
+use crate::escape::shown;
+use crate::sizes::show_bytes;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,6 @@
 //! What failures of planning and moving are to the user: an exit status, and a hint.
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::option::system::System;
 use crate::compose;
 use crate::image::{CopyError, SourceError};
 use crate::net;
@@ -10,17 +9,6 @@ use crate::store;
 /// What helps where the certificate of a server does not count.
 pub const DISTRUSTED: &str = "whoever answers there may be somebody else; where a company's own authority vouches for it, name the file \
      with its certificate in SSL_CERT_FILE, or as ssl-cert-file in nix.conf";
-
-/// The failure that a toplevel is in no store, when nobody has built it either.
-pub fn unbuilt(system: &System, error: &compose::Error) -> Option<Failure> {
-    let compose::Error::Store(store::Error::Missing { path, .. }) = error else { return None };
-    (system.evaluated && *path == system.path.to_string()).then(|| {
-        Failure::of(Code::Source, error).hint(
-            "the flake was only evaluated: push its toplevel to one of these stores, or add --store auto, and nix \
-             builds it here",
-        )
-    })
-}
 
 /// A failure to plan, with its code and a hint.
 pub fn refused(error: &compose::Error) -> Failure {

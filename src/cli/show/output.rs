@@ -1,7 +1,7 @@
 //! The two streams: data on standard output, talk on standard error.
 
 use crate::cli::exit::{Code, Failure};
-use crate::num::shown;
+use crate::escape::shown;
 use std::io::Write;
 
 /// Writes data to standard output. A reader that went away, as `head` does, is not an error.

@@ -9,7 +9,7 @@ use crate::device::write::{Report, Verification};
 use crate::device::{Differences, Fault, WriteError};
 use crate::format::disk::partition_table::Span;
 use crate::image::{CopyError, SourceError};
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

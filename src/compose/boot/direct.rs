@@ -6,9 +6,10 @@
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
 use crate::compose::installer::{DeviceTrees, RaspberryPi};
-use crate::compose::root::files::{Files, Literals};
+use crate::compose::literals::Literals;
+use crate::compose::root::files::Files;
 use crate::compose::system::toplevel::Toplevel;
-use crate::num;
+use crate::ints;
 use crate::tree::{Kind, Node};
 
 /// Adds the default and the generations that are kept.
@@ -23,10 +24,10 @@ pub fn add(
     let mut builder = Builder { forest, device_trees: installer.device_trees.clone(), files, literals };
     let top = format!("/{}", installer.directory);
     builder.system(&format!("{top}/default"), newest, &newest.path.to_string())?;
-    let kept = num::to_usize(u64::from(installer.generations));
+    let kept = ints::to_usize(u64::from(installer.generations));
     for (at, system) in generations.iter().enumerate().rev().take(kept) {
         let number = at + 1;
-        let link = format!("/nix/var/nix/profiles/system-{number}-link");
+        let link = crate::card::paths::generation(number);
         builder.system(&format!("{top}/{number}-default"), system, &link)?;
         for (name, special) in &system.specialisations {
             let link = format!("{link}/specialisation/{name}");

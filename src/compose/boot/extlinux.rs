@@ -6,11 +6,12 @@ use crate::compose::closure::Forest;
 use crate::compose::content::Content;
 use crate::compose::error::Error;
 use crate::compose::installer::Extlinux;
-use crate::compose::root::files::{Files, Literals};
+use crate::compose::literals::Literals;
+use crate::compose::root::files::Files;
 use crate::compose::system::toplevel::Toplevel;
 use crate::format::boot::extlinux::{Config, DeviceTree, Entry, Generation, menu_order};
 use crate::format::nix::store_path::STORE_DIR;
-use crate::num;
+use crate::ints;
 use crate::tree::Node;
 
 /// Adds kernels, initrds, device trees and `extlinux.conf` below a directory.
@@ -25,7 +26,7 @@ pub fn add(
     let mut builder = Builder { forest, files, directory, flags, epoch };
     let default = builder.entry(newest)?;
     let mut menu = Vec::new();
-    let shown = num::to_usize(u64::from(flags.generations));
+    let shown = ints::to_usize(u64::from(flags.generations));
     for (at, system) in generations.iter().enumerate().rev().take(shown) {
         let number = at + 1;
         menu.push(builder.generation(format!("{number}-default"), system)?);

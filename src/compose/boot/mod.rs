@@ -6,5 +6,3 @@ pub mod extlinux;
 pub mod raspberrypi;
 pub mod systemd_boot;
 pub(crate) mod world;
-
-pub use world::World;

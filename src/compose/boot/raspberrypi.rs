@@ -3,7 +3,8 @@
 use crate::board::Board;
 use crate::compose::error::Error;
 use crate::compose::firmware::find::Copy;
-use crate::compose::root::files::{Files, Literals};
+use crate::compose::literals::Literals;
+use crate::compose::root::files::Files;
 
 /// Adds the files that the board's rules name, and its `config.txt`.
 pub fn add(

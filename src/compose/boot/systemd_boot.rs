@@ -6,11 +6,12 @@
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
 use crate::compose::installer::{Naming, SystemdBoot};
-use crate::compose::root::files::{Files, Literals};
+use crate::compose::literals::Literals;
+use crate::compose::root::files::Files;
 use crate::compose::system::toplevel::Toplevel;
 use crate::format::boot::systemd_boot::{Entry, Extra, LoaderConf};
 use crate::format::nix::store_path::StorePath;
-use crate::num;
+use crate::ints;
 
 /// Adds the boot loader, kernels, initrds, entries and `loader.conf`.
 pub fn add(
@@ -31,7 +32,7 @@ pub fn add(
     files.copy(&format!("/EFI/systemd/{binary}"), found.node)?;
     let mut builder = Builder { installer, forest, epoch, files, literals };
     let mut default = String::new();
-    let first = generations.len().saturating_sub(num::to_usize(u64::from(installer.generations)));
+    let first = generations.len().saturating_sub(ints::to_usize(u64::from(installer.generations)));
     for (number, system) in (1u32..).zip(generations).skip(first) {
         default = builder.entry(number, None, system)?;
         for (name, special) in &system.specialisations {

@@ -10,9 +10,9 @@ use crate::compose::demands::Loading;
 use crate::compose::demands::Place;
 use crate::compose::error::Error;
 use crate::compose::firmware::find;
-use crate::compose::firmware::find::Places;
+use crate::compose::firmware::package::Places;
+use crate::compose::literals::Literals;
 use crate::compose::root::files::Files;
-use crate::compose::root::files::Literals;
 use crate::compose::system::toplevel::Toplevel;
 
 /// What boot files are made of.

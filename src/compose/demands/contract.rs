@@ -6,7 +6,7 @@ use super::demand::Demand;
 use super::finding::Finding;
 use super::finding::Origin;
 use super::finding::Verdict;
-use super::loader::Loading;
+use super::loading::Loading;
 use super::mounts::Mounts;
 use crate::board::Board;
 use crate::board::Role;
@@ -14,7 +14,7 @@ use crate::compose::closure::Forest;
 use crate::compose::error::Error;
 use crate::compose::installer::Installer;
 use crate::compose::system::toplevel::Toplevel;
-use crate::num;
+use crate::escape;
 
 /// What systems demand of one card, and how each demand fares.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Contract {
     /// The refusals as one error, if there are any.
     pub fn ensure(&self, system: &Toplevel, board: &Board) -> Result<(), Error> {
         let refusals: Vec<String> =
-            self.with(Verdict::Refused).map(|finding| num::shown(&finding.to_string())).collect();
+            self.with(Verdict::Refused).map(|finding| escape::shown(&finding.to_string())).collect();
         if refusals.is_empty() {
             return Ok(());
         }

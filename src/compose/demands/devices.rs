@@ -3,9 +3,10 @@
 use super::claims::Unmet;
 use super::contract::Contract;
 use super::demand::Target;
+use super::finding::Origin;
+use super::finding::Verdict;
 use super::mounts;
 use super::mounts::{Kind, Mount};
-use super::{Origin, Verdict};
 use crate::board::{Board, Role, TableKind};
 use crate::compose::closure::Forest;
 use crate::compose::system::toplevel::{FIXED_INIT, Toplevel};

@@ -1,8 +1,9 @@
 //! Whether a system finds its card and knows its board: drivers, device trees.
 
 use super::contract::Contract;
+use super::finding::{Origin, Verdict};
+use super::loading::Loading;
 use super::mounts::is_memory;
-use super::{Loading, Origin, Verdict};
 use crate::board::{Board, matches};
 use crate::compose::closure::Forest;
 use crate::compose::system::toplevel::Toplevel;
@@ -118,20 +119,7 @@ impl Contract {
 }
 
 /// Paths of all files below a directory.
-fn files<C>(node: &Node<C>) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut open = vec![(String::new(), node)];
-    while let Some((path, node)) = open.pop() {
-        match &node.kind {
-            Kind::Directory(directory) => {
-                for (name, child) in directory.iter() {
-                    let slash = if path.is_empty() { "" } else { "/" };
-                    open.push((format!("{path}{slash}{}", String::from_utf8_lossy(name)), child));
-                }
-            }
-            Kind::File { .. } => found.push(path),
-            Kind::Symlink(_) => {}
-        }
-    }
-    found
+fn files<C>(tree: &Node<C>) -> Vec<String> {
+    let files = tree.walk().filter(|(_, node)| matches!(node.kind, Kind::File { .. }));
+    files.map(|(path, _)| String::from_utf8_lossy(&path).into_owned()).collect()
 }

@@ -11,12 +11,13 @@ mod devices;
 mod drivers;
 mod finding;
 mod loader;
+pub(crate) mod loading;
 mod mounts;
 mod store_place;
 
 pub use demand::{Demand, disk_id_of, volume_id};
 pub use finding::{Finding, Origin, Verdict};
-pub use loader::Loading;
+pub use loading::Loading;
 pub use mounts::Place;
 
 pub use contract::Contract;

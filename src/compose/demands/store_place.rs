@@ -1,8 +1,8 @@
 //! Whether the store is found where the card has it, once everything is mounted.
 
 use super::contract::Contract;
+use super::finding::{Origin, Verdict};
 use super::mounts::Place;
-use super::{Origin, Verdict};
 use crate::compose::system::toplevel::Toplevel;
 use crate::format::nix::store_path::STORE_DIR;
 

@@ -1,9 +1,11 @@
 //! Firmware out of a channel: found once by name among all that was built for it, then pinned.
 
-use super::find::{Place, directory_of, known_or_new, missing, rank};
+use super::package::{Place, directory_of, known_or_new, missing, rank};
 use crate::board::{Board, Package};
 use crate::compose::closure::{Forest, Origin, Packed};
 use crate::compose::error::Error;
+use crate::compose::request::channels::Channels;
+use crate::compose::request::channels::Pin;
 use crate::format::nix::nar_hash;
 use crate::format::nix::store_path::StorePath;
 use crate::store;
@@ -11,31 +13,6 @@ use crate::store::PathInfo;
 use crate::store::channel::{Channel, Listing};
 use crate::tree::Node;
 use std::collections::BTreeMap;
-
-/// What a package of a board is, once it was found in a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pin {
-    /// The board.
-    pub board: String,
-    /// The package's key in the profile.
-    pub package: String,
-    /// The path and the hash of its NAR; `None` where the channel has no such package and the board boots without it.
-    pub found: Option<(StorePath, [u8; 32])>,
-    /// The channel's address.
-    pub channel: String,
-    /// The SHA-256 of the listing that it was found in.
-    pub listing: [u8; 32],
-    /// The cache that has it, beside the stores.
-    pub cache: String,
-}
-
-/// A channel to take firmware from, and what is pinned already.
-pub struct Channels {
-    /// The channel.
-    pub channel: Channel,
-    /// What is pinned of it.
-    pub pins: Vec<Pin>,
-}
 
 /// A channel in use for one board.
 pub struct Search<'a> {

@@ -1,55 +1,28 @@
 //! Firmware that is not part of a NixOS system: found by the files in it.
 
 use super::channel;
-use super::channel::{Channels, Pin, Search};
+use super::channel::Search;
+use crate::base_n;
 use crate::board::{Board, FileRule, Package, matches};
 use crate::compose::closure::{Forest, Origin, Packed};
 use crate::compose::content::Content;
 use crate::compose::error::Error;
+use crate::compose::firmware::package::Place;
+use crate::compose::firmware::package::Places;
+use crate::compose::firmware::package::directory_of;
+use crate::compose::firmware::package::known_or_new;
+use crate::compose::firmware::package::missing;
+use crate::compose::firmware::package::names;
+use crate::compose::firmware::package::rank;
+use crate::compose::missing::Missing;
+use crate::compose::request::channels::{Channels, Pin};
+use crate::compose::request::given::Given;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
+use crate::ints;
 use crate::store;
 use crate::store::PathInfo;
 use crate::tree::{Directory, Kind, Node};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// A package was found nowhere, or more than once.
-#[derive(Debug, thiserror::Error)]
-#[error("{board} needs {package}: a package with {}: {why}", .needs.join(", "))]
-pub struct Missing {
-    /// The board.
-    pub board: String,
-    /// The package's key in the profile.
-    pub package: String,
-    /// The files that must be in it.
-    pub needs: Vec<String>,
-    /// Where it was looked for, or which are too many.
-    pub why: String,
-    /// The command that makes it.
-    pub command: String,
-}
-
-/// A package that was found: a directory in a source.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The source it is in.
-    pub source: u32,
-    /// The directory in it, without slashes around.
-    pub directory: String,
-}
-
-/// The packages of a board, by their key.
-pub type Places = BTreeMap<String, Place>;
-
-/// Where firmware may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
-    /// A directory: a package, or the root of a store.
-    Directory(PathBuf),
-    /// A store path, which the stores have.
-    Path(StorePath),
-}
 
 /// Finds each package of a board: in what was given, then in the closure, then in the channel, or without one in the
 /// stores. What came from a channel is pinned.
@@ -108,31 +81,6 @@ fn in_given(
         Given::Directory(path) => in_directory(board, package, path, forest),
         Given::Path(path) => channel::named(path, package, forest),
     }
-}
-
-pub(crate) fn missing(board: &Board, package: &Package, why: String) -> Error {
-    let (board, command) = (board.name.clone(), package.command.clone());
-    Missing { board, package: package.key.clone(), needs: package.needs.clone(), why, command }.into()
-}
-
-/// How well a store path's name suits a package: the index of the first pattern that matches.
-pub(crate) fn rank(package: &Package, name: &str) -> Option<usize> {
-    package.names.iter().position(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
-}
-
-/// The directory of a tree that has all the files a package needs.
-pub(crate) fn directory_of<C>(package: &Package, tree: &Node<C>) -> Option<String> {
-    let has_all = |directory: &&String| {
-        package.needs.iter().all(|file| {
-            let path = names(directory).chain(names(file));
-            matches!(tree.at(path).map(|node| &node.kind), Some(Kind::File { .. }))
-        })
-    };
-    package.directories.iter().find(has_all).cloned()
-}
-
-fn names(path: &str) -> impl Iterator<Item = &[u8]> {
-    path.split('/').filter(|name| !name.is_empty()).map(str::as_bytes)
 }
 
 /// The best of several candidates; two equally good ones are an error.
@@ -230,24 +178,13 @@ fn describe(path: &Path) -> Result<PathInfo, Error> {
     let path = StorePath::from_base_name(&name).or_else(|_| {
         let plain: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(100).collect();
-        let hash = crate::format::nix::store_path::to_base32(&nar_hash[..20]);
+        let hash = base_n::to_base32(&nar_hash[..20]);
         StorePath::from_base_name(&format!("{hash}-firmware-{plain}"))
     });
     // cannot fail: 32 digits of base 32, a dash, letters, digits and dashes
     let path = path.expect("a name made of allowed characters");
     let (references, deriver, signatures, content_address) = (Vec::new(), None, Vec::new(), None);
     Ok(PathInfo { path, nar_hash, nar_size, references, deriver, signatures, content_address })
-}
-
-pub(crate) fn known_or_new(forest: &mut Forest, packed: Packed, tree: Node<()>) -> Result<u32, Error> {
-    match forest.source(&packed.info.path) {
-        Some(source)
-            if forest.sources[num::to_usize(u64::from(source))].info.nar_hash == packed.info.nar_hash =>
-        {
-            Ok(source)
-        }
-        _ => forest.add(packed, tree),
-    }
 }
 
 /// One file for the first FAT: its path there and what it is.
@@ -282,7 +219,7 @@ fn nothing_matches(board: &Board, rule: &FileRule, places: &Places, forest: &For
     let package = board.packages.iter().find(|package| package.key == rule.package);
     let place = places
         .get(&rule.package)
-        .map(|place| forest.sources[num::to_usize(u64::from(place.source))].info.path.to_string());
+        .map(|place| forest.sources[ints::to_usize(u64::from(place.source))].info.path.to_string());
     Missing {
         board: board.name.clone(),
         package: rule.package.clone(),

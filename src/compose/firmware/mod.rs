@@ -2,4 +2,5 @@
 
 pub(crate) mod channel;
 pub(crate) mod find;
+pub(crate) mod package;
 pub(crate) mod raw_loaders;

@@ -1,10 +1,11 @@
 //! Boot loaders that a board's ROM looks for outside of all partitions.
 
-use super::find::{Missing, Places};
+use super::package::Places;
 use crate::board::{Board, Raw};
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
-use crate::compose::layout::Blob;
+use crate::compose::missing::Missing;
+use crate::compose::plan::layout::Blob;
 use crate::tree::Kind;
 
 /// The boot loaders of a board, each at its place; those of an optional package that is not there are left out.

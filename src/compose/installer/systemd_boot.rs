@@ -1,6 +1,5 @@
 //! What NixOS's builder for systemd-boot is told: constants in the text of its program, of every release.
 
-use super::Installer;
 use crate::format::boot::systemd_boot::Form;
 
 /// Constants in `systemd-boot-builder.py`.
@@ -67,8 +66,8 @@ impl Default for SystemdBoot {
     }
 }
 
-/// Reads the constants of a builder; `text` gives the programs that it names.
-pub fn read(python: &str, more: bool, text: &dyn Fn(&str) -> Option<String>) -> Installer {
+/// Reads the constants of a builder, `None` where it is not NixOS's; `text` gives the programs that it names.
+pub fn read(python: &str, more: bool, text: &dyn Fn(&str) -> Option<String>) -> Option<SystemdBoot> {
     // NAME = "value", also within a call; the first string of the line is the value.
     let constant = |name: &str| {
         let line = python.lines().find(|line| {
@@ -79,7 +78,7 @@ pub fn read(python: &str, more: bool, text: &dyn Fn(&str) -> Option<String>) -> 
         line.and_then(|line| line.split('"').nth(1)).or_else(call).map(str::to_owned)
     };
     if !python.contains("loader/entries") {
-        return Installer::Other("a builder for systemd-boot that is not NixOS's".to_owned());
+        return None;
     }
     let default = SystemdBoot::default();
     let esp = constant("EFI_SYS_MOUNT_POINT").unwrap_or(default.esp);
@@ -94,7 +93,7 @@ pub fn read(python: &str, more: bool, text: &dyn Fn(&str) -> Option<String>) -> 
     let copies = constant("COPY_EXTRA_FILES").and_then(|program| text(&program));
     let more = more || copies.is_some_and(|script| script.contains("bin/install -D"));
     let counts = constant("BOOT_COUNTING").is_some_and(|word| word == "True");
-    Installer::SystemdBoot(Box::new(SystemdBoot {
+    Some(SystemdBoot {
         boot: constant("BOOT_MOUNT_POINT").unwrap_or_else(|| esp.clone()),
         esp,
         directory: constant("NIXOS_DIR")
@@ -113,20 +112,21 @@ pub fn read(python: &str, more: bool, text: &dyn Fn(&str) -> Option<String>) -> 
         device_trees: python.contains("devicetree"),
         sort_key: python.contains("sort-key"),
         more,
-    }))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::read;
     use super::*;
+    use crate::compose::installer::program::Installer;
+    use crate::compose::installer::read::of_texts;
 
     #[test]
     fn constants_of_the_systemd_boot_builder_are_read_from_old_and_new_ones() {
         let wrapper = "export INSTALL_BOOTLOADER='/nix/store/i-install-systemd-boot.sh'\n";
         let install = "#!/nix/store/b/bin/sh\n/nix/store/s-systemd-boot/bin/systemd-boot \"$@\"\n\n";
         let run = |install: &str, python: &str| {
-            let found = read(&[
+            let found = of_texts(&[
                 ("", wrapper),
                 ("/nix/store/i-install-systemd-boot.sh", install),
                 ("/nix/store/s-systemd-boot/bin/systemd-boot", python),

@@ -2,18 +2,14 @@
 //!
 //! No file system keeps a checksum of these, and a boot loader checks none; the manifest does.
 
-use super::files::Literals;
 use crate::compose::closure::Forest;
 use crate::compose::content::Content;
 use crate::compose::error::Error;
-use crate::num;
+use crate::compose::literals::Literals;
 use crate::tree::{Kind, Node};
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use crate::workers;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One file that nixflash puts onto a card so that it boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,23 +24,6 @@ pub struct BootFile {
     pub size: u64,
     /// Its SHA-256.
     pub sha256: [u8; 32],
-}
-
-impl Serialize for BootFile {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object =
-            serializer.serialize_struct("BootFile", if self.offset.is_some() { 3 } else { 4 })?;
-        match self.offset {
-            Some(offset) => object.serialize_field("offset", &offset)?,
-            None => {
-                object.serialize_field("partition", &self.partition)?;
-                object.serialize_field("path", &self.path)?;
-            }
-        }
-        object.serialize_field("size", &self.size)?;
-        object.serialize_field("sha256", &num::to_base16(&self.sha256))?;
-        object.end()
-    }
 }
 
 /// Files whose digests are wanted, each with where its bytes are.
@@ -97,25 +76,9 @@ impl BootFiles {
     pub fn digest(self, forest: &Forest) -> Result<Vec<BootFile>, Error> {
         let Self { mut found, packed } = self;
         let sources: Vec<_> = packed.into_iter().collect();
-        let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = || {
-            while let Some((source, files)) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let digests = digests(forest, *source, files);
-                if let Ok(mut done) = done.lock() {
-                    done.push((*source, digests));
-                }
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        std::thread::scope(|scope| {
-            (1..threads.min(sources.len())).for_each(|_| drop(scope.spawn(work)));
-            work();
-        });
-        let mut done = done.into_inner().unwrap_or_default();
-        // The first failure in the order of the sources is told, whoever met it.
-        done.sort_by_key(|(source, _)| *source);
-        for (_, digests) in done {
-            for (index, digest) in digests? {
+        let each = |(source, files): &(u32, BTreeMap<u32, Vec<usize>>)| digests(forest, *source, files);
+        for digests in workers::try_map(&sources, workers::cores(), each)? {
+            for (index, digest) in digests {
                 found[index].sha256 = digest;
             }
         }

@@ -2,35 +2,9 @@
 
 use crate::compose::content::Content;
 use crate::compose::error::Error;
-use crate::num;
+use crate::compose::literals::Literals;
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
-
-/// Bytes that nixflash made, by their index in [`Content::Literal`].
-#[derive(Default)]
-pub struct Literals(Vec<Box<[u8]>>);
-
-impl Literals {
-    /// Keeps bytes and says where they are.
-    pub fn keep(&mut self, bytes: impl Into<Box<[u8]>>) -> Content {
-        // cannot fail: a plan makes a few dozen of them
-        let index = u32::try_from(self.0.len()).expect("fewer than 2^32 literals");
-        self.0.push(bytes.into());
-        Content::Literal(index)
-    }
-
-    /// Replaces bytes by others of the same length: their length is planned before they are known.
-    pub fn settle(&mut self, index: u32, bytes: impl Into<Box<[u8]>>) {
-        let slot = &mut self.0[num::to_usize(u64::from(index))];
-        let bytes = bytes.into();
-        debug_assert_eq!(slot.len(), bytes.len());
-        *slot = bytes;
-    }
-
-    /// The bytes at an index that `keep` gave.
-    pub fn get(&self, index: u32) -> &[u8] {
-        &self.0[num::to_usize(u64::from(index))]
-    }
-}
 
 /// A tree under construction.
 pub struct Files {
@@ -101,14 +75,14 @@ impl Files {
         mode: u16,
         literals: &mut Literals,
     ) -> Result<(), Error> {
-        let kind = Kind::File { len: num::to_u64(bytes.len()), content: literals.keep(bytes) };
+        let kind = Kind::File { len: ints::to_u64(bytes.len()), content: literals.keep(bytes) };
         self.put(path, Node { attrs: self.attrs(mode), kind })
     }
 
     /// Adds a file of nixflash's own making, 0644, whose bytes are settled later; gives the index of their literal.
     pub fn room(&mut self, path: &str, len: usize, literals: &mut Literals) -> Result<u32, Error> {
         let content = literals.keep(vec![b' '; len]);
-        let kind = Kind::File { len: num::to_u64(len), content };
+        let kind = Kind::File { len: ints::to_u64(len), content };
         self.put(path, Node { attrs: self.attrs(0o644), kind })?;
         match content {
             Content::Literal(index) => Ok(index),

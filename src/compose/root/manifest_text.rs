@@ -4,27 +4,22 @@
 //! depends on the store that a path came from: the same closure gives the same bits from everywhere.
 
 use super::boot_digests::BootFile;
-use super::configuration::{Placed, Revision};
+use crate::base_n;
 use crate::board::{Board, Partition, PartitionType, Role};
+use crate::card::manifest::{
+    self, Identifiers, Manifest, Package, RawFile, RootSizeKind, SCHEMA, StorePathEntry, Totals,
+};
 use crate::compose::closure::{Forest, Packed};
-use crate::compose::firmware::find::Places;
-use crate::compose::ids::{Identifiers, Ids};
-use crate::compose::request::{Record, RootSize, Signing};
+use crate::compose::firmware::package::{Place, Places};
+use crate::compose::plan::ids::Ids;
+use crate::compose::request::composition::{Record, RootSize, Signing};
+use crate::compose::request::configuration::{Access, Placed, Revision};
 use crate::compose::system::toplevel::Toplevel;
+use crate::format::nix::nar_hash;
 use crate::format::nix::store_path::StorePath;
-use crate::format::nix::{nar_hash, store_path};
-use crate::num;
-use serde_json::{Map, Value, json};
+use crate::ints;
 use sha2::{Digest, Sha256};
-
-/// Names the form of the manifest.
-pub const SCHEMA: &str = "nixflash-manifest/1";
-/// Where the manifest is on the root.
-pub const MANIFEST: &str = "/nix/var/nixflash/manifest.json";
-/// Where a shorter one is on the FAT.
-pub const FAT_COPY: &str = "/nixflash.json";
-/// Where the signature of the manifest is on the root.
-pub const SIGNATURE: &str = "/nix/var/nixflash/manifest.json.minisig";
+use std::collections::BTreeMap;
 
 /// What a manifest tells of.
 pub struct Composition<'a> {
@@ -70,18 +65,18 @@ pub struct Recipe<'a> {
 
 /// A manifest whose root has no length yet: that depends on the length of the manifest.
 pub struct Draft {
-    value: Value,
+    manifest: Manifest,
     room: usize,
 }
 
 impl Draft {
-    /// Says all of a composition.
+    /// Collects what the manifest says.
     pub fn new(composition: &Composition<'_>) -> Self {
-        let mut value = manifest(composition);
+        let mut manifest = manifest(composition);
         // No number is longer, so that the finished text fits into as many bytes.
-        set_root_len(&mut value, u64::MAX);
-        let room = text(&value).len();
-        Self { value, room }
+        set_root_len(&mut manifest, u64::MAX);
+        let room = manifest.text().len();
+        Self { manifest, room }
     }
 
     /// The length of the finished text in bytes.
@@ -91,129 +86,142 @@ impl Draft {
 
     /// Puts in the length of the root. What is left of the room is white space before the last newline.
     pub fn finish(mut self, root_len: u64) -> Finished {
-        set_root_len(&mut self.value, root_len);
-        let mut full = text(&self.value);
+        set_root_len(&mut self.manifest, root_len);
+        let mut full = self.manifest.text();
         full.pop();
         full.push_str(&" ".repeat(self.room - 1 - full.len()));
         full.push('\n');
-        Finished { value: self.value, text: full }
+        Finished { manifest: self.manifest, text: full }
     }
 }
 
 /// A manifest that will not change any more.
 pub struct Finished {
-    value: Value,
+    manifest: Manifest,
     /// Its text.
     pub text: String,
 }
 
 impl Finished {
-    /// The text for the FAT: all but the lists of store paths and of the configuration's files, and the digest of the full one.
-    pub fn fat_copy(mut self) -> String {
-        if let Value::Object(object) = &mut self.value {
-            object.remove("storePaths");
-            if let Some(Value::Object(configuration)) = object.get_mut("configuration") {
-                configuration.remove("list");
-            }
-        }
-        self.value["manifestSha256"] = num::to_base16(&Sha256::digest(&self.text)).into();
-        text(&self.value)
+    /// The text for the FAT.
+    pub fn fat_copy(self) -> String {
+        self.manifest.for_fat(&self.text).text()
     }
 }
 
-fn set_root_len(manifest: &mut Value, len: u64) {
-    let partitions = manifest["partitions"].as_array_mut();
-    if let Some(root) = partitions.and_then(|partitions| partitions.last_mut()) {
-        root["length"] = len.into();
+fn set_root_len(manifest: &mut Manifest, len: u64) {
+    if let Some(root) = manifest.partitions.last_mut() {
+        root.length = Some(len);
     }
 }
 
-fn manifest(composition: &Composition<'_>) -> Value {
+fn manifest(composition: &Composition<'_>) -> Manifest {
     let Composition { board, toplevel, ids, closure, forest, places, boot_files, recipe, .. } = *composition;
     let closure = &forest.sources[..closure];
-    let mut manifest = json!({
-        "schema": SCHEMA,
-        "nixflash": env!("CARGO_PKG_VERSION"),
-        "board": board.name,
-        "profileSha256": num::to_base16(&board.digest),
-        "toplevel": toplevel.path.to_string(),
-        "system": toplevel.system,
-        "nixosVersion": toplevel.version,
-        "identifiers": ids.shown,
-        "partitions": partitions(board, ids),
-        "bootFiles": boot_files.iter().filter(|file| file.offset.is_none()).collect::<Vec<_>>(),
-        "rawFiles": boot_files.iter().filter(|file| file.offset.is_some()).collect::<Vec<_>>(),
-        "firmware": firmware(places, forest),
-        "closure": totals(closure),
-        "storePaths": closure.iter().map(store_path_of).collect::<Vec<_>>(),
-        "compose": recipe.json(),
-    });
-    if let Some(stores) = &recipe.record.stores {
-        manifest["stores"] = json!(stores);
-    }
-    if let Some(configuration) = composition.configuration {
-        manifest["configuration"] = json!(configuration);
-        if !configuration.list.is_empty() {
-            manifest["configuration"]["list"] = json!(configuration.list);
-        }
-    }
-    if let Some(revision) = composition.system_revision {
-        manifest["configurationRevision"] = revision.into();
-    }
+    let system_revision = composition.system_revision.map(str::to_owned);
     let embedded = composition.configuration.and_then(|placed| placed.revision.as_ref()).map(Revision::shown);
-    if let Some(revision) = embedded.or_else(|| composition.system_revision.map(str::to_owned)) {
-        manifest["revision"] = revision.into();
+    Manifest {
+        schema: SCHEMA.to_owned(),
+        nixflash: env!("CARGO_PKG_VERSION").to_owned(),
+        board: board.name.clone(),
+        profile_sha256: base_n::to_base16(&board.digest),
+        toplevel: toplevel.path.to_string(),
+        system: toplevel.system.clone(),
+        nixos_version: toplevel.version.clone(),
+        revision: embedded.or_else(|| system_revision.clone()),
+        configuration_revision: system_revision,
+        identifiers: ids.shown.clone(),
+        partitions: partitions(board, ids),
+        boot_files: boot_files.iter().filter_map(in_partition).collect(),
+        raw_files: boot_files.iter().filter_map(outside).collect(),
+        firmware: packages(places, forest),
+        closure: totals(closure),
+        store_paths: Some(closure.iter().map(store_path_of).collect()),
+        configuration: composition.configuration.map(configuration),
+        compose: recipe.recorded(),
+        stores: recipe.record.stores.clone(),
+        manifest_sha256: None,
     }
-    manifest
 }
 
-fn store_path_of(packed: &Packed) -> Value {
-    let info = &packed.info;
-    let keys: Vec<&str> = info.signatures.iter().filter_map(|sig| Some(sig.split_once(':')?.0)).collect();
-    json!({
-        "path": info.path.to_string(),
-        "narHash": nar_hash::show(&info.nar_hash),
-        "narSize": info.nar_size,
-        "signedBy": keys,
+fn in_partition(file: &BootFile) -> Option<manifest::BootFile> {
+    if file.offset.is_some() {
+        return None;
+    }
+    Some(manifest::BootFile {
+        partition: ints::to_u64(file.partition),
+        path: file.path.clone(),
+        size: file.size,
+        sha256: base_n::to_base16(&file.sha256),
     })
+}
+
+fn outside(file: &BootFile) -> Option<RawFile> {
+    let offset = Some(file.offset?);
+    Some(RawFile { offset, size: Some(file.size), sha256: Some(base_n::to_base16(&file.sha256)) })
+}
+
+fn configuration(placed: &Placed) -> manifest::Configuration {
+    manifest::Configuration {
+        path: placed.path.to_owned(),
+        nar_hash: nar_hash::show(&placed.nar_hash),
+        files: ints::to_u64(placed.files),
+        bytes: placed.bytes,
+        revision: placed.revision.as_ref().map(|revision| revision.name.clone()),
+        dirty: placed.revision.as_ref().map(|revision| revision.is_dirty),
+        private: placed.access == Access::Root,
+        list: placed.list.clone(),
+    }
+}
+
+fn store_path_of(packed: &Packed) -> StorePathEntry {
+    let info = &packed.info;
+    let keys = info.signatures.iter().filter_map(|sig| Some(sig.split_once(':')?.0.to_owned()));
+    StorePathEntry {
+        path: info.path.to_string(),
+        nar_hash: nar_hash::show(&info.nar_hash),
+        nar_size: info.nar_size,
+        signed_by: keys.collect(),
+    }
 }
 
 /// The closure in two digests: of a line `PATH NARHASH NARSIZE` for each path, in order, and of one with the paths that
 /// it refers to.
-fn totals(closure: &[Packed]) -> Value {
+fn totals(closure: &[Packed]) -> Totals {
     let mut hasher = Sha256::new();
     let mut references = Sha256::new();
     for Packed { info, .. } in closure {
         references.update(info.references_line());
         hasher.update(format!("{} {} {}\n", info.path, nar_hash::show(&info.nar_hash), info.nar_size));
     }
-    json!({
-        "paths": closure.len(),
-        "narBytes": closure.iter().map(|packed| packed.info.nar_size).sum::<u64>(),
-        "sha256": num::to_base16(&hasher.finalize()),
-        "referencesSha256": num::to_base16(&references.finalize()),
-    })
+    Totals {
+        paths: ints::to_u64(closure.len()),
+        nar_bytes: closure.iter().map(|packed| packed.info.nar_size).sum(),
+        sha256: base_n::to_base16(&hasher.finalize()),
+        references_sha256: base_n::to_base16(&references.finalize()),
+    }
 }
 
 /// The packages that boot files are from.
-pub fn firmware(places: &Places, forest: &Forest) -> Map<String, Value> {
-    let entry = |source: u32, directory: &str| {
-        let info = &forest.sources[num::to_usize(u64::from(source))].info;
-        let mut entry = json!({ "narHash": nar_hash::show(&info.nar_hash), "directory": directory });
+pub fn packages(places: &Places, forest: &Forest) -> BTreeMap<String, Package> {
+    let package = |place: &Place| {
+        let info = &forest.sources[ints::to_usize(u64::from(place.source))].info;
         // A directory outside any store has a path made up of its hash and its name on the composing machine.
-        if info.path.hash_part() != store_path::to_base32(&info.nar_hash[..20]) {
-            entry["path"] = info.path.to_string().into();
+        let is_made_up = info.path.hash_part() == base_n::to_base32(&info.nar_hash[..20]);
+        Package {
+            path: (!is_made_up).then(|| info.path.to_string()),
+            nar_hash: Some(nar_hash::show(&info.nar_hash)),
+            directory: place.directory.clone(),
         }
-        entry
     };
-    places.iter().map(|(key, place)| (key.clone(), entry(place.source, &place.directory))).collect()
+    places.iter().map(|(key, place)| (key.clone(), package(place))).collect()
 }
 
-fn partitions(board: &Board, ids: &Ids) -> Vec<Value> {
+fn partitions(board: &Board, ids: &Ids) -> Vec<manifest::Partition> {
     (1..).zip(&board.partitions).map(|(number, partition)| entry(number, partition, ids)).collect()
 }
 
-fn entry(number: usize, partition: &Partition, ids: &Ids) -> Value {
+fn entry(number: usize, partition: &Partition, ids: &Ids) -> manifest::Partition {
     let Identifiers { partitions, root_label, root_uuid, boot_label, boot_volume_id, .. } = &ids.shown;
     let (file_system, label, uuid) = match partition.role {
         Role::Root => ("ext4", Some(root_label), Some(root_uuid)),
@@ -223,38 +231,38 @@ fn entry(number: usize, partition: &Partition, ids: &Ids) -> Value {
         PartitionType::Mbr(kind) => (format!("{kind:02x}"), None),
         PartitionType::Gpt(guid) => (guid.to_string(), ids.part_names.get(number - 1)),
     };
-    json!({
-        "number": number,
-        "role": partition.role,
-        "start": partition.start,
-        "length": partition.size,
-        "type": kind,
-        "partuuid": partitions.get(number - 1),
-        "name": name,
-        "active": partition.active,
-        "fileSystem": file_system,
-        "label": label,
-        "uuid": uuid,
-    })
+    manifest::Partition {
+        number: Some(ints::to_u64(number)),
+        role: Some(partition.role.name().to_owned()),
+        start: Some(partition.start),
+        length: partition.size,
+        kind: Some(kind),
+        partuuid: partitions.get(number - 1).cloned(),
+        name: name.cloned(),
+        active: Some(partition.active),
+        file_system: Some(file_system.to_owned()),
+        label: label.cloned(),
+        uuid: uuid.cloned(),
+    }
 }
 
 impl Recipe<'_> {
-    fn json(&self) -> Value {
+    fn recorded(&self) -> manifest::Recipe {
         let (kind, bytes) = match self.root_size {
-            RootSize::Free(bytes) => ("free", bytes),
-            RootSize::Image(bytes) => ("image", bytes),
-            RootSize::Card(bytes) => ("card", bytes),
+            RootSize::Free(bytes) => (RootSizeKind::Free, bytes),
+            RootSize::Image(bytes) => (RootSizeKind::Image, bytes),
+            RootSize::Card(bytes) => (RootSizeKind::Card, bytes),
         };
-        json!({
-            "rootSize": { "kind": kind, "bytes": bytes },
-            "bootSize": self.boot_size,
-            "freeInodes": self.free_inodes,
-            "epoch": self.epoch,
-            "idSeed": self.id_seed,
-            "generations": self.older.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "profile": self.record.profile,
-            "configTxt": self.record.config_txt,
-        })
+        manifest::Recipe {
+            root_size: Some(manifest::RootSize { kind, bytes }),
+            boot_size: self.boot_size,
+            free_inodes: Some(self.free_inodes.into()),
+            epoch: Some(self.epoch.into()),
+            id_seed: self.id_seed.map(str::to_owned),
+            generations: self.older.iter().map(ToString::to_string).collect(),
+            profile: self.record.profile.clone(),
+            config_txt: self.record.config_txt.clone(),
+        }
     }
 }
 
@@ -268,9 +276,4 @@ pub fn signature(signing: &Signing, manifest: &str, toplevel: &Toplevel) -> Stri
             key.sign(manifest.as_bytes(), "signature of a nixflash manifest", &trusted)
         }
     }
-}
-
-/// The text of a manifest: indented, keys in order, a newline at the end.
-fn text(manifest: &Value) -> String {
-    format!("{manifest:#}\n")
 }

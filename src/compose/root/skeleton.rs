@@ -1,9 +1,12 @@
 //! The root file system: a store, its database, a system profile, and what the first boot expects to find.
 
-use super::files::{Files, Literals};
-use crate::compose::closure::Packed;
+use super::files::Files;
+use crate::card::paths;
+use crate::compose::closure::{Forest, Packed};
 use crate::compose::content::Content;
 use crate::compose::error::Error;
+use crate::compose::literals::Literals;
+use crate::format::disk::ext4::Lent;
 use crate::format::nix::database;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::tree::{Attrs, Directory, Kind, Node};
@@ -12,7 +15,7 @@ use crate::tree::{Attrs, Directory, Kind, Node};
 const NIXBLD: u32 = 30_000;
 
 /// What goes into a root besides the boot loader's files.
-pub struct Root<'a> {
+pub struct Skeleton<'a> {
     /// The systems of the profile, the oldest first; the last is booted.
     pub generations: &'a [StorePath],
     /// The closure, sorted by path.
@@ -27,7 +30,7 @@ pub struct Root<'a> {
     pub has_fixed_init: bool,
 }
 
-impl Root<'_> {
+impl Skeleton<'_> {
     /// Adds everything but `/nix/store/*` and `/boot` to `files`.
     pub fn build(&self, epoch: u32, files: &mut Files, literals: &mut Literals) -> Result<(), Error> {
         for path in
@@ -46,16 +49,15 @@ impl Root<'_> {
             files.directory("/.rw-etc/work")?;
         }
         if self.has_fixed_init {
-            files.symlink("/sbin/init", "/nix/var/nix/profiles/system/init")?;
+            files.symlink("/sbin/init", &format!("{}/init", paths::SYSTEM_PROFILE))?;
         }
         // Nixos-rebuild takes a root for NixOS by this file.
         files.literal("/etc/NIXOS", b"", literals)?;
-        let profiles = "/nix/var/nix/profiles";
         for (number, system) in (1..).zip(self.generations) {
-            files.symlink(&format!("{profiles}/system-{number}-link"), &system.to_string())?;
+            files.symlink(&paths::generation(number), &system.to_string())?;
         }
-        files.symlink(&format!("{profiles}/system"), &format!("system-{}-link", self.generations.len()))?;
-        files.symlink("/nix/var/nix/gcroots/profiles", profiles)?;
+        files.symlink(paths::SYSTEM_PROFILE, &paths::generation_name(self.generations.len()))?;
+        files.symlink("/nix/var/nix/gcroots/profiles", paths::PROFILES)?;
         files.literal("/nix/var/nix/db/schema", b"10", literals)?;
         files.literal("/nix/var/nix/db/db.sqlite", &self.database(epoch)?, literals)?;
         if self.wants_registration {
@@ -72,28 +74,20 @@ impl Root<'_> {
     }
 }
 
-/// The directory `/nix/store` with every tree of the closure.
-pub fn store_directory(trees: Vec<(StorePath, Node<Content>)>) -> Result<Node<Content>, Error> {
-    let entries = trees.into_iter().map(|(path, tree)| (path.base_name().as_bytes().into(), tree)).collect();
-    let directory = Directory::from_entries(entries)
-        .map_err(|name| Error::Twice(format!("{STORE_DIR}/{}", String::from_utf8_lossy(&name))))?;
+/// Makes `/nix/store`, empty: the trees of the closure are lent to the file system, not moved into it.
+pub fn add_store_directory(files: &mut Files) -> Result<(), Error> {
     let attrs = Attrs { mode: 0o1775, uid: 0, gid: NIXBLD, mtime: 1 };
-    Ok(Node { attrs, kind: Kind::Directory(directory) })
+    files.put(STORE_DIR, Node { attrs, kind: Kind::Directory(Directory::default()) })
 }
 
-/// Takes the trees of the store out of a file system, in the order of their paths; `top` is where its top is mounted.
-pub fn store_trees(root: Node<Content>, top: &str) -> Vec<Node<Content>> {
-    let mut node = Some(root);
-    for name in STORE_DIR.trim_start_matches(top).split('/').filter(|name| !name.is_empty()) {
-        node =
-            entries(node).into_iter().find(|(entry, _)| **entry == *name.as_bytes()).map(|(_, child)| child);
-    }
-    entries(node).into_iter().map(|(_, tree)| tree).collect()
-}
-
-fn entries(node: Option<Node<Content>>) -> Vec<(Box<[u8]>, Node<Content>)> {
-    match node.map(|node| node.kind) {
-        Some(Kind::Directory(directory)) => directory.into_entries(),
-        _ => Vec::new(),
+/// The entries of `/nix/store`: every path of the closure by its base name, in their order.
+pub fn store_entries(forest: &Forest, closure: usize) -> Result<Vec<Lent<'_, Content>>, Error> {
+    let sources = (0..).zip(&forest.sources[..closure]);
+    let entries: Vec<Lent<'_, Content>> = sources
+        .map(|(source, packed)| (packed.info.path.base_name().as_bytes(), forest.tree(source)))
+        .collect();
+    match entries.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
+        Some(pair) => Err(Error::Twice(format!("{STORE_DIR}/{}", String::from_utf8_lossy(pair[1].0)))),
+        None => Ok(entries),
     }
 }

@@ -1,5 +1,6 @@
 //! What a built system says of itself.
 
+pub(crate) mod generations;
 pub(crate) mod growth;
 pub(crate) mod initrd;
 pub(crate) mod own_configuration;

@@ -6,7 +6,7 @@ use super::secrets::Scanner;
 use super::toplevel::Toplevel;
 use crate::compose::closure::Forest;
 use crate::compose::error::Error;
-use crate::compose::root::configuration::{Configuration, Entry, MAX_BYTES, MAX_FILES, Revision};
+use crate::compose::request::configuration::{Configuration, Entry, MAX_BYTES, MAX_FILES, Revision};
 use crate::format::file::json;
 use crate::format::nix::store_path::StorePath;
 use crate::tree::{Kind, Node};

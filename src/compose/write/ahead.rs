@@ -3,9 +3,9 @@
 use super::in_place::Settled;
 use super::job::{Job, jobs, run};
 use super::out::{MoveError, Out, source_error};
-use crate::compose::plan::Image;
+use crate::compose::plan::image::Image;
 use crate::image::{Piece, Source, SourceError};
-use crate::num;
+use crate::ints;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -114,7 +114,7 @@ impl Source for Composed {
                     self.pending = Some((offset, bytes));
                     return Ok(Some(skip));
                 }
-                self.position += num::to_u64(bytes.len());
+                self.position += ints::to_u64(bytes.len());
                 self.lent = bytes;
                 return Ok(Some(Piece::Data(&self.lent)));
             }
@@ -192,7 +192,7 @@ impl Out for Queued<'_> {
     fn bytes(&mut self, offset: u64, mut bytes: &[u8]) -> Result<(), MoveError> {
         let mut offset = offset;
         while !bytes.is_empty() {
-            if self.start + num::to_u64(self.buf.len()) != offset || self.buf.len() == MESSAGE {
+            if self.start + ints::to_u64(self.buf.len()) != offset || self.buf.len() == MESSAGE {
                 self.flush()?;
             }
             if self.buf.is_empty() {
@@ -201,17 +201,17 @@ impl Out for Queued<'_> {
             }
             let (now, later) = bytes.split_at(bytes.len().min(MESSAGE - self.buf.len()));
             self.buf.extend_from_slice(now);
-            offset += num::to_u64(now.len());
+            offset += ints::to_u64(now.len());
             bytes = later;
         }
         Ok(())
     }
 
     fn zeros(&mut self, offset: u64, len: u64) -> Result<(), MoveError> {
-        let joins = self.start + num::to_u64(self.buf.len()) == offset && !self.buf.is_empty();
+        let joins = self.start + ints::to_u64(self.buf.len()) == offset && !self.buf.is_empty();
         let small = usize::try_from(len).is_ok_and(|len| len < 4096 && self.buf.len() + len <= MESSAGE);
         if joins && small {
-            self.buf.resize(self.buf.len() + num::to_usize(len), 0);
+            self.buf.resize(self.buf.len() + ints::to_usize(len), 0);
             return Ok(());
         }
         self.flush()?;

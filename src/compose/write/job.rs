@@ -6,10 +6,10 @@ use crate::compose::closure;
 use crate::compose::closure::Origin;
 use crate::compose::content::Content;
 use crate::compose::error::Error;
-use crate::compose::plan::Image;
+use crate::compose::plan::image::Image;
 use crate::extent::{Extent, Fill, MAX_ENCODED};
 use crate::format::nix::listing;
-use crate::num;
+use crate::ints;
 use crate::store::Payload;
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ pub fn jobs(image: &Image, settled: &Settled) -> Vec<Job> {
             }
             cutter.take(extent);
             if let Some(source) = cutter.source {
-                seen[num::to_usize(u64::from(source))] = true;
+                seen[ints::to_usize(u64::from(source))] = true;
             }
         }
         if extents.len() > cutter.start {
@@ -96,7 +96,7 @@ impl Cutter {
 /// Renders, reads and verifies all that a job covers.
 pub fn run(image: &Image, job: &Job, scratch: &mut Vec<u8>, out: &mut dyn Out) -> Result<(), MoveError> {
     let result = move_contents(image, job, scratch, out);
-    let Some(at) = job.source.map(|source| num::to_usize(u64::from(source))) else { return result };
+    let Some(at) = job.source.map(|source| ints::to_usize(u64::from(source))) else { return result };
     let packed = &image.sources[at];
     if let Origin::Store(store) = packed.origin {
         // What a store gave is judged here, where all of it has passed.
@@ -120,7 +120,7 @@ fn move_contents(
     let part = &image.parts[job.part];
     let mut cursor = match job.source {
         Some(source) => {
-            let at = num::to_usize(u64::from(source));
+            let at = ints::to_usize(u64::from(source));
             Some(Cursor::new(closure::open(&image.stores, &image.sources[at], &image.trees[at])?))
         }
         None => None,
@@ -132,14 +132,14 @@ fn move_contents(
             Fill::Zeros => 0,
             Fill::Encoded => {
                 debug_assert!(extent.len <= MAX_ENCODED);
-                scratch.resize(num::to_usize(extent.len), 0);
+                scratch.resize(ints::to_usize(extent.len), 0);
                 part.layout.encode(index, scratch);
                 out.bytes(offset, scratch)?;
                 extent.len
             }
             Fill::Content { content: Content::Literal(literal), at, len } => {
-                let from = num::to_usize(at);
-                out.bytes(offset, &image.literals.get(literal)[from..from + num::to_usize(len)])?;
+                let from = ints::to_usize(at);
+                out.bytes(offset, &image.literals.get(literal)[from..from + ints::to_usize(len)])?;
                 len
             }
             Fill::Content { content: Content::Packed { file, .. }, at, len } => {
@@ -192,13 +192,13 @@ impl<'a> Cursor<'a> {
             let chunk = self.payload.chunk().map_err(Error::from)?;
             // cannot fail: the payload compares itself with the planned tree, and jobs go forward only
             assert!(!chunk.is_empty(), "a file ends before what is planned of it");
-            let skip = (at - self.taken.min(at)).min(num::to_u64(chunk.len()));
-            let take = (num::to_u64(chunk.len()) - skip).min(len - done);
-            let (skip, take) = (num::to_usize(skip), num::to_usize(take));
+            let skip = (at - self.taken.min(at)).min(ints::to_u64(chunk.len()));
+            let take = (ints::to_u64(chunk.len()) - skip).min(len - done);
+            let (skip, take) = (ints::to_usize(skip), ints::to_usize(take));
             out.bytes(offset + done, &chunk[skip..skip + take])?;
             self.payload.consume(skip + take);
-            self.taken += num::to_u64(skip + take);
-            done += num::to_u64(take);
+            self.taken += ints::to_u64(skip + take);
+            done += ints::to_u64(take);
         }
         Ok(())
     }

@@ -9,8 +9,7 @@ mod job;
 pub(crate) mod out;
 mod raw;
 pub(crate) mod run;
-
-pub(super) use raw::{Scattered, watch};
+pub(crate) mod scattered;
+pub(crate) mod what_lies_at;
 
 pub use out::MoveError;
-pub(super) use out::Out;

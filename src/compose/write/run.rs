@@ -8,7 +8,7 @@ use super::out::MoveError;
 use super::out::Out;
 use super::out::source_error;
 use super::raw;
-use crate::compose::plan::Plan;
+use crate::compose::plan::image::Plan;
 use crate::image;
 use crate::image::CopyError;
 use crate::image::Feeder;

@@ -4,7 +4,7 @@ use super::policy::Facts;
 use super::signatures::{Member, member};
 use crate::device::error::Error;
 use crate::device::file_target::look;
-use crate::device::sys::linux::list::{Device, Listing};
+use crate::device::sys::linux::disks::{Device, Listing};
 use crate::device::sys::linux::loops::on_file;
 use crate::device::sys::linux::open::is_locked;
 use crate::device::sys::linux::resolve::{Named, is_below_dev, resolve};

@@ -4,3 +4,4 @@ pub(crate) mod facts;
 pub(crate) mod policy;
 pub(crate) mod signatures;
 pub(crate) mod summary_line;
+pub(crate) mod verdict;

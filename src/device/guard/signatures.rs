@@ -3,7 +3,8 @@
 //! Own reading, because `blkid` is a program and udev's database may not be there. Only what a person would lose more
 //! than this one disk by: volumes, arrays, caches, pools, encrypted containers. Offsets: the headers named below.
 
-use crate::num;
+use crate::bytes::Le64;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::fmt;
 use std::io;
@@ -65,11 +66,12 @@ pub fn member(disk: &dyn ReadAt) -> io::Result<Option<Member>> {
         }
     }
     let btrfs = read(disk, BTRFS_SUPERBLOCK, 4096)?;
-    if btrfs.is_some_and(|block| &block[0x40..0x48] == b"_BHRfS_M" && le64(&block, 0x88) > 1) {
+    if btrfs.is_some_and(|block| &block[0x40..0x48] == b"_BHRfS_M" && Le64(0x88).get(&block) > 1) {
         return Ok(Some(Member::Btrfs));
     }
     let uberblocks = read(disk, ZFS_UBERBLOCKS, 128 << 10)?.unwrap_or_default();
-    let is_uberblock = |block: &[u8]| [le64(block, 0), le64(block, 0).swap_bytes()].contains(&ZFS_MAGIC);
+    let is_uberblock =
+        |block: &[u8]| [Le64(0).get(block), Le64(0).get(block).swap_bytes()].contains(&ZFS_MAGIC);
     Ok(uberblocks.chunks_exact(ZFS_UBERBLOCK).any(is_uberblock).then_some(Member::Zfs))
 }
 
@@ -100,18 +102,12 @@ fn raid_at_end(size: u64) -> impl Iterator<Item = u64> {
 
 /// Reads a range, or `None` where the disk ends before.
 fn read(disk: &dyn ReadAt, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
-    if disk.size().checked_sub(num::to_u64(len)).is_none_or(|last| offset > last) {
+    if disk.size().checked_sub(ints::to_u64(len)).is_none_or(|last| offset > last) {
         return Ok(None);
     }
     let mut bytes = vec![0; len];
     disk.read_exact_at(&mut bytes, offset)?;
     Ok(Some(bytes))
-}
-
-fn le64(bytes: &[u8], at: usize) -> u64 {
-    let mut value = [0; 8];
-    value.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(value)
 }
 
 #[cfg(test)]

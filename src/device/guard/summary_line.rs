@@ -2,9 +2,11 @@
 
 use super::signatures::member;
 use crate::device::write::marker;
+use crate::format::disk::ext4::ondisk::superblock;
+use crate::format::disk::fat::ondisk::boot_sector::{self, FatType, Tail};
 use crate::format::disk::partition_table::{Table, read};
-use crate::num;
-use crate::num::show_bytes;
+use crate::ints;
+use crate::sizes::show_bytes;
 use crate::stream::{ReadAt, Window};
 
 /// The most partitions that are described.
@@ -44,22 +46,26 @@ fn file_system(disk: &dyn ReadAt) -> Option<String> {
     if let Some(member) = member(disk).ok()? {
         return Some(member.to_string());
     }
-    let mut start = vec![0; num::to_usize(disk.size().min(4096))];
+    let mut start = vec![0; ints::to_usize(disk.size().min(4096))];
     disk.read_exact_at(&mut start, 0).ok()?;
-    let at = |offset: usize, len: usize| start.get(offset..offset.checked_add(len)?);
-    // ext4: the superblock is at 1024, its magic at 56, its label at 120.
-    let (kind, label) = if at(1024 + 56, 2) == Some(&[0x53, 0xef]) {
-        ("ext4", at(1024 + 120, 16)?)
-    } else if at(510, 2) == Some(&[0x55, 0xaa]) && at(82, 5) == Some(b"FAT32") {
-        ("FAT", at(71, 11)?)
-    } else if at(510, 2) == Some(&[0x55, 0xaa]) && at(54, 3) == Some(b"FAT") {
-        ("FAT", at(43, 11)?)
-    } else if at(3, 8) == Some(b"NTFS    ") {
-        ("NTFS", &[][..])
-    } else if at(3, 8) == Some(b"EXFAT   ") {
-        ("exFAT", &[][..])
+    let superblock = start.get(ints::to_usize(superblock::OFFSET)..).unwrap_or_default();
+    let is_boot = boot_sector::SIGNATURE_WORD.get(&start) == boot_sector::SIGNATURE;
+    let is_fat = |fat_type, word: &[u8]| Tail::of(fat_type).fil_sys_type.get(&start).starts_with(word);
+    let fat_type = match (is_fat(FatType::Fat32, b"FAT32"), is_fat(FatType::Fat16, b"FAT")) {
+        (true, _) if is_boot => Some(FatType::Fat32),
+        (_, true) if is_boot => Some(FatType::Fat16),
+        _ => None,
+    };
+    let (kind, label) = if superblock::S_MAGIC.get(superblock) == superblock::MAGIC {
+        ("ext4", superblock::S_VOLUME_NAME.get(superblock).to_vec())
+    } else if let Some(fat_type) = fat_type {
+        ("FAT", Tail::of(fat_type).vol_lab.get(&start).to_vec())
     } else {
-        return None;
+        match &boot_sector::BS_OEM_NAME.get(&start) {
+            b"NTFS    " => ("NTFS", Vec::new()),
+            b"EXFAT   " => ("exFAT", Vec::new()),
+            _ => return None,
+        }
     };
     let label = String::from_utf8_lossy(label.split(|byte| *byte == 0).next().unwrap_or_default());
     let label = label.trim_end();

@@ -3,7 +3,7 @@
 use crate::device::buffer::{Buffer, Pool};
 use crate::device::disk::ALIGN;
 use crate::image::{Sink, SinkError};
-use crate::num;
+use crate::ints;
 use std::io;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub const HEAD: u64 = 1 << 20;
 pub const CELL: usize = 64 << 10;
 /// Shorter runs of zeros and holes are filled rather than splitting a write.
 const SHORT: u64 = 64 << 10;
-const ALIGN_U64: u64 = num::to_u64(ALIGN);
+const ALIGN_U64: u64 = ints::to_u64(ALIGN);
 
 /// A digest of at most [`CELL`] bytes: CRC-32C and CRC-32 side by side.
 ///
@@ -107,7 +107,7 @@ impl<'a> Cutter<'a> {
 
     fn push(&mut self, run: Run<'_>) -> Result<(), SinkError> {
         let len = match run {
-            Run::Bytes(bytes) => num::to_u64(bytes.len()),
+            Run::Bytes(bytes) => ints::to_u64(bytes.len()),
             Run::Zeros(len) => len,
         };
         let mut done = 0;
@@ -118,7 +118,7 @@ impl<'a> Cutter<'a> {
             };
             let room = end_of_block(open.offset) - self.position;
             let step = room.min(len - done);
-            let (from, n) = (num::to_usize(done), num::to_usize(step));
+            let (from, n) = (ints::to_usize(done), ints::to_usize(step));
             let out = &mut open.buffer[open.len..open.len + n];
             match run {
                 Run::Bytes(bytes) => out.copy_from_slice(&bytes[from..from + n]),
@@ -139,7 +139,7 @@ impl<'a> Cutter<'a> {
     fn start(&mut self) -> Result<Open, SinkError> {
         let offset = self.position - self.position % ALIGN_U64;
         let mut buffer = self.pool.take(self.stop).ok_or_else(stopped)?;
-        let len = num::to_usize(self.position - offset);
+        let len = ints::to_usize(self.position - offset);
         buffer[..len].fill(0);
         Ok(Open { offset, buffer, len })
     }
@@ -194,7 +194,7 @@ impl Sink for Cutter<'_> {
 
 /// Blocks end where the head of the disk does and at multiples of their length.
 const fn end_of_block(offset: u64) -> u64 {
-    let block = num::to_u64(BLOCK);
+    let block = ints::to_u64(BLOCK);
     if offset < HEAD { HEAD } else { offset - offset % block + block }
 }
 

@@ -1,6 +1,6 @@
 //! Where a medium does not hold what it should.
 
-use crate::num::show_bytes;
+use crate::sizes::show_bytes;
 use std::fmt;
 
 /// Ranges that are listed; more are only counted.

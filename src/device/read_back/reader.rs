@@ -2,7 +2,7 @@
 
 use crate::device::buffer::Buffer;
 use crate::device::disk::{Disk, read_exact};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::collections::VecDeque;
 use std::io;
@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
         let piece = match kept.and_then(|index| pieces.remove(index)) {
             Some(piece) => piece,
             None => {
-                let mut buffer = Buffer::new(num::to_usize((self.disk.len() - at).min(num::to_u64(PIECE))));
+                let mut buffer = Buffer::new(ints::to_usize((self.disk.len() - at).min(ints::to_u64(PIECE))));
                 read_exact(self.disk, &mut buffer, at)?;
                 (at, buffer)
             }
@@ -51,16 +51,16 @@ impl ReadAt for Reader<'_> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let len = num::to_u64(buf.len());
+        let len = ints::to_u64(buf.len());
         if offset.checked_add(len).is_none_or(|end| end > self.disk.len()) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut done = 0;
         while done < buf.len() {
-            let at = offset + num::to_u64(done);
-            let within = num::to_usize(at % num::to_u64(PIECE));
+            let at = offset + ints::to_u64(done);
+            let within = ints::to_usize(at % ints::to_u64(PIECE));
             let step = (PIECE - within).min(buf.len() - done);
-            self.copy(at - num::to_u64(within), within, &mut buf[done..done + step])?;
+            self.copy(at - ints::to_u64(within), within, &mut buf[done..done + step])?;
             done += step;
         }
         Ok(())

@@ -4,8 +4,8 @@ use super::block::{CELL, digest};
 use super::differences::Differences;
 use crate::device::buffer::{Buffer, Pool};
 use crate::device::disk::{ALIGN, Disk, is_set, read_exact};
-use crate::device::write::progress::Meter;
-use crate::num;
+use crate::device::progress::Meter;
+use crate::ints;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ pub fn scan(
         if is_set(interrupted) {
             return ControlFlow::Break(Stop::Interrupted);
         }
-        let len = num::to_u64(piece.len);
+        let len = ints::to_u64(piece.len);
         match piece.read {
             Ok(buffer) => compare(&buffer[..piece.len], &ranges[piece.range], piece.offset, &mut found),
             Err(source) => {
@@ -118,7 +118,7 @@ pub fn scan(
 fn cut(ranges: &[Written]) -> impl Iterator<Item = (usize, u64, usize)> {
     ranges.iter().enumerate().flat_map(|(index, range)| {
         let pieces = (0..range.len).step_by(PIECE);
-        let len = move |at: u64| num::to_usize(range.len - at).min(PIECE);
+        let len = move |at: u64| ints::to_usize(range.len - at).min(PIECE);
         pieces.map(move |at| (index, range.offset + at, len(at)))
     })
 }
@@ -132,18 +132,18 @@ fn read(disk: &dyn Disk, mut buffer: Buffer, offset: u64, len: usize) -> io::Res
 fn compare(bytes: &[u8], range: &Written, offset: u64, found: &mut Differences) {
     match &range.expect {
         Expect::Digests(digests) => {
-            let first = num::to_usize(offset - range.offset) / CELL;
+            let first = ints::to_usize(offset - range.offset) / CELL;
             let expected = digests.iter().skip(first).map(Some).chain(std::iter::repeat(None));
             for ((cell, expected), at) in bytes.chunks(CELL).zip(expected).zip((offset..).step_by(CELL)) {
                 if expected != Some(&digest(cell)) {
-                    found.add(at, num::to_u64(cell.len()));
+                    found.add(at, ints::to_u64(cell.len()));
                 }
             }
         }
         Expect::Zeros => {
             for (page, at) in bytes.chunks(ALIGN).zip((offset..).step_by(ALIGN)) {
                 if !is_zero(page) {
-                    found.add(at, num::to_u64(page.len()));
+                    found.add(at, ints::to_u64(page.len()));
                 }
             }
         }

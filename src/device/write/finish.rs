@@ -1,16 +1,16 @@
 //! What is written after the verification: the backup of a table, the grown file system, and last the first page.
 
-use super::super::buffer::Buffer;
-use super::super::disk::{ALIGN, Disk, Medium, read_exact};
 use super::fault::{Fault, Left};
 use super::page::{PAGE, ZEROS};
 use super::report::Growth;
 use super::session::{Session, differs};
+use crate::device::buffer::Buffer;
+use crate::device::disk::{ALIGN, Disk, Medium, read_exact};
 use crate::device::read_back::block::HEAD;
 use crate::device::read_back::scan::is_zero;
 use crate::format::disk::ext4::change::grow::{Changes, grow as grow_ext4};
 use crate::format::disk::partition_table::{Relocated, grow as grow_table, hindrance, relocate};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
 
@@ -112,19 +112,19 @@ impl Session<'_> {
     fn take_backup(&mut self, moved: &Relocated) -> Result<(), Fault> {
         if let Some((from, len)) = moved.stale {
             let to = from.saturating_add(len).min(self.tail_at);
-            let from_head = num::to_usize(from).min(self.head.len());
-            let to_head = num::to_usize(to).min(self.head.len());
+            let from_head = ints::to_usize(from).min(self.head.len());
+            let to_head = ints::to_usize(to).min(self.head.len());
             self.head[from_head..to_head].fill(0);
-            self.clear(from.max(num::to_u64(self.head.len())), to)?;
-            let tail = |at: u64| num::to_usize(at.saturating_sub(self.tail_at)).min(self.tail.len());
+            self.clear(from.max(ints::to_u64(self.head.len())), to)?;
+            let tail = |at: u64| ints::to_usize(at.saturating_sub(self.tail_at)).min(self.tail.len());
             let (from, to) = (tail(from), tail(from.saturating_add(len)));
             self.tail[from..to].fill(0);
         }
         // The backup is shorter than a MiB, so it lies in the tail; on tiny disks, partly in the head.
         for (byte, at) in moved.backup.iter().zip(moved.offset..) {
             let place = match at.checked_sub(self.tail_at) {
-                Some(at) => self.tail.get_mut(num::to_usize(at)),
-                None => self.head.get_mut(num::to_usize(at)),
+                Some(at) => self.tail.get_mut(ints::to_usize(at)),
+                None => self.head.get_mut(ints::to_usize(at)),
             };
             *place.ok_or(Fault::TooLong { len: self.disk.len() })? = *byte;
         }
@@ -133,7 +133,7 @@ impl Session<'_> {
 
     /// Writes zeros over sectors between head and tail.
     fn clear(&self, from: u64, to: u64) -> Result<(), Fault> {
-        let len = num::to_usize(to.saturating_sub(from)).min(ZEROS);
+        let len = ints::to_usize(to.saturating_sub(from)).min(ZEROS);
         if len == 0 {
             return Ok(());
         }

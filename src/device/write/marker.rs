@@ -7,7 +7,7 @@
 //! others, so a card that has fewer sectors than it says cannot give each of them back.
 
 use crate::device::disk::{ALIGN, Disk, read_exact};
-use crate::num;
+use crate::ints;
 
 /// The length of one marker.
 const SECTOR: usize = 512;
@@ -15,7 +15,7 @@ const SECTOR: usize = 512;
 /// Fills whole sectors that begin at `offset` with markers.
 pub fn fill(out: &mut [u8], offset: u64, generation: u8) {
     out.fill(0);
-    for (sector, number) in out.chunks_mut(SECTOR).zip(offset / num::to_u64(SECTOR)..) {
+    for (sector, number) in out.chunks_mut(SECTOR).zip(offset / ints::to_u64(SECTOR)..) {
         let text = format!("nixflash: unfinished write {generation:02x}, sector {number:016x}\n");
         let n = text.len().min(sector.len());
         sector[..n].copy_from_slice(&text.as_bytes()[..n]);
@@ -40,7 +40,7 @@ pub fn holds(bytes: &[u8], offset: u64, generation: u8) -> bool {
 /// Where a page is probed: at powers of two between the first and the last MiB, where small chips sold as large ones
 /// end. Those that end elsewhere are found when all is read back.
 pub fn places(from: u64, to: u64) -> impl Iterator<Item = u64> {
-    let page = num::to_u64(ALIGN);
+    let page = ints::to_u64(ALIGN);
     (0..63).map(|exponent| 1u64 << exponent).filter(move |at| *at >= from && at.saturating_add(page) <= to)
 }
 
@@ -49,7 +49,7 @@ pub fn fresh_generation(disk: &dyn Disk, places: &[u64], scratch: &mut [u8]) -> 
     let mut taken = [false; 256];
     for at in places {
         // A whole page, as disks with sectors of 4096 bytes read no less.
-        let len = scratch.len().min(num::to_usize(disk.len().saturating_sub(*at)));
+        let len = scratch.len().min(ints::to_usize(disk.len().saturating_sub(*at)));
         let page = &mut scratch[..len];
         // A place that cannot be read holds no marker; writing it may mend it, and if not, reading it back tells.
         if read_exact(disk, page, *at).is_err() {

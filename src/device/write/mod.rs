@@ -17,7 +17,6 @@ pub mod marker;
 pub(crate) mod options;
 pub(crate) mod page;
 pub(crate) mod phases;
-pub(crate) mod progress;
 pub(crate) mod report;
 mod session;
 
@@ -25,5 +24,7 @@ pub use options::{Check, Options, Rewrite};
 pub use phases::{Flushed, Verified, Writing, begin};
 pub use report::{Growth, Report, Verification};
 
+#[cfg(test)]
+mod bench_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! How a card is to be written and verified.
 
-use super::progress::Meter;
+use crate::device::progress::Meter;
 use crate::format::disk::partition_table::SectorSize;
 use std::sync::atomic::AtomicBool;
 

@@ -7,16 +7,16 @@ use super::options::Check;
 use super::options::Options;
 use super::page::PAGE;
 use super::page::ZEROS;
-use super::progress::Phase;
 use super::report::Report;
 use super::report::Verification;
 use super::session::Session;
 use crate::device::buffer::Buffer;
 use crate::device::disk::Disk;
 use crate::device::disk::Medium;
+use crate::device::progress::Phase;
 use crate::device::read_back::block::HEAD;
 use crate::device::read_back::block::Part;
-use crate::num;
+use crate::ints;
 
 /// Parts may be written.
 pub struct Writing<'a>(Session<'a>);
@@ -45,7 +45,7 @@ pub fn begin<'a>(disk: &'a dyn Disk, options: Options<'a>) -> Result<Writing<'a>
         }
         Medium::File => (HEAD, u64::MAX, 0),
     };
-    let buffer = |len| Buffer::new(num::to_usize(len));
+    let buffer = |len| Buffer::new(ints::to_usize(len));
     let mut session = Session {
         disk,
         options,
@@ -125,7 +125,7 @@ impl Verified<'_> {
         let ungrown = session.ungrown.take();
         // A file has its first MiB kept back too; it was read back when it was written, as all else.
         let is_file = session.disk.medium() == Medium::File && session.options.check == Check::Verify;
-        let head = num::to_u64(session.head.len()).min(image_len);
+        let head = ints::to_u64(session.head.len()).min(image_len);
         let verified = if is_file { verified.saturating_add(head) } else { verified };
         let verification = match (session.options.check, session.disk.bypasses_cache()) {
             (Check::Skip, _) => Verification::Skipped,

@@ -1,17 +1,17 @@
 //! What all phases of a write share, and how parts of an image reach the disk.
 
-use super::super::buffer::Buffer;
-use super::super::disk::{ALIGN, Disk, Medium, is_set, read_exact, write_all};
 use super::fault::{Error, Fault, Left};
 use super::marker;
 use super::options::{Options, Rewrite};
 use super::page::{PAGE, ZEROS};
-use super::progress::Phase;
 use super::report::Growth;
+use crate::device::buffer::Buffer;
+use crate::device::disk::{ALIGN, Disk, Medium, is_set, read_exact, write_all};
+use crate::device::progress::Phase;
 use crate::device::read_back::block::{Block, HEAD, Part, digests};
 use crate::device::read_back::differences::Differences;
 use crate::device::read_back::scan::{Expect, Stop, Written, is_gone, is_zero, scan};
-use crate::num;
+use crate::ints;
 use std::io;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(super) struct Session<'a> {
 impl Session<'_> {
     /// Puts markers where tables are, and where a fake card would mix up places; reads them back.
     pub(super) fn prepare(&mut self) -> Result<(), Fault> {
-        let head = num::to_u64(self.head.len());
+        let head = ints::to_u64(self.head.len());
         let mut places = vec![0];
         places.extend(marker::places(head, self.tail_at));
         places.extend((!self.tail.is_empty()).then_some(self.tail_at));
@@ -107,7 +107,7 @@ impl Session<'_> {
         let end = match part {
             Part::Data(block) => {
                 self.data(block)?;
-                block.offset + num::to_u64(block.bytes().len())
+                block.offset + ints::to_u64(block.bytes().len())
             }
             Part::Zeros { offset, len } => {
                 self.zeros(*offset, *len)?;
@@ -122,17 +122,17 @@ impl Session<'_> {
         let (offset, mut bytes) = (block.offset, block.bytes());
         if offset < HEAD {
             // Blocks end where the head does. What is beyond the disk is padding, or found to be too long later.
-            let at = num::to_usize(offset);
+            let at = ints::to_usize(offset);
             let fits = bytes.len().min(self.head.len().saturating_sub(at));
             self.head[at..at + fits].copy_from_slice(&bytes[..fits]);
             return self.check_padding(&bytes[fits..]);
         }
         let mut expected = Arc::clone(&block.digests);
-        let end = offset + num::to_u64(bytes.len());
+        let end = offset + ints::to_u64(bytes.len());
         if end > self.tail_at {
-            let split = num::to_usize(self.tail_at.saturating_sub(offset)).min(bytes.len());
+            let split = ints::to_usize(self.tail_at.saturating_sub(offset)).min(bytes.len());
             let (before, behind) = bytes.split_at(split);
-            let at = num::to_usize(offset.saturating_sub(self.tail_at)).min(self.tail.len());
+            let at = ints::to_usize(offset.saturating_sub(self.tail_at)).min(self.tail.len());
             let fits = behind.len().min(self.tail.len() - at);
             self.tail[at..at + fits].copy_from_slice(&behind[..fits]);
             self.check_padding(&behind[fits..])?;
@@ -158,20 +158,20 @@ impl Session<'_> {
 
     fn zeros(&mut self, offset: u64, len: u64) -> Result<(), Fault> {
         // Head and tail are zeros from the start.
-        let head = num::to_u64(self.head.len());
+        let head = ints::to_u64(self.head.len());
         let (mut at, end) = (offset.max(head), offset.saturating_add(len).min(self.tail_at));
         if at >= end {
             return Ok(());
         }
-        let (start, whole) = (at, num::to_usize(end - at));
+        let (start, whole) = (at, ints::to_usize(end - at));
         while at < end && self.disk.medium() == Medium::Card {
             self.check_interrupt()?;
-            let n = num::to_usize((end - at).min(num::to_u64(ZEROS)));
+            let n = ints::to_usize((end - at).min(ints::to_u64(ZEROS)));
             match self.options.rewrite {
                 Rewrite::All => self.write(&self.zeros[..n], at)?,
                 Rewrite::Changed => self.write_changed(None, at, n)?,
             }
-            at += num::to_u64(n);
+            at += ints::to_u64(n);
             self.options.meter.at(at);
         }
         self.written(start, whole, Expect::Zeros);
@@ -179,7 +179,7 @@ impl Session<'_> {
     }
 
     fn written(&mut self, offset: u64, len: usize, expect: Expect) {
-        let len = num::to_u64(len);
+        let len = ints::to_u64(len);
         if let (Expect::Zeros, Some(last)) = (&expect, self.ranges.last_mut())
             && matches!(last.expect, Expect::Zeros)
             && last.offset + last.len == offset
@@ -207,9 +207,9 @@ impl Session<'_> {
             if run[0] {
                 let bytes = bytes.unwrap_or(&self.zeros);
                 let from = if bytes.len() < len { 0 } else { at };
-                self.write(&bytes[from..from + n], offset + num::to_u64(at))?;
+                self.write(&bytes[from..from + n], offset + ints::to_u64(at))?;
             } else {
-                self.kept += num::to_u64(n);
+                self.kept += ints::to_u64(n);
             }
             at += n;
         }
@@ -224,7 +224,7 @@ impl Session<'_> {
         for run in zero.chunk_by(|a, b| a == b) {
             let n = (run.len() * ALIGN).min(bytes.len() - at);
             if !run[0] {
-                self.write(&bytes[at..at + n], offset + num::to_u64(at))?;
+                self.write(&bytes[at..at + n], offset + ints::to_u64(at))?;
             }
             at += n;
         }
@@ -275,7 +275,7 @@ impl Session<'_> {
     }
 
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Fault> {
-        let len = num::to_u64(bytes.len());
+        let len = ints::to_u64(bytes.len());
         if offset.checked_add(len).is_none_or(|end| end > self.disk.len()) {
             return Err(Fault::TooLong { len: self.disk.len() });
         }
@@ -286,7 +286,7 @@ impl Session<'_> {
 
     pub(super) fn read(&self, out: &mut [u8], offset: u64) -> Result<(), Fault> {
         read_exact(self.disk, out, offset).map_err(|source| reading(offset, source))?;
-        self.options.meter.add_read(num::to_u64(out.len()));
+        self.options.meter.add_read(ints::to_u64(out.len()));
         Ok(())
     }
 
@@ -319,7 +319,7 @@ impl Session<'_> {
 
 pub(super) fn differs(offset: u64, len: usize) -> Fault {
     let mut found = Differences::default();
-    found.add(offset, num::to_u64(len));
+    found.add(offset, ints::to_u64(len));
     Fault::Differs(found)
 }
 

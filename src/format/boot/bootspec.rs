@@ -18,15 +18,15 @@ pub struct BootSpec {
     pub system: String,
     /// What a menu calls it.
     pub label: String,
-    /// The toplevel.
+    /// The toplevel of the system: a store path.
     pub toplevel: String,
     /// The program that the initrd starts.
     pub init: String,
-    /// The kernel.
+    /// The file of the kernel, in the store.
     pub kernel: String,
     /// Its parameters, without `init=`.
     pub kernel_params: Vec<String>,
-    /// The initrd.
+    /// The file of the initrd, in the store; a system may have none.
     pub initrd: Option<String>,
     /// A program that appends secrets to the initrd when the system is installed.
     pub initrd_secrets: Option<String>,
@@ -38,7 +38,7 @@ const EXTRA_INITRD: &str = "org.nixos.extra-initrd.v1";
 /// A whole document: the system, and those derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Document {
-    /// The system.
+    /// What boots the system itself.
     #[serde(rename = "org.nixos.bootspec.v1")]
     pub spec: BootSpec,
     /// Its specialisations, by name.

@@ -7,7 +7,7 @@
 //! ```
 //! Source: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`, `init/initramfs.c`.
 
-use crate::num;
+use crate::ints;
 use crate::stream::decompress::Compression;
 use std::io::{self, BufRead, Read};
 
@@ -165,10 +165,10 @@ fn header(reader: &mut dyn BufRead) -> Result<(Entry, u64), Error> {
     if name_len == 0 || name_len > MAX_NAME {
         return Err(Error::TooLarge("4096 bytes in a name"));
     }
-    let mut name = vec![0; num::to_usize(u64::from(name_len))];
+    let mut name = vec![0; ints::to_usize(u64::from(name_len))];
     reader.read_exact(&mut name)?;
     name.pop();
-    skip(reader, pad(num::to_u64(HEADER) + u64::from(name_len)))?;
+    skip(reader, pad(ints::to_u64(HEADER) + u64::from(name_len)))?;
     let name = String::from_utf8_lossy(&name);
     let name = name.strip_prefix("./").unwrap_or(&name).trim_start_matches('/').to_owned();
     Ok((Entry { name, mode, len }, pad(len)))

@@ -16,9 +16,9 @@ use std::fmt::Write;
 /// What one entry boots; files are names in `/boot/nixos`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The kernel.
+    /// The kernel, as a name in `/boot/nixos`.
     pub kernel: String,
-    /// The initrd.
+    /// The initrd, as a name in `/boot/nixos`.
     pub initrd: Option<String>,
     /// What the kernel is told of the board, where the boot loader does not know.
     pub device_tree: Option<DeviceTree>,
@@ -55,7 +55,7 @@ pub struct Generation {
 pub struct Config {
     /// How long the menu waits; below 0 for ever, 0 for no menu at all.
     pub timeout_seconds: i64,
-    /// The system.
+    /// The entry that is booted where nobody chooses.
     pub default: Entry,
     /// Generations, in the order of the menu.
     pub generations: Vec<Generation>,
@@ -134,13 +134,13 @@ fn numeric(a: &str, b: &str) -> Ordering {
 /// One entry, read; files are written as they are in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadEntry {
-    /// The label.
+    /// The word behind `LABEL`.
     pub label: String,
     /// What the menu calls it.
     pub title: String,
-    /// The kernel.
+    /// The word behind `LINUX` or `KERNEL`.
     pub kernel: String,
-    /// The initrd.
+    /// The word behind `INITRD`.
     pub initrd: Option<String>,
     /// The command line.
     pub command_line: String,

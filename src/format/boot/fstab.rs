@@ -21,7 +21,7 @@ pub enum Device {
     Path(String),
 }
 
-/// One line.
+/// A line that mounts something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Which line it is, counted from 1.
@@ -58,7 +58,7 @@ pub struct Error {
     pub line: usize,
     /// How many fields it has.
     pub found: usize,
-    /// The line.
+    /// The line as it is written.
     pub text: String,
 }
 

@@ -6,8 +6,8 @@
 //! Sources: nixpkgs `nixos/modules/system/boot/loader/systemd-boot/systemd-boot-builder.py`; the UAPI Group's Boot
 //! Loader Specification, type 1; loader.conf(5).
 
+use crate::base_n;
 use crate::format::file::date::Date;
-use crate::num;
 use sha2::{Digest, Sha256};
 
 /// How the builder of a NixOS release names and orders things. A builder replaces what another one wrote.
@@ -32,9 +32,9 @@ pub struct Entry {
     pub label: String,
     /// When it was built, seconds since 1970.
     pub built: u32,
-    /// The kernel.
+    /// The kernel, as a path on the ESP.
     pub linux: String,
-    /// The initrd.
+    /// The initrd, as a path on the ESP.
     pub initrd: Option<String>,
     /// The `init=` of the command line.
     pub init: String,
@@ -58,7 +58,7 @@ impl Entry {
         match (form, &self.specialisation) {
             (Form::Hash, _) => {
                 let text = self.render(form, extra);
-                format!("nixos-{}.conf", num::to_base16(&Sha256::digest(text.as_bytes())))
+                format!("nixos-{}.conf", base_n::to_base16(&Sha256::digest(text.as_bytes())))
             }
             (Form::Generation, Some(name)) => {
                 format!("nixos-generation-{}-specialisation-{name}.conf", self.generation)

@@ -3,9 +3,6 @@
 //! Only used to leave out zeros that nobody will read, so every doubt is decided for "holds something": a feature that
 //! is not known, a checksum that is wrong, a map that comes after what it describes.
 
-pub use super::ext4::free_blocks::Ext4;
-pub use super::fat::free_clusters::Fat;
-
 /// A run of bytes that are alike in whether they matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -20,7 +17,7 @@ pub struct Run {
 pub struct Want {
     /// Where it begins.
     pub offset: u64,
-    /// Its length.
+    /// Its length in bytes.
     pub len: u64,
 }
 
@@ -34,12 +31,4 @@ pub trait Usage: Send {
 
     /// Nothing before `offset` will be asked for any more.
     fn forget(&mut self, offset: u64);
-}
-
-pub(crate) fn le16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -16,7 +16,7 @@
 //! Source: <https://jedisct1.github.io/minisign/>; integers are little-endian. A plain box made by minisign 0.11 has
 //! zeros for its checksum. Signing takes no random numbers, so that the same card is signed by the same bits.
 
-use crate::format::nix::nar_hash::{bytes_of_base64, to_base64};
+use crate::base_n::{from_base64, to_base64};
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Blake2b512, Digest};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -84,7 +84,7 @@ impl PublicKey {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let bad = |message| form("public key", message);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with(UNTRUSTED));
-        let bytes = line.and_then(bytes_of_base64).ok_or_else(|| bad("expected a line of base 64"))?;
+        let bytes = line.and_then(from_base64).ok_or_else(|| bad("expected a line of base 64"))?;
         let bytes: [u8; 42] = bytes.try_into().map_err(|_| bad("expected 42 bytes"))?;
         if bytes[..2] != *LEGACY {
             return Err(bad("its algorithm is not Ed25519"));
@@ -137,14 +137,14 @@ impl Signature {
         if !lines.next().is_some_and(|line| line.starts_with(UNTRUSTED)) {
             return Err(bad("expected an untrusted comment in its first line"));
         }
-        let bytes = lines.next().and_then(bytes_of_base64).and_then(|bytes| <[u8; 74]>::try_from(bytes).ok());
+        let bytes = lines.next().and_then(from_base64).and_then(|bytes| <[u8; 74]>::try_from(bytes).ok());
         let bytes = bytes.ok_or_else(|| bad("expected 74 bytes as base 64 in its second line"))?;
         let comment = lines.next().and_then(|line| line.strip_prefix(TRUSTED));
         let comment = comment.ok_or_else(|| bad("expected a trusted comment in its third line"))?;
         if comment.len() > MAX_COMMENT {
             return Err(bad("its trusted comment is too long"));
         }
-        let global = lines.next().and_then(bytes_of_base64).and_then(|bytes| bytes.try_into().ok());
+        let global = lines.next().and_then(from_base64).and_then(|bytes| bytes.try_into().ok());
         let global = global.ok_or_else(|| bad("expected 64 bytes as base 64 in its fourth line"))?;
         if lines.any(|line| !line.trim().is_empty()) {
             return Err(bad("expected four lines"));
@@ -185,7 +185,7 @@ impl SealedKey {
         if !lines.next().is_some_and(|line| line.starts_with(UNTRUSTED)) {
             return Err(bad("expected an untrusted comment in its first line"));
         }
-        let bytes = lines.next().map(str::trim).and_then(bytes_of_base64);
+        let bytes = lines.next().map(str::trim).and_then(from_base64);
         let bytes: [u8; 158] = bytes
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(|| bad("expected 158 bytes as base 64 in its second line"))?;

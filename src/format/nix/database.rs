@@ -5,7 +5,8 @@
 
 use super::nar_hash;
 use super::store_path::StorePath;
-use crate::num;
+use crate::base_n;
+use crate::ints;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -24,7 +25,7 @@ const MAX_VALUE: i32 = 1 << 20;
 /// One valid path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The path.
+    /// The store path that the rest is said of.
     pub path: StorePath,
     /// SHA-256 of the NAR.
     pub nar_hash: [u8; 32],
@@ -32,9 +33,9 @@ pub struct Row {
     pub nar_size: u64,
     /// References, sorted, itself included where it refers to itself.
     pub references: Vec<StorePath>,
-    /// The derivation.
+    /// The derivation that built it, where that is known.
     pub deriver: Option<StorePath>,
-    /// Signatures.
+    /// `KEY:BASE64` each, as a binary cache gives them.
     pub signatures: Vec<String>,
     /// For a content-addressed path.
     pub content_address: Option<String>,
@@ -52,7 +53,7 @@ impl Row {
 /// A database cannot be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// SQLite refuses.
+    /// SQLite refuses: the database is damaged, or no store database.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     /// A row says what no row of Nix says.
@@ -124,7 +125,7 @@ pub fn write(rows: &[Row], registration_time: u64) -> Result<Vec<u8>, Error> {
         for (id, row) in (1i64..).zip(rows) {
             let signatures = Some(row.signatures.join(" ")).filter(|text| !text.is_empty());
             let deriver = row.deriver.as_ref().map(ToString::to_string);
-            let hash = format!("sha256:{}", num::to_base16(&row.nar_hash));
+            let hash = format!("sha256:{}", base_n::to_base16(&row.nar_hash));
             let size = signed(row.nar_size);
             path.execute(params![
                 id,
@@ -228,70 +229,13 @@ pub fn open_untrusted(mut reader: impl Read, len: u64) -> Result<Connection, Err
     if let Some(versions) = head.get_mut(18..20) {
         versions.fill(1);
     }
-    db.deserialize_read_exact(rusqlite::MAIN_DB, head.chain(reader), num::to_usize(len), true)?;
+    db.deserialize_read_exact(rusqlite::MAIN_DB, head.chain(reader), ints::to_usize(len), true)?;
     let is_table =
         "select count(*) from sqlite_schema where name = 'ValidPaths' and type = 'table' and rootpage > 0";
     match db.query_row(is_table, [], |row| row.get(0))? {
         1 => Ok(db),
         found => Err(Error::Tables { found }),
     }
-}
-
-/// Applies what a write-ahead log holds of committed changes, as SQLite does when it opens the database, and says how
-/// many pages that were. A frame that does not belong to the log ends it.
-///
-/// ```text
-/// log    magic 377f0682 or 83 | version | page size | number | salt 1, 2 | sums 1, 2       all big-endian, 32 bits
-/// frame  page | pages of the database after a commit, or 0 | salt 1, 2 | sums 1, 2 | the page
-/// ```
-/// Source: SQLite, "WAL-mode File Format".
-pub fn apply_log(database: &mut Vec<u8>, log: &[u8], limit: u64) -> u32 {
-    let word = |bytes: &[u8], at: usize| bytes[at..at + 4].iter().fold(0u32, |n, b| n << 8 | u32::from(*b));
-    let Some(head) = log.get(..32).filter(|head| word(head, 0) & !1 == 0x377f_0682) else { return 0 };
-    let (is_big, page) = (word(head, 0) & 1 == 1, num::to_usize(u64::from(word(head, 8))));
-    if !page.is_power_of_two() || !(512..=65536).contains(&page) {
-        return 0;
-    }
-    let sum = |(mut a, mut b): (u32, u32), bytes: &[u8]| {
-        for pair in bytes.chunks_exact(8) {
-            let (x, y) = (word(pair, 0), word(pair, 4));
-            let (x, y) = if is_big { (x, y) } else { (x.swap_bytes(), y.swap_bytes()) };
-            a = a.wrapping_add(x).wrapping_add(b);
-            b = b.wrapping_add(y).wrapping_add(a);
-        }
-        (a, b)
-    };
-    let mut state = sum((0, 0), &head[..24]);
-    if state != (word(head, 24), word(head, 28)) {
-        return 0;
-    }
-    let (mut open, mut applied) = (Vec::new(), 0);
-    for frame in log[32..].chunks_exact(24 + page) {
-        let (number, commit) = (word(frame, 0), word(frame, 4));
-        state = sum(sum(state, &frame[..8]), &frame[24..]);
-        let offset = u64::from(number).saturating_sub(1) * num::to_u64(page);
-        let is_of_it = frame[8..16] == head[16..24] && state == (word(frame, 16), word(frame, 20));
-        if number == 0 || !is_of_it || offset + num::to_u64(page) > limit {
-            break;
-        }
-        open.push((num::to_usize(offset), &frame[24..]));
-        if commit == 0 {
-            continue;
-        }
-        let len = u64::from(commit) * num::to_u64(page);
-        if len > limit {
-            break;
-        }
-        for (at, bytes) in open.drain(..) {
-            if database.len() < at + page {
-                database.resize(at + page, 0);
-            }
-            database[at..at + page].copy_from_slice(bytes);
-            applied += 1;
-        }
-        database.resize(num::to_usize(len), 0);
-    }
-    applied
 }
 
 /// Bounds the work of all queries together, and what one value may take: a page can be its own child, and a column can
@@ -315,6 +259,7 @@ fn signed(n: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::nix::write_ahead_log;
 
     fn row(name: &str, references: &[&str]) -> Row {
         let path = |name: &str| {
@@ -355,7 +300,7 @@ mod tests {
         let mut db = Connection::open_in_memory().unwrap();
         db.execute_batch(sql).unwrap();
         let bytes = db.serialize(rusqlite::MAIN_DB).unwrap().to_vec();
-        open_untrusted(&bytes[..], num::to_u64(bytes.len()))
+        open_untrusted(&bytes[..], ints::to_u64(bytes.len()))
     }
 
     #[test]
@@ -394,8 +339,8 @@ mod tests {
             (std::fs::read(&path).unwrap(), std::fs::read(dir.path().join("db.sqlite-wal")).unwrap());
         let count = |log: &[u8]| {
             let mut bytes = main.clone();
-            apply_log(&mut bytes, log, 1 << 20);
-            let db = open_untrusted(&bytes[..], num::to_u64(bytes.len())).unwrap();
+            write_ahead_log::apply(&mut bytes, log, 1 << 20);
+            let db = open_untrusted(&bytes[..], ints::to_u64(bytes.len())).unwrap();
             totals(&db).unwrap().0
         };
         assert_eq!(count(&[]), 1);

@@ -21,11 +21,11 @@ const SIGNATURE: u64 = 64 << 10;
 /// What an archive is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trailer {
-    /// The path.
+    /// The store path that the rest is said of.
     pub path: StorePath,
     /// References, sorted.
     pub references: Vec<StorePath>,
-    /// The derivation.
+    /// The derivation that built it, where that is known.
     pub deriver: Option<StorePath>,
 }
 

@@ -10,7 +10,7 @@
 
 use super::nar;
 use super::nar::{MAX_DEPTH, MAX_NAME, MAX_TARGET, Room};
-use crate::num;
+use crate::ints;
 use crate::tree::{Directory, Kind, Node};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
@@ -150,7 +150,7 @@ impl Fields {
 
 /// U+FFFD is what a writer puts where a name is not Unicode: what the name is, only the archive knows.
 fn check_text(text: &str, most: u64, what: &str) -> Result<(), String> {
-    let len = num::to_u64(text.len());
+    let len = ints::to_u64(text.len());
     if len == 0 || len > most || text.contains(['\0', '\u{fffd}']) {
         return Err(format!("{what} that cannot be one: {:?}", text.chars().take(80).collect::<String>()));
     }

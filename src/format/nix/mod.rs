@@ -11,3 +11,4 @@ pub mod registration;
 pub mod store_path;
 pub mod wire;
 pub mod worker_protocol;
+pub mod write_ahead_log;

@@ -11,7 +11,7 @@ use super::store_path::StorePath;
 /// How the NAR is compressed, as the field says; never judged by a suffix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NarInfo {
-    /// The path.
+    /// The store path that the rest is said of.
     pub path: StorePath,
     /// Where the NAR is, relative to the cache or absolute.
     pub url: String,
@@ -27,7 +27,7 @@ pub struct NarInfo {
     pub nar_size: u64,
     /// References, sorted.
     pub references: Vec<StorePath>,
-    /// The derivation.
+    /// The derivation that built it, where that is known.
     pub deriver: Option<StorePath>,
     /// Signatures, in order.
     pub signatures: Vec<String>,
@@ -53,7 +53,7 @@ pub enum Error {
     /// A field cannot be used.
     #[error("{key} is {value:?}, expected {expected}")]
     Value {
-        /// The field.
+        /// The field of the narinfo, as it is spelled there.
         key: &'static str,
         /// What it says.
         value: String,

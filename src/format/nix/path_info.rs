@@ -13,6 +13,7 @@
 use super::database::Row;
 use super::nar_hash;
 use super::store_path::{STORE_DIR, StorePath};
+use crate::base_n;
 use crate::format::file::json;
 use serde_json::{Map, Value};
 
@@ -30,7 +31,7 @@ pub enum Error {
     Fact {
         /// The path that it is about.
         path: String,
-        /// Its key.
+        /// The key in the JSON.
         key: &'static str,
         /// What it should be.
         expected: &'static str,
@@ -175,7 +176,7 @@ fn content_address(value: &Value) -> Option<String> {
     let shown = match hash.split_once('-') {
         Some(("sha256", _)) => nar_hash::show(&nar_hash::parse(hash)?),
         Some((algorithm, digits)) => {
-            format!("{algorithm}:{}", super::store_path::to_base32(&nar_hash::bytes_of_base64(digits)?))
+            format!("{algorithm}:{}", base_n::to_base32(&base_n::from_base64(digits)?))
         }
         None => hash.to_owned(),
     };

@@ -9,16 +9,16 @@
 use super::nar_hash;
 use super::store_path::StorePath;
 
-/// One record.
+/// What is registered of one store path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The path.
+    /// The store path that the rest is said of.
     pub path: StorePath,
     /// SHA-256 of the NAR.
     pub nar_hash: [u8; 32],
     /// Length of the NAR.
     pub nar_size: u64,
-    /// The derivation.
+    /// The derivation that built it, where that is known.
     pub deriver: Option<StorePath>,
     /// References, sorted.
     pub references: Vec<StorePath>,

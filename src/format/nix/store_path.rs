@@ -1,16 +1,16 @@
-//! Store paths and Nix's base 32.
+//! Store paths.
 //!
 //! ```text
 //! /nix/store/ HASH - NAME        HASH: 32 characters of base 32 (160 bits); NAME: 1 to 211 of [A-Za-z0-9+._?=-]
 //! ```
-//! Source: Nix `src/libstore/path.cc` (`checkName`), `src/libutil/base-nix-32.cc`.
+//! Source: Nix `src/libstore/path.cc` (`checkName`).
 
+use crate::base_n::NIX_BASE32;
 use std::fmt;
 
 /// The store directory that closures for NixOS are built for, without a slash at the end.
 pub const STORE_DIR: &str = "/nix/store";
 
-const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
 const HASH_LEN: usize = 32;
 const NAME_MAX: usize = 211;
 
@@ -37,7 +37,7 @@ impl StorePath {
     pub fn from_base_name(base: &str) -> Result<Self, Error> {
         let bytes = base.as_bytes();
         let hash_ok = bytes.len() > HASH_LEN
-            && bytes[..HASH_LEN].iter().all(|b| ALPHABET.contains(b))
+            && bytes[..HASH_LEN].iter().all(|b| NIX_BASE32.as_bytes().contains(b))
             && bytes[HASH_LEN] == b'-';
         if !hash_ok {
             return Err(Error::Hash(base.to_owned()));
@@ -92,58 +92,9 @@ impl fmt::Display for StorePath {
     }
 }
 
-/// Encodes bytes in Nix's base 32: least significant five bits last.
-#[must_use]
-pub fn to_base32(bytes: &[u8]) -> String {
-    let len = (bytes.len() * 8).div_ceil(5);
-    let digit = |n: usize| {
-        let (byte, shift) = (n * 5 / 8, n * 5 % 8);
-        let low = u16::from(bytes[byte]);
-        let high = u16::from(bytes.get(byte + 1).copied().unwrap_or(0));
-        char::from(ALPHABET[usize::from((low | high << 8) >> shift & 31)])
-    };
-    (0..len).rev().map(digit).collect()
-}
-
-/// Decodes Nix's base 32 into exactly `N` bytes; `None` when the length, a character or a surplus bit is wrong.
-#[must_use]
-pub fn from_base32<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != (N * 8).div_ceil(5) {
-        return None;
-    }
-    let mut bytes = [0u8; N];
-    for (n, c) in text.bytes().rev().enumerate() {
-        let value = u16::try_from(ALPHABET.iter().position(|a| *a == c)?).ok()? << (n * 5 % 8);
-        let [low, high] = value.to_le_bytes();
-        let byte = n * 5 / 8;
-        bytes[byte] |= low;
-        match bytes.get_mut(byte + 1) {
-            Some(next) => *next |= high,
-            None if high != 0 => return None,
-            None => {}
-        }
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base32_is_that_of_nix() {
-        // `nix hash to-base32` of the SHA-256 of nothing.
-        let empty = [
-            0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
-            0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
-        ];
-        let text = "0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73";
-        assert_eq!(to_base32(&empty), text);
-        assert_eq!(from_base32::<32>(text), Some(empty));
-        assert_eq!(from_base32::<32>(&text.replace("0mdq", "zmdq")), None, "bits beyond the last byte");
-        assert_eq!(from_base32::<32>(&text.replace('c', "e")), None, "e is not a digit");
-        assert_eq!(from_base32::<32>(""), None);
-    }
 
     #[test]
     fn only_store_paths_parse() {

@@ -11,7 +11,7 @@
 use super::nar::padding_of;
 use super::nar_hash;
 use super::store_path::StorePath;
-use crate::num;
+use crate::ints;
 use std::io::{self, Read};
 
 /// The longest store path on a wire, in bytes; more than any has, so that others are named.
@@ -25,7 +25,7 @@ pub enum Error {
     Read {
         /// What was read.
         what: &'static str,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// A value is longer than it can be.
@@ -85,12 +85,12 @@ pub fn bytes(from: &mut impl Read, what: &'static str, most: u64) -> Result<Vec<
     if len > most {
         return Err(Error::TooLong { what, most, found: len });
     }
-    let mut bytes = vec![0; num::to_usize(len) + padding_of(len)];
+    let mut bytes = vec![0; ints::to_usize(len) + padding_of(len)];
     from.read_exact(&mut bytes).map_err(|source| Error::Read { what, source: plain(source) })?;
-    if bytes[num::to_usize(len)..].iter().any(|byte| *byte != 0) {
+    if bytes[ints::to_usize(len)..].iter().any(|byte| *byte != 0) {
         return Err(Error::value(what, "zeros behind it", "something else"));
     }
-    bytes.truncate(num::to_usize(len));
+    bytes.truncate(ints::to_usize(len));
     Ok(bytes)
 }
 
@@ -111,7 +111,7 @@ pub fn texts(from: &mut impl Read, what: &'static str, room: u64) -> Result<Vec<
     let mut texts = Vec::new();
     for _ in 0..count {
         let text = text(from, what, left)?;
-        let taken = num::to_u64(text.len()) + EACH;
+        let taken = ints::to_u64(text.len()) + EACH;
         left = left.checked_sub(taken).ok_or(Error::TooLong { what, most: room, found: room + 1 })?;
         texts.push(text);
     }
@@ -156,7 +156,7 @@ pub fn put_number(out: &mut Vec<u8>, number: u64) {
 
 /// Writes a string.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    let len = num::to_u64(bytes.len());
+    let len = ints::to_u64(bytes.len());
     put_number(out, len);
     out.extend_from_slice(bytes);
     out.resize(out.len() + padding_of(len), 0);
@@ -168,7 +168,7 @@ mod tests {
 
     fn strings(texts: &[&str]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_number(&mut out, num::to_u64(texts.len()));
+        put_number(&mut out, ints::to_u64(texts.len()));
         texts.iter().for_each(|text| put_bytes(&mut out, text.as_bytes()));
         out
     }

@@ -1,12 +1,13 @@
 //! Packed images, opened layer by layer until something is in hand that is not packed.
 
 use crate::image::recognise::{Kind, LOOK, recognise};
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use crate::stream::archive::choose;
 use crate::stream::decompress::Compression;
 use crate::stream::tar::{self, Tar};
-use crate::stream::zip::{self, Wanted, Zip};
+use crate::stream::zip::{Wanted, Zip};
+use crate::stream::zip_directory;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::os::unix::fs::FileExt;
@@ -33,9 +34,9 @@ struct FromStart {
 
 impl Read for FromStart {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = buf.len().min(num::to_usize(self.len.saturating_sub(self.at)));
+        let most = buf.len().min(ints::to_usize(self.len.saturating_sub(self.at)));
         let read = self.file.read_at(&mut buf[..most], self.at)?;
-        self.at += num::to_u64(read);
+        self.at += ints::to_u64(read);
         Ok(read)
     }
 }
@@ -97,7 +98,7 @@ pub enum Error {
 /// Reads some first bytes, and gives a stream that has them still.
 fn peek(mut stream: Stream<'_>) -> io::Result<(Vec<u8>, Stream<'_>)> {
     let mut start = Vec::new();
-    (&mut stream).take(num::to_u64(LOOK)).read_to_end(&mut start)?;
+    (&mut stream).take(ints::to_u64(LOOK)).read_to_end(&mut start)?;
     let again = Box::new(Cursor::new(start.clone()).chain(stream));
     Ok((start, again))
 }
@@ -167,10 +168,10 @@ pub fn wanted<'a>(
     file: &dyn ReadAt,
     again: impl FnOnce() -> io::Result<Stream<'a>>,
 ) -> Result<Wanted, Error> {
-    let mut start = vec![0; LOOK.min(num::to_usize(file.size()))];
+    let mut start = vec![0; LOOK.min(ints::to_usize(file.size()))];
     file.read_exact_at(&mut start, 0).map_err(Error::Io)?;
     let (names, kind) = match recognise(&start) {
-        Kind::Packed(Compression::Zip) => (zip::names(file).map_err(Error::Io)?, "zip"),
+        Kind::Packed(Compression::Zip) => (zip_directory::names(file).map_err(Error::Io)?, "zip"),
         Kind::Tar | Kind::Packed(_) => (tar_names(again().map_err(Error::Io)?)?, "tar"),
         _ => (None, ""),
     };

@@ -2,7 +2,7 @@
 
 use super::layers::{self, Layers};
 use crate::image::recognise;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::fs::File;
 use std::io;
@@ -20,15 +20,15 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read {path}: {source}")]
     Io {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// It is truncated or damaged.
     #[error("{path}: damaged or truncated {kind} stream: {source}")]
     Stream {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
         /// How it is compressed.
         kind: String,
@@ -38,7 +38,7 @@ pub enum Error {
     /// It is something else.
     #[error("{path} is {kind}, expected a disk image or a device")]
     Foreign {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
         /// What it is.
         kind: String,
@@ -46,17 +46,17 @@ pub enum Error {
     /// It is longer than any card.
     #[error("{path} is longer than {MAX_DECODED} bytes when decoded")]
     TooLong {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
     },
     /// There is no room to decode it.
     #[error("cannot decode {path} in {directory}: {source}")]
     Scratch {
-        /// The image.
+        /// The image, as the user named it.
         path: String,
         /// Where temporary files go.
         directory: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
 }
@@ -96,7 +96,7 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
         return Ok(Image { layers: Layers::default(), file, len });
     }
     let end = {
-        let mut end = vec![0; num::to_usize(len.min(512))];
+        let mut end = vec![0; ints::to_usize(len.min(512))];
         FileExt::read_exact_at(&file, &mut end, len - len.min(512)).map_err(failed)?;
         recognise::by_end(&end)
     };
@@ -122,12 +122,12 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
             break;
         }
         let taken = chunk.len();
-        if len + num::to_u64(taken) > MAX_DECODED {
+        if len + ints::to_u64(taken) > MAX_DECODED {
             return Err(Error::TooLong { path: shown });
         }
         write_sparse(&unpacked, chunk, len).map_err(|source| scratch_failed(&shown, scratch, source))?;
         reader.consume(taken);
-        len += num::to_u64(taken);
+        len += ints::to_u64(taken);
     }
     unpacked.set_len(len).map_err(|source| scratch_failed(&shown, scratch, source))?;
     Ok(Image { layers, file: unpacked, len })
@@ -158,7 +158,7 @@ fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         while end < bytes.len() && bytes[end..bytes.len().min(end + HOLE)].iter().any(|b| *b != 0) {
             end = bytes.len().min(end + HOLE);
         }
-        file.write_all_at(&bytes[at..end], offset + num::to_u64(at))?;
+        file.write_all_at(&bytes[at..end], offset + ints::to_u64(at))?;
         at = end;
     }
     Ok(())

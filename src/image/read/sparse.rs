@@ -1,7 +1,7 @@
 //! A raw image in a file: its holes are zeros that need not be read.
 
 use crate::image::source::{Piece, Source, SourceError};
-use crate::num;
+use crate::ints;
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
 use std::io;
@@ -50,7 +50,7 @@ impl Sparse {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let want = num::to_usize((self.data_end.min(self.len) - self.position).min(num::to_u64(CHUNK)));
+        let want = ints::to_usize((self.data_end.min(self.len) - self.position).min(ints::to_u64(CHUNK)));
         self.file.read_exact_at(&mut self.chunk[..want], self.position)?;
         (self.filled, self.at) = (want, 0);
         Ok(())
@@ -85,8 +85,12 @@ impl Source for Sparse {
         let (zeros, len) = super::stream::run(&self.chunk[self.at..self.filled]);
         let from = self.at;
         self.at += len;
-        self.position += num::to_u64(len);
-        Ok(Some(if zeros { Piece::Zeros(num::to_u64(len)) } else { Piece::Data(&self.chunk[from..self.at]) }))
+        self.position += ints::to_u64(len);
+        Ok(Some(if zeros {
+            Piece::Zeros(ints::to_u64(len))
+        } else {
+            Piece::Data(&self.chunk[from..self.at])
+        }))
     }
 }
 
@@ -109,7 +113,7 @@ mod tests {
             while let Some(piece) = source.next().unwrap() {
                 match piece {
                     Piece::Data(bytes) => out.extend(bytes),
-                    Piece::Zeros(len) | Piece::Skip(len) => out.resize(out.len() + num::to_usize(len), 0),
+                    Piece::Zeros(len) | Piece::Skip(len) => out.resize(out.len() + ints::to_usize(len), 0),
                 }
             }
             assert!(out == expected[..len], "{len}");

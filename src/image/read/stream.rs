@@ -1,7 +1,7 @@
 //! An image out of any reader: runs of zeros are found on the way.
 
 use crate::image::source::{Piece, Source, SourceError};
-use crate::num;
+use crate::ints;
 use std::io::{self, Read};
 
 /// Bytes read at a time.
@@ -36,7 +36,7 @@ impl<R: Read> Stream<R> {
                 Err(error) => return Err(failed(error)),
             }
         }
-        self.position += num::to_u64(self.filled);
+        self.position += ints::to_u64(self.filled);
         match self.len {
             Some(len) if self.ended && self.position < len => {
                 Err(SourceError::Bad(format!("it ends after {} bytes, expected {len}", self.position).into()))
@@ -72,7 +72,11 @@ impl<R: Read> Source for Stream<R> {
         let (zeros, len) = run(&self.chunk[self.at..self.filled]);
         let from = self.at;
         self.at += len;
-        Ok(Some(if zeros { Piece::Zeros(num::to_u64(len)) } else { Piece::Data(&self.chunk[from..self.at]) }))
+        Ok(Some(if zeros {
+            Piece::Zeros(ints::to_u64(len))
+        } else {
+            Piece::Data(&self.chunk[from..self.at])
+        }))
     }
 }
 
@@ -101,7 +105,7 @@ mod tests {
                 Piece::Data(bytes) => out.extend(bytes),
                 Piece::Zeros(len) | Piece::Skip(len) => {
                     zeros += len;
-                    out.resize(out.len() + num::to_usize(len), 0);
+                    out.resize(out.len() + ints::to_usize(len), 0);
                 }
             }
         }

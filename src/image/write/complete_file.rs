@@ -1,6 +1,6 @@
 //! Outputs that appear only when they are complete: written under a temporary name, synced, renamed.
 
-use crate::num;
+use crate::ints;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -24,7 +24,7 @@ pub enum Error {
     /// What is there is not a file that could be replaced.
     #[error("{path} is {what}, expected a file or nothing")]
     Kind {
-        /// The output.
+        /// The file that was to be written.
         path: String,
         /// What it is.
         what: &'static str,
@@ -32,9 +32,9 @@ pub enum Error {
     /// The file system refuses.
     #[error("cannot write {path}: {source}")]
     Io {
-        /// The output.
+        /// The file that was to be written.
         path: String,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
 }
@@ -180,7 +180,7 @@ impl crate::stream::ReadAt for File {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        debug_assert!(offset.checked_add(num::to_u64(buf.len())).is_some());
+        debug_assert!(offset.checked_add(ints::to_u64(buf.len())).is_some());
         FileExt::read_exact_at(self, buf, offset)
     }
 }

@@ -1,11 +1,11 @@
 //! A raw file that is written in order: zeros become holes.
 
 use crate::image::sink::{Sink, SinkError};
-use crate::num;
+use crate::ints;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// The sink.
+/// Writes data at its place, and sets the length at the end.
 pub struct Raw {
     file: File,
     target: String,
@@ -26,7 +26,7 @@ impl Raw {
 impl Sink for Raw {
     fn data(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.file.write_all_at(bytes, self.position).map_err(|source| self.failed(source))?;
-        self.position += num::to_u64(bytes.len());
+        self.position += ints::to_u64(bytes.len());
         Ok(())
     }
 

@@ -4,8 +4,8 @@
 //! size of a job, not on who does it. Above level 3 a job that holds what is compressed already (firmware, kernel modules)
 //! is given to the fastest level: a slow one would find no more in it.
 
-use super::pack::Encoder;
-use crate::num;
+use super::encoder::Encoder;
+use crate::ints;
 use std::io::{self, Write};
 use zstd::stream::raw::{CParameter, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::Strategy;
@@ -57,7 +57,7 @@ fn is_random(sample: &[u8]) -> Option<bool> {
         counts[usize::from(*byte)] += 1;
     }
     let found: u64 = counts.iter().map(|count| count * count).sum();
-    let len = num::to_u64(len);
+    let len = ints::to_u64(len);
     let expected = len * len / 256 + len;
     Some(found * 100 < expected * 125)
 }
@@ -101,7 +101,7 @@ impl Sampler {
     }
 }
 
-/// The encoder.
+/// One frame, compressed job by job.
 pub struct Zst<W> {
     out: W,
     encoder: zstd::stream::raw::Encoder<'static>,

@@ -4,7 +4,7 @@ use crate::format::nix::listing;
 use crate::format::nix::nar::Room;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::num;
+use crate::ints;
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
 use crate::store::trust::keys::with_right_address;
@@ -113,7 +113,7 @@ fn read_text(file: &Path, limit: u64) -> Result<Option<String>, Error> {
     let mut bytes = Vec::new();
     opened.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::io(file, source))?;
     let message = |message: String| Error::File { path: file.display().to_string(), message };
-    if num::to_u64(bytes.len()) > limit {
+    if ints::to_u64(bytes.len()) > limit {
         return Err(message(format!("is longer than {limit} bytes")));
     }
     String::from_utf8(bytes).map(Some).map_err(|_| message("is not text".to_owned()))
@@ -167,7 +167,7 @@ impl Store for Cache {
         let most = listing::longest(info.nar_size);
         let mut json = Vec::new();
         let read = file.take(most + 1).read_to_end(&mut json);
-        if read.is_err() || num::to_u64(json.len()) > most {
+        if read.is_err() || ints::to_u64(json.len()) > most {
             return Ok(None);
         }
         Ok(listing::parse(&json, info.nar_size, &self.room).ok())

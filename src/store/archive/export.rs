@@ -6,7 +6,7 @@
 use crate::format::nix::nar::Delimited;
 use crate::format::nix::store_path::StorePath;
 use crate::format::nix::{export, wire};
-use crate::num;
+use crate::ints;
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
 use crate::stream::decompress::Compression;
@@ -109,7 +109,7 @@ fn records<R: BufRead>(
         let export::Trailer { path, references, deriver } = export::trailer(stream)?;
         names += 1 + references.len();
         if names > MAX_NAMES {
-            let (most, found) = (num::to_u64(MAX_NAMES), num::to_u64(names));
+            let (most, found) = (ints::to_u64(MAX_NAMES), ints::to_u64(names));
             return Err(
                 wire::Error::TooLong { what: "an export with paths and references", most, found }.into()
             );
@@ -165,7 +165,7 @@ impl<R: BufRead> BufRead for Counted<R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        self.count += num::to_u64(amount);
+        self.count += ints::to_u64(amount);
         self.inner.consume(amount);
     }
 }
@@ -173,7 +173,7 @@ impl<R: BufRead> BufRead for Counted<R> {
 impl<R: BufRead> Read for Counted<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(out)?;
-        self.count += num::to_u64(read);
+        self.count += ints::to_u64(read);
         Ok(read)
     }
 }
@@ -187,9 +187,9 @@ struct Section {
 
 impl Read for Section {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let len = num::to_usize((self.end - self.at).min(num::to_u64(out.len())));
+        let len = ints::to_usize((self.end - self.at).min(ints::to_u64(out.len())));
         let read = self.file.read_at(&mut out[..len], self.at)?;
-        self.at += num::to_u64(read);
+        self.at += ints::to_u64(read);
         Ok(read)
     }
 }

@@ -1,15 +1,14 @@
 //! A daemon as a store.
 
-use super::address::Builder;
 use super::connection::Connection;
-use super::connection::Line;
 use super::line::Fault;
 use super::line::Lasting;
 use super::line::Way;
+use crate::base_n::to_base16;
 use crate::format::nix::nar::Delimited;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
-use crate::num::to_base16;
+use crate::ints;
+use crate::store::builder_address::Builder;
 use crate::store::interface::PathInfo;
 use crate::store::interface::Store;
 use crate::store::remote::download_dir::Kept;
@@ -20,8 +19,8 @@ use crate::store::remote::download_dir::keep_sum;
 use crate::store::remote::download_dir::remove;
 use crate::store::remote::download_dir::sum_file;
 use crate::store::remote::download_dir::touch;
-use crate::store::remote::http::locked;
 use crate::store::remote::progress::Remote;
+use crate::store::remote::threads::locked;
 use crate::store::trust::keys::Keys;
 use crate::store::verified_nar;
 use crate::store::verified_nar::Verified;
@@ -47,11 +46,6 @@ pub(super) const SOCKET: &str = "nix/var/nix/daemon-socket/socket";
 pub(super) const LEVEL: i32 = 1;
 /// Bytes written at a time.
 pub(super) const CHUNK: usize = 256 << 10;
-/// Runs ssh, which is not for a store to do.
-pub trait Ssh: Send + Sync {
-    /// Runs the builder's command on its host; what it reads and writes there is the line.
-    fn run(&self, builder: &Builder) -> io::Result<Box<dyn Line>>;
-}
 
 /// A store behind a daemon.
 pub struct Daemon {
@@ -222,8 +216,8 @@ impl Daemon {
                 }
                 packed.write_all(chunk).map_err(unwritten)?;
                 nar.consume(len);
-                *taken += num::to_u64(len);
-                self.remote.fetched.bytes.fetch_add(num::to_u64(len), Ordering::Relaxed);
+                *taken += ints::to_u64(len);
+                self.remote.fetched.bytes.fetch_add(ints::to_u64(len), Ordering::Relaxed);
             }
             verified_nar::verify(nar, info)?;
             let out = packed.finish().map_err(unwritten)?;
@@ -310,7 +304,7 @@ impl Store for Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::daemon::connection::Error;
+    use crate::store::daemon_error::Error;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;

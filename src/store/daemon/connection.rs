@@ -6,72 +6,16 @@ use crate::format::nix::store_path::StorePath;
 use crate::format::nix::wire;
 use crate::format::nix::worker_protocol as protocol;
 use crate::format::nix::worker_protocol::{Message, Version};
+use crate::store::daemon_error::{Error, MAX_TALK};
 use crate::store::interface::PathInfo;
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use crate::store::transport::Line;
+use std::io::{self, BufReader, Write};
 use std::time::Duration;
 
 /// Questions that may be on their way: few enough to fit into any buffer, so that nobody waits for the other to read.
 const AHEAD: usize = 64;
-/// Bytes of messages before an answer, after which a daemon is thought to talk for ever.
-const MAX_TALK: u64 = 16 << 20;
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
-
-/// Bytes both ways.
-pub trait Line: Read + Write + Send {
-    /// Fails from now on with `WouldBlock` or `TimedOut` where nothing can be read or written for so long.
-    fn patience(&mut self, most: Duration) -> io::Result<()>;
-}
-
-impl Line for UnixStream {
-    fn patience(&mut self, most: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(most))?;
-        self.set_write_timeout(Some(most))
-    }
-}
-
-/// A daemon does not give what it is asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no daemon, or no way to it.
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
-    /// It does not take what is said.
-    #[error("it does not listen any more: {0}")]
-    Write(io::Error),
-    /// It does not answer.
-    #[error("it said nothing for {seconds} s while reading {what}")]
-    Silent {
-        /// What it should have said.
-        what: &'static str,
-        /// For how long.
-        seconds: u64,
-    },
-    /// What it says is not of the protocol.
-    #[error(transparent)]
-    Wire(wire::Error),
-    /// It says why not.
-    #[error("the daemon says: {0}")]
-    Refused(String),
-    /// The way to it breaks again and again.
-    #[error("the connection broke and could not be made again: {0}")]
-    Lost(Box<Error>),
-    /// It only talks.
-    #[error("more than {MAX_TALK} bytes of messages and no answer")]
-    Endless,
-}
-
-impl Error {
-    /// Whether the way is at fault, so that another connection may do.
-    pub fn is_broken(&self) -> bool {
-        match self {
-            Self::Connect(_) | Self::Write(_) | Self::Silent { .. } => true,
-            Self::Wire(error) => error.is_broken_stream(),
-            Self::Refused(_) | Self::Endless | Self::Lost(_) => false,
-        }
-    }
-}
 
 /// A daemon that was greeted.
 pub struct Connection {
@@ -158,7 +102,7 @@ impl Connection {
 
     /// An error of a reader that `nars` gave.
     pub fn read_failed(source: io::Error) -> Error {
-        said(wire::Error::Read { what: "the rest of an archive", source }, super::line::PATIENCE)
+        said(wire::Error::Read { what: "the rest of an archive", source }, super::patience::PATIENCE)
     }
 }
 

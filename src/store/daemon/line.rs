@@ -1,16 +1,17 @@
 //! A connection to a daemon that is made again when it breaks, a few times in a row.
 
-use super::Builder;
-use super::client::Ssh;
-use super::connection::{Connection, Error, Line};
+use super::connection::Connection;
+use crate::store::builder_address::Builder;
+use crate::store::daemon::patience::PATIENCE;
+use crate::store::daemon_error::Error;
+use crate::store::transport::Line;
+use crate::store::transport::Ssh;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a daemon may say nothing.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it may take until ssh has let us in: somebody may have to find a token first.
 const ADMISSION: Duration = Duration::from_secs(600);
 /// How often in a row a connection may break without anything having come over it.

@@ -2,12 +2,9 @@
 //!
 //! What a daemon sends is kept as caches over http keep theirs, packed, under the hash of the NAR.
 
-mod address;
 pub(crate) mod client;
 mod connection;
 mod line;
+pub(crate) mod patience;
 
-pub use address::Builder;
-pub use connection::{Error, Line};
-
-pub use client::{Daemon, Ssh};
+pub use client::Daemon;

@@ -3,7 +3,7 @@
 use super::registered::Knowledge;
 use crate::format::nix::nar::{Framing, MAX_DEPTH};
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
-use crate::num;
+use crate::ints;
 use crate::store::daemon::Daemon;
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
@@ -303,8 +303,8 @@ impl DirectoryNar {
     fn read_file(&mut self) -> Result<(), Error> {
         let Some(open) = &mut self.file else { return Ok(()) };
         if open.left > 0 {
-            let room = num::to_u64(BUFFER - self.len).min(open.left);
-            let into = &mut self.buf[self.len..self.len + num::to_usize(room)];
+            let room = ints::to_u64(BUFFER - self.len).min(open.left);
+            let into = &mut self.buf[self.len..self.len + ints::to_usize(room)];
             let got = match open.file.read(into) {
                 Ok(0) => {
                     let message = format!("became shorter than {} bytes while it was read", open.len);
@@ -314,7 +314,7 @@ impl DirectoryNar {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 Err(source) => return Err(Error::io(&open.path, source)),
             };
-            open.left -= num::to_u64(got);
+            open.left -= ints::to_u64(got);
             self.len += got;
         }
         if open.left == 0 {

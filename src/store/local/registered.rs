@@ -3,7 +3,7 @@
 use super::database::Database;
 use crate::format::nix::store_path::StorePath;
 use crate::format::nix::{path_info, registration};
-use crate::num;
+use crate::ints;
 use crate::store::daemon::Daemon;
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
@@ -55,7 +55,7 @@ impl Knowledge {
         let mut bytes = Vec::new();
         opened.take(MAX_LIST + 1).read_to_end(&mut bytes).map_err(|source| Error::io(file, source))?;
         let name = file.display().to_string();
-        if num::to_u64(bytes.len()) > MAX_LIST {
+        if ints::to_u64(bytes.len()) > MAX_LIST {
             let message = format!("is longer than {MAX_LIST} bytes");
             return Err(Error::File { path: name, message });
         }

@@ -9,7 +9,7 @@
 //! ```
 //! The order of use is that of the times of change, which each use sets: times of access are off on many machines.
 
-use crate::num::to_base16;
+use crate::base_n::to_base16;
 use crate::store::error::Error;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;

@@ -3,24 +3,22 @@
 //! Several threads fetch what was ordered, in the order of an image. Who needs a NAR that nobody has begun fetches it
 //! itself; who needs one that is on its way waits for it.
 
+use super::cache::{Shared, failed};
 use super::download_dir::{is_whole, keep, keep_sum, remove, sum_file, touch};
-use super::http;
-use super::http::Shared;
+use crate::base_n::to_base16;
 use crate::format::nix::nar_hash;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
+use crate::ints;
 use crate::net;
-use crate::num;
-use crate::num::to_base16;
 use crate::store::error::Error;
 use crate::stream::decompress::Compression;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Connections at a time for NARs, which share a line.
 const CONNECTIONS: usize = 16;
@@ -28,36 +26,6 @@ const CONNECTIONS: usize = 16;
 const CHUNK: usize = 64 << 10;
 /// How often a file is fetched from its beginning when its connection breaks and cannot be resumed.
 const ATTEMPTS: u32 = 3;
-
-/// What was ordered and what became of it.
-#[derive(Default)]
-pub(crate) struct Orders {
-    state: Mutex<State>,
-    changed: Condvar,
-    stop: AtomicBool,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: BTreeSet<StorePath>,
-    busy: BTreeSet<StorePath>,
-    ready: BTreeSet<StorePath>,
-    failed: BTreeMap<StorePath, Error>,
-    /// Threads that were started.
-    threads: usize,
-}
-
-impl Orders {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has the threads end soon.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.lock().waiting.clear();
-    }
-}
 
 /// Orders NARs, which several threads begin to fetch.
 pub(crate) fn order(shared: &Arc<Shared>, paths: impl Iterator<Item = StorePath>) {
@@ -209,7 +177,7 @@ impl Shared {
     }
 
     fn download(&self, info: &NarInfo, address: &str, file: &Path, len: &mut u64) -> Result<(), Error> {
-        let download = self.remote.client.get(address).map_err(|source| http::failed(address, source))?;
+        let download = self.remote.client.get(address).map_err(|source| failed(address, source))?;
         let most = longest(info);
         let mut reader = download.take(most + 1);
         let mut hash = Sha256::new();
@@ -217,18 +185,18 @@ impl Shared {
             let mut chunk = vec![0; CHUNK];
             loop {
                 if self.orders.stop.load(Ordering::Relaxed) {
-                    return Err(http::failed(address, net::Error::Request("interrupted".to_owned())));
+                    return Err(failed(address, net::Error::Request("interrupted".to_owned())));
                 }
                 let read = match reader.read(&mut chunk) {
                     Ok(0) => break,
                     Ok(read) => read,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(http::failed(address, net::Error::Broken(error))),
+                    Err(error) => return Err(failed(address, net::Error::Broken(error))),
                 };
                 hash.update(&chunk[..read]);
                 out.write_all(&chunk[..read]).map_err(|source| Error::io(file, source))?;
-                *len += num::to_u64(read);
-                self.remote.fetched.bytes.fetch_add(num::to_u64(read), Ordering::Relaxed);
+                *len += ints::to_u64(read);
+                self.remote.fetched.bytes.fetch_add(ints::to_u64(read), Ordering::Relaxed);
             }
             let found: [u8; 32] = std::mem::take(&mut hash).finalize().into();
             check(info, address, *len)?;

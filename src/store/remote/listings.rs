@@ -1,42 +1,22 @@
 //! Listings of a cache over http, which tell the tree of a path before its NAR is there.
 
+use super::cache::{CONNECTIONS, Shared};
 use super::download_dir::touch;
-use super::http::{CONNECTIONS, Shared, locked, on_threads};
+use super::threads::locked;
+use crate::base_n::to_base16;
 use crate::format::nix::listing;
-use crate::format::nix::nar::Room;
 use crate::format::nix::narinfo::NarInfo;
-use crate::format::nix::store_path::StorePath;
-use crate::num;
-use crate::num::to_base16;
+use crate::ints;
 use crate::tree::Node;
-use std::collections::BTreeMap;
+use crate::workers;
+use std::convert::Infallible;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Listings that are asked for to learn whether a cache has any.
 const PROBES: usize = 4;
 /// A longer listing is read while no other is, so that many do not take much memory at once.
 const SHORT_LISTING: u64 = 1 << 20;
-
-/// Trees of listings that nobody has asked for yet.
-#[derive(Default)]
-pub(crate) struct Listings {
-    trees: Mutex<BTreeMap<StorePath, Node<()>>>,
-    room: Room,
-    long: Mutex<()>,
-}
-
-impl Listings {
-    fn put(&self, path: &StorePath, tree: Node<()>) {
-        locked(&self.trees).insert(path.clone(), tree);
-    }
-
-    /// The tree of a path, once.
-    pub(crate) fn take(&self, path: &StorePath) -> Option<Node<()>> {
-        locked(&self.trees).remove(path)
-    }
-}
 
 impl Shared {
     pub(crate) fn listing_file(&self, info: &NarInfo) -> PathBuf {
@@ -58,7 +38,7 @@ impl Shared {
         let mut download = self.remote.client.get(&address).ok()?;
         let mut json = Vec::new();
         (&mut download).take(SHORT_LISTING).read_to_end(&mut json).ok()?;
-        let _long = (num::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.listings.long));
+        let _long = (ints::to_u64(json.len()) == SHORT_LISTING).then(|| locked(&self.listings.long));
         json.append(&mut read_bounded(download, listing::longest(info.nar_size)).ok()??);
         listing::parse(&json, info.nar_size, &self.listings.room).ok()
     }
@@ -86,14 +66,14 @@ impl Shared {
             if let Some(tree) = tree {
                 self.listings.put(&info.path, tree);
             }
-            Ok(found)
+            Ok::<_, Infallible>(found)
         };
         let probes: Vec<&NarInfo> = rest.iter().copied().step_by(step).collect();
-        let any = on_threads(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
+        let any = workers::try_map(&probes, CONNECTIONS, fetch).unwrap_or_default().contains(&true);
         if any {
             let others = rest.iter().enumerate().filter(|(at, _)| at % step != 0);
             let others: Vec<&NarInfo> = others.map(|(_, info)| *info).collect();
-            drop(on_threads(&others, CONNECTIONS, fetch));
+            drop(workers::try_map(&others, CONNECTIONS, fetch));
         }
     }
 }
@@ -102,5 +82,5 @@ impl Shared {
 fn read_bounded(file: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
-    Ok((num::to_u64(bytes.len()) <= most).then_some(bytes))
+    Ok((ints::to_u64(bytes.len()) <= most).then_some(bytes))
 }

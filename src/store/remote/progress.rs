@@ -1,9 +1,9 @@
 //! What stores that are far away share: connections, the directory of what was fetched, how far it has come.
 
-use super::http::locked;
+use super::threads::locked;
 use crate::format::nix::store_path::StorePath;
 use crate::net::Client;
-use crate::store::daemon::Ssh;
+use crate::store::transport::Ssh;
 use crate::store::trust::keys::Keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

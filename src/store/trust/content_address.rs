@@ -5,7 +5,7 @@
 
 use crate::format::nix::nar::Framing;
 use crate::format::nix::nar_hash;
-use crate::num;
+use crate::ints;
 use crate::store::error::Error;
 use crate::store::interface::PathInfo;
 use sha2::{Digest, Sha256};
@@ -47,8 +47,8 @@ impl Flat {
                 self.left = len.try_into().map_or(0, u64::from_le_bytes);
             }
         }
-        let len = self.left.min(num::to_u64(bytes.len()));
-        self.sha256.update(&bytes[..num::to_usize(len)]);
+        let len = self.left.min(ints::to_u64(bytes.len()));
+        self.sha256.update(&bytes[..ints::to_usize(len)]);
         self.left -= len;
     }
 
@@ -84,9 +84,9 @@ mod tests {
     fn nar(executable: bool, contents: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         Framing::start(&mut out);
-        Framing::file(&mut out, executable, num::to_u64(contents.len()));
+        Framing::file(&mut out, executable, ints::to_u64(contents.len()));
         out.extend_from_slice(contents);
-        Framing::file_end(&mut out, num::to_u64(contents.len()));
+        Framing::file_end(&mut out, ints::to_u64(contents.len()));
         out
     }
 
@@ -94,7 +94,7 @@ mod tests {
         let info = PathInfo {
             path: StorePath::from_base_name("3q4sz9v0ifqq6r8v5v1l21blqhbsiga3-x").unwrap(),
             nar_hash: Sha256::digest(nar).into(),
-            nar_size: num::to_u64(nar.len()),
+            nar_size: ints::to_u64(nar.len()),
             references: Vec::new(),
             deriver: None,
             signatures: Vec::new(),

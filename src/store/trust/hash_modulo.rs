@@ -4,7 +4,7 @@
 //! for each of them. Source: Nix `src/libstore/references.cc`, `RewritingSink` and `HashModuloSink`.
 
 use crate::format::nix::nar_hash;
-use crate::num;
+use crate::ints;
 use crate::store::error::Error;
 use crate::store::interface::PathInfo;
 use sha2::{Digest, Sha256};
@@ -58,7 +58,7 @@ impl Modulo {
 
     fn take(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
-        self.hashed += num::to_u64(bytes.len());
+        self.hashed += ints::to_u64(bytes.len());
     }
 
     /// Compares what was seen with the address.

@@ -4,9 +4,9 @@
 //! `store-api.cc` (`makeStorePath`). A fingerprint is `1;PATH;sha256:NARHASH;NARSIZE;REF,REF`, with full paths.
 
 use super::content_address;
+use crate::base_n::{from_base32, from_base64, to_base16, to_base32};
 use crate::format::nix::nar_hash;
-use crate::format::nix::store_path::{STORE_DIR, StorePath, from_base32, to_base32};
-use crate::num::to_base16;
+use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::store::interface::PathInfo;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
@@ -38,7 +38,7 @@ impl Keys {
     pub fn add(&mut self, text: &str) -> Result<(), BadKey> {
         let bad = || BadKey(text.to_owned());
         let (name, key) = text.trim().split_once(':').ok_or_else(bad)?;
-        let key = nar_hash::bytes_of_base64(key).filter(|key| key.len() == 32).ok_or_else(bad)?;
+        let key = from_base64(key).filter(|key| key.len() == 32).ok_or_else(bad)?;
         if name.is_empty() {
             return Err(bad());
         }
@@ -77,7 +77,7 @@ impl Keys {
 
     fn has_signed(&self, info: &PathInfo, signature: &str) -> bool {
         let Some((name, signature)) = signature.split_once(':') else { return false };
-        let (Some(key), Some(signature)) = (self.0.get(name), nar_hash::bytes_of_base64(signature)) else {
+        let (Some(key), Some(signature)) = (self.0.get(name), from_base64(signature)) else {
             return false;
         };
         UnparsedPublicKey::new(&ED25519, key).verify(fingerprint(info).as_bytes(), &signature).is_ok()

@@ -6,13 +6,13 @@
 //! rules). So what was added may be swap, zeros, or something without a name that is ours.
 
 use super::findings::Findings;
-use super::judge::{Part, Shared};
 use super::manifest::Manifest;
+use super::part::{Part, Shared};
 use super::place::{Place, System};
 use crate::format::disk::ext4::read::Ext4;
 use crate::format::disk::fat::read;
 use crate::format::disk::partition_table::{Reading, Span, Table};
-use crate::num;
+use crate::ints;
 use crate::stream::{ReadAt, Window};
 use serde_json::Value;
 
@@ -146,7 +146,7 @@ enum Look {
 }
 
 fn look(part: Part<'_>) -> Look {
-    let len = num::to_usize(part.size().min(num::to_u64(LOOKED_AT)));
+    let len = ints::to_usize(part.size().min(ints::to_u64(LOOKED_AT)));
     let mut bytes = vec![0; len];
     if len < 4096 || part.read_exact_at(&mut bytes, 0).is_err() {
         return Look::Other;

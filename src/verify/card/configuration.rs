@@ -2,15 +2,15 @@
 //!
 //! It is the user's to edit: on a card that a system has mounted a difference is a change, on any other it is damage.
 
+use super::error::Error;
 use super::findings::Findings;
-use super::judge::{How, Part, gone};
 use super::manifest::Manifest;
+use super::part::{How, Part, gone};
 use super::place::digest_of;
-use super::verdict::Error;
+use crate::base_n;
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Found, Inode, Kind};
 use crate::format::nix::{nar, nar_hash};
-use crate::num;
 use crate::tree;
 use crate::tree::{Attrs, Directory, Node};
 use serde_json::Value;
@@ -260,9 +260,9 @@ fn digest(ext4: &Ext4<Part<'_>>, node: &Node<Inode>) -> Result<(String, String),
         tree::Kind::File { content, .. } => {
             let mode = if node.is_executable() { "100755" } else { "100644" };
             let digest = digest_of(ext4.open_file(content).map_err(|error| error.to_string())?)?;
-            Ok((mode.to_owned(), num::to_base16(&digest)))
+            Ok((mode.to_owned(), base_n::to_base16(&digest)))
         }
-        tree::Kind::Symlink(target) => Ok(("120000".to_owned(), num::to_base16(&Sha256::digest(target)))),
+        tree::Kind::Symlink(target) => Ok(("120000".to_owned(), base_n::to_base16(&Sha256::digest(target)))),
         tree::Kind::Directory(_) => Err("it is a directory".to_owned()),
     }
 }

@@ -1,61 +1,26 @@
 //! The card is judged, from its table to the files of its store.
 
-use super::boot;
+use super::boot_files;
 use super::configuration;
+use super::error::Error;
 use super::findings::{Allowed, Findings};
 use super::manifest::Manifest;
 use super::outside;
+use super::part::{How, Part, Shared};
 use super::place;
-use super::profile;
-use super::registry;
-use super::registry::Signatures;
 use super::rest;
 use super::signed;
 use super::signed::Signed;
-use super::store;
-use super::systems;
+use super::store::{self, profile, registry, systems};
 use super::tables;
 use super::verdict::Content;
-use super::verdict::Error;
 use super::verdict::Verdict;
-use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::Ext4;
 use crate::format::disk::partition_table;
 use crate::format::disk::partition_table::Reading;
 use crate::format::disk::partition_table::Span;
-use crate::format::file::minisign::PublicKey;
-use crate::format::nix::store_path::STORE_DIR;
-use crate::store::Keys;
-use crate::stream::ReadAt;
-use crate::stream::Window;
-use std::sync::atomic::AtomicBool;
+use crate::verify::card::store::registry::Signatures;
 use std::sync::atomic::Ordering;
-
-/// How a card is judged.
-pub struct How<'a> {
-    /// Whose signatures count.
-    pub keys: &'a Keys,
-    /// One of these must have signed the manifest, where there are any.
-    pub signers: &'a [PublicKey],
-    /// Threads that hash.
-    pub threads: usize,
-    /// Set to stop.
-    pub stop: &'a AtomicBool,
-    /// Sees how far it has come, in bytes of NARs, of how many.
-    pub seen: &'a dyn Fn(u64, u64),
-}
-
-impl How<'_> {
-    pub(super) fn interrupted(&self) -> Result<(), Error> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
-    }
-}
-
-/// Something readable that several threads may read.
-pub type Shared<'a> = &'a (dyn ReadAt + Sync);
-
-/// A partition, or the whole image.
-pub(super) type Part<'a> = Window<Shared<'a>>;
 
 /// Judges a card or an image.
 pub fn content(disk: Shared<'_>, how: &How<'_>) -> Result<Content, Error> {
@@ -98,7 +63,7 @@ pub fn content_allowing(disk: Shared<'_>, how: &How<'_>, unsigned: Allowed) -> R
     let systems = systems::Systems::read(ext4, &registry, &mut findings);
     profile::check(ext4, &registry, &manifest, &systems, &mut findings);
     how.interrupted()?;
-    let mut boot_files = boot::check(&places, ext4, &manifest, &systems, &mut findings);
+    let mut boot_files = boot_files::check(&places, ext4, &manifest, &systems, &mut findings);
     if !is_bare {
         boot_files += outside::check(disk, &reading, &manifest, how, &mut findings)?;
     }
@@ -177,19 +142,4 @@ pub(super) fn state(ext4: &Ext4<Part<'_>>, findings: &mut Findings) {
         };
         findings.since(format!("a system has mounted it{times}"));
     }
-}
-
-/// Whether an error means that the card is gone, which ends all; anything else is damage.
-pub(super) fn gone(error: ext4_read::Error) -> Result<ext4_read::Error, Error> {
-    match error {
-        ext4_read::Error::Io { source, .. } if crate::device::read_back::scan::is_gone(&source) => {
-            Err(Error::Read(source))
-        }
-        other => Ok(other),
-    }
-}
-
-/// Text of a path below the store.
-pub(super) fn in_store(name: &[u8]) -> String {
-    format!("{STORE_DIR}/{}", String::from_utf8_lossy(name))
 }

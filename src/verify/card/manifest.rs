@@ -2,10 +2,10 @@
 
 use super::findings::Findings;
 use super::place::Place;
+use crate::base_n;
 use crate::format::file::json;
 use crate::format::nix::nar_hash;
 use crate::format::nix::store_path::StorePath;
-use crate::num;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,7 +116,7 @@ pub struct Listed {
 
 /// The copy on the FAT follows from the manifest on the root, byte by byte.
 fn agree((bytes, value): (&[u8], &Value), (text, copy): (&[u8], &Value), findings: &mut Findings) {
-    let digest = num::to_base16(&Sha256::digest(bytes));
+    let digest = base_n::to_base16(&Sha256::digest(bytes));
     if copy.get("manifestSha256").and_then(Value::as_str) != Some(&digest) {
         findings.bad(ROOT, "it is not the manifest whose digest the copy on the FAT has");
     }

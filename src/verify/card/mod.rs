@@ -6,34 +6,30 @@
 //! system has mounted has none of that, so there it is damage too.
 
 mod added;
-mod boot;
+mod boot_files;
 mod configuration;
-mod explain;
+mod error;
 mod findings;
 pub(crate) mod judge;
 mod manifest;
-mod nar;
 mod outside;
+mod part;
 pub(super) mod place;
-mod plain;
-mod profile;
-pub(super) mod registry;
-mod rendered;
-mod replaced;
 mod rest;
 mod signed;
-mod store;
-mod systems;
+pub(super) mod store;
 mod tables;
 pub(crate) mod verdict;
 
+pub use error::Error;
 pub use findings::{Allowed, Unsigned};
-pub use registry::Signatures;
+pub use part::{How, Shared};
 pub use signed::Signed;
+pub use store::registry::Signatures;
 
 pub(super) use findings::Findings;
 pub(super) use manifest::{FAT as FAT_MANIFEST, Manifest};
 
 pub(super) use judge::spans;
-pub use judge::{How, Shared, content, content_allowing};
-pub use verdict::{Content, Error, Verdict};
+pub use judge::{content, content_allowing};
+pub use verdict::{Content, Verdict};

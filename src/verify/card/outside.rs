@@ -1,11 +1,12 @@
 //! What lies outside of all partitions: the table's own bytes, boot loaders that a ROM looks for, and nothing else.
 
+use super::error::Error;
 use super::findings::Findings;
-use super::judge::{How, Shared};
 use super::manifest::Manifest;
-use super::verdict::Error;
+use super::part::{How, Shared};
+use crate::base_n;
 use crate::format::disk::partition_table::{Reading, SectorSize, Table, encode};
-use crate::num;
+use crate::ints;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
@@ -45,7 +46,7 @@ pub fn check(
         })?;
         match read {
             Some(why) => findings.bad(&what, &why),
-            None if num::to_base16(&hasher.finalize()) == raw.sha256 => equal += 1,
+            None if base_n::to_base16(&hasher.finalize()) == raw.sha256 => equal += 1,
             None => findings.bad(&what, "it is not what was written"),
         }
     }
@@ -84,7 +85,7 @@ fn raws(manifest: &Manifest, len: u64, findings: &mut Findings) -> Vec<Raw> {
 /// Compares the sectors of the table with what its partitions encode to; gives where the table ends.
 fn own_sectors(disk: Shared<'_>, reading: &Reading, findings: &mut Findings) -> Result<Option<u64>, Error> {
     let bytes = reading.sector.bytes();
-    let mut sector = vec![0; num::to_usize(bytes)];
+    let mut sector = vec![0; ints::to_usize(bytes)];
     match &reading.table {
         None => return Ok(None),
         Some(Table::Gpt(_)) => {
@@ -142,7 +143,7 @@ fn gaps(
         left -= len;
         let mut found = None;
         let read = each(disk, gap.clone(), how, &mut |bytes, offset| {
-            found = bytes.iter().position(|byte| *byte != 0).map(|n| offset + num::to_u64(n));
+            found = bytes.iter().position(|byte| *byte != 0).map(|n| offset + ints::to_u64(n));
             found.is_none()
         })?;
         if let Some(why) = read {
@@ -163,11 +164,11 @@ fn each(
     how: &How<'_>,
     take: &mut dyn FnMut(&[u8], u64) -> bool,
 ) -> Result<Option<String>, Error> {
-    let mut buffer = vec![0; num::to_usize(CHUNK)];
+    let mut buffer = vec![0; ints::to_usize(CHUNK)];
     let mut at = range.start;
     while at < range.end {
         how.interrupted()?;
-        let len = num::to_usize(CHUNK.min(range.end - at));
+        let len = ints::to_usize(CHUNK.min(range.end - at));
         match disk.read_exact_at(&mut buffer[..len], at) {
             Ok(()) => {}
             Err(source) if crate::device::read_back::scan::is_gone(&source) => {
@@ -178,7 +179,7 @@ fn each(
         if !take(&buffer[..len], at) {
             break;
         }
-        at += num::to_u64(len);
+        at += ints::to_u64(len);
     }
     Ok(None)
 }

@@ -1,8 +1,8 @@
 //! The file systems of a card, and what is asked of files on them.
 
+use super::error::Error;
 use super::findings::Findings;
-use super::judge::{Part, Shared, gone};
-use super::verdict::Error;
+use super::part::{Part, Shared, gone};
 use crate::format::disk::ext4::read as ext4_read;
 use crate::format::disk::ext4::read::{Ext4, Kind};
 use crate::format::disk::fat::read;

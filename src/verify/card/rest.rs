@@ -1,10 +1,10 @@
 //! What lies beside the store: read as far as its metadata go, and summed up.
 
+use super::error::Error;
 use super::findings::Findings;
-use super::judge::{How, Part, gone};
 use super::manifest::Manifest;
+use super::part::{How, Part, gone};
 use super::place::boot_directories;
-use super::verdict::Error;
 use crate::format::disk::ext4::read::{Ext4, Found, Kind};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 
 use super::added;
 use super::findings::Findings;
-use super::judge::Shared;
 use super::manifest::Manifest;
+use super::part::Shared;
 use super::place::{Place, System};
 use crate::format::disk::fat::read;
 use crate::format::disk::partition_table::{Problem, Reading, Table};
@@ -75,7 +75,7 @@ fn table(reading: &Reading, manifest: &Manifest, findings: &mut Findings) {
     differs("its identifier", &disk, wanted.unwrap_or(&Value::Null));
     let uuids = manifest.at(&["identifiers", "partitions"]).and_then(Value::as_array);
     for (at, uuid) in uuids.into_iter().flatten().enumerate() {
-        let number = crate::num::to_u64(at) + 1;
+        let number = crate::ints::to_u64(at) + 1;
         let found = partitions.iter().find(|partition| partition.number == number);
         let partuuid = found.map_or("", |partition| &partition.partuuid);
         differs(&format!("PARTUUID of partition {number}"), partuuid, uuid);

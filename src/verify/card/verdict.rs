@@ -1,8 +1,7 @@
 //! What a card was found to be.
 
-use super::registry::Signatures;
 use super::signed::Signed;
-use std::io;
+use crate::verify::card::store::registry::Signatures;
 
 /// What a card turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +46,4 @@ pub struct Content {
     pub not_judged: Vec<String>,
     /// How many more places of both kinds there are.
     pub not_listed: u64,
-}
-
-/// A card cannot be judged.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It has no root of a NixOS.
-    #[error("there is no NixOS on it: {0}")]
-    NotOurs(String),
-    /// It cannot be read.
-    #[error("cannot read it: {0}")]
-    Read(io::Error),
-    /// The user interrupted.
-    #[error("interrupted")]
-    Interrupted,
 }

@@ -1,11 +1,11 @@
 //! Contents go to their place while the closure is looked through.
 
-use super::landed::Landed;
 use super::worker::Ground;
-use crate::compose::closure::Resolved;
-use crate::compose::write::MoveError;
-use crate::compose::write::Scattered;
-use crate::compose::write::watch;
+use crate::compose::plan::landed::Landed;
+use crate::compose::resolved::Resolved;
+use crate::compose::write::out::MoveError;
+use crate::compose::write::scattered::Scattered;
+use crate::compose::write::scattered::watch;
 use crate::format::nix::nar::Room;
 use crate::image::write::complete_file::RawFile;
 use crate::tree::Node;

@@ -9,9 +9,8 @@
 //! for its turn, or, where too many do so already, leaves its contents for later.
 
 pub(crate) mod land;
-pub(crate) mod landed;
 mod placing;
 mod worker;
 
+pub use crate::compose::plan::landed::{Landed, Settled};
 pub use land::land;
-pub use landed::{Landed, Settled};

@@ -1,7 +1,10 @@
 //! Files on their way to their places: pieces, and bytes that wait.
 
-use crate::compose::write::{MoveError, Out, Scattered};
-use crate::num;
+use crate::compose::plan::piece::Piece;
+use crate::compose::write::out::MoveError;
+use crate::compose::write::out::Out;
+use crate::compose::write::scattered::Scattered;
+use crate::ints;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a block of the root.
@@ -11,19 +14,6 @@ const ZEROS: [u8; 4096] = [0; 4096];
 /// How many bytes a file of that length leaves of its last block.
 pub const fn padding(len: u64) -> u64 {
     len.next_multiple_of(BLOCK) - len
-}
-
-/// A piece of a file at its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Where in the image.
-    pub offset: u64,
-    /// Which file of its source.
-    pub file: u32,
-    /// Where in the file.
-    pub at: u64,
-    /// Bytes of it.
-    pub len: u64,
 }
 
 /// Bytes that are kept for later, in chunks that are used again and again: fresh memory costs more than a copy.
@@ -55,7 +45,7 @@ impl Kept {
 
     /// How much memory they hold, in bytes.
     pub fn held(&self) -> u64 {
-        num::to_u64(self.0.len() * CHUNK)
+        ints::to_u64(self.0.len() * CHUNK)
     }
 
     /// The bytes, chunk by chunk.
@@ -65,7 +55,7 @@ impl Kept {
 
     /// Fills the last block up.
     pub fn pad(&mut self, padding: u64, spare: &Spare) {
-        self.push(&ZEROS[..num::to_usize(padding)], spare);
+        self.push(&ZEROS[..ints::to_usize(padding)], spare);
     }
 
     /// Gives the chunks back.
@@ -116,7 +106,7 @@ impl Placing {
             let (now, later) =
                 bytes.split_at(usize::try_from(self.now.1).map_or(bytes.len(), |left| left.min(bytes.len())));
             out.bytes(self.now.0, now)?;
-            self.now = (self.now.0 + num::to_u64(now.len()), self.now.1 - num::to_u64(now.len()));
+            self.now = (self.now.0 + ints::to_u64(now.len()), self.now.1 - ints::to_u64(now.len()));
             bytes = later;
             if self.now.1 == 0 {
                 // The rest of the block, so that the next file can go with it.

@@ -1,9 +1,11 @@
 //! Workers that take members in their order, and who may place what.
 
-use super::placing::{Kept, Piece, Placing, Spare, blocks, padding};
-use crate::compose::closure::Resolved;
+use super::placing::{Kept, Placing, Spare, blocks, padding};
 use crate::compose::error::Error;
-use crate::compose::write::{MoveError, Scattered};
+use crate::compose::plan::piece::Piece;
+use crate::compose::resolved::Resolved;
+use crate::compose::write::out::MoveError;
+use crate::compose::write::scattered::Scattered;
 use crate::format::disk::ext4;
 use crate::format::nix::nar::Room;
 use crate::store;
@@ -334,15 +336,7 @@ impl<'a> Ground<'a> {
 }
 
 /// The lengths of the files of a tree, in the order of a NAR.
-fn lengths(node: &Node<()>) -> Vec<u64> {
-    fn walk(node: &Node<()>, lens: &mut Vec<u64>) {
-        match &node.kind {
-            Kind::File { len, .. } => lens.push(*len),
-            Kind::Directory(directory) => directory.iter().for_each(|(_, child)| walk(child, lens)),
-            Kind::Symlink(_) => {}
-        }
-    }
-    let mut lens = Vec::new();
-    walk(node, &mut lens);
-    lens
+fn lengths(tree: &Node<()>) -> Vec<u64> {
+    let len = |node: &Node<()>| if let Kind::File { len, .. } = node.kind { Some(len) } else { None };
+    tree.walk().filter_map(|(_, node)| len(node)).collect()
 }

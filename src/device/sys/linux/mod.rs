@@ -1,5 +1,7 @@
 //! Disks as Linux shows them: sysfs, procfs, block devices, UDisks2.
 
+pub(crate) mod device_of_file;
+pub(crate) mod disks;
 pub(crate) mod list;
 pub(crate) mod loops;
 pub(crate) mod mounts;

@@ -4,7 +4,8 @@
 //! read-only flag and `diskseq` come from sysfs. `BLKRRPART` is not needed: when the last writer closes a disk, udev
 //! has the kernel read its table again, and until then the lock keeps udev away (systemd.io/BLOCK_DEVICE_LOCKING).
 
-use super::list::{Device, Listing, list};
+use super::disks::{Device, Listing};
+use super::list::list;
 use super::roots::{DeviceNumber, Roots};
 use crate::device::disk::Disk;
 use nix::errno::Errno;

@@ -1,6 +1,6 @@
 //! What a path given as a target names.
 
-use super::list::{Device, Listing};
+use super::disks::{Device, Listing};
 use super::mounts::is_below;
 use super::roots::{DeviceNumber, Roots};
 use std::io;
@@ -91,13 +91,6 @@ fn clean(path: &Path) -> PathBuf {
         }
     }
     out
-}
-
-/// The device that a file or directory lies on; for a block device, the device itself.
-pub(crate) fn device_of_file(path: &Path) -> Option<DeviceNumber> {
-    let metadata = std::fs::metadata(path).ok()?;
-    let is_device = metadata.file_type().is_block_device();
-    Some(DeviceNumber::of_stat(if is_device { metadata.rdev() } else { metadata.dev() }))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Before a write: taking a card from the automounter. After it: letting go of it.
 
-use super::list::{Bus, Device};
+use super::disks::{Bus, Device};
 use super::roots::Roots;
 use nix::mount::{MntFlags, umount2};
 use std::fs::OpenOptions;

@@ -1,34 +1,35 @@
 //! The block bitmaps of ext2, ext3 and ext4.
 //!
-//! ```text
-//! superblock   04 blocks  14 first data block  18 log block size  20 blocks per group  28 inodes per group
-//!              3a state u16  58 inode size u16  5c 60 64 features  68 UUID  ce reserved GDT blocks u16
-//!              fe descriptor size u16  150 blocks high  270 checksum seed  3fc checksum
-//! descriptor   00 block bitmap  04 inode bitmap  08 inode table  12 flags u16  18 bitmap checksum u16
-//!              1c unused inodes u16  1e checksum u16; from 20 the high halves, 32 unused inodes high u16
-//! ```
-//! Source: kernel `fs/ext4/ext4.h`; a block bitmap has a bit for each block of its group, set where it is in use.
+//! A block bitmap has a bit for each block of its group, set where it is in use.
 
-use super::ondisk::checksum;
-use super::write::geometry;
-use crate::format::disk::usage::{Run, Usage, Want, le16, le32};
-use crate::num;
+use super::ondisk::feature::{
+    COMPAT_SPARSE_SUPER2, Features, INCOMPAT_64BIT, INCOMPAT_CASEFOLD, INCOMPAT_CSUM_SEED, INCOMPAT_EA_INODE,
+    INCOMPAT_ENCRYPT, INCOMPAT_EXTENTS, INCOMPAT_FILETYPE, INCOMPAT_FLEX_BG, INCOMPAT_INLINE_DATA,
+    INCOMPAT_LARGEDIR, RO_COMPAT_BIGALLOC, RO_COMPAT_GDT_CSUM, RO_COMPAT_METADATA_CSUM,
+    RO_COMPAT_SPARSE_SUPER,
+};
+use super::ondisk::group::{
+    self, BG_BLOCK_BITMAP, BG_BLOCK_BITMAP_CSUM, BG_CHECKSUM, BG_FLAGS, BG_INODE_BITMAP, BG_INODE_TABLE,
+    BG_ITABLE_UNUSED, BLOCK_UNINIT, INODE_ZEROED,
+};
+use super::ondisk::superblock::{self, ERROR_FS, VALID_FS};
+use crate::format::disk::usage::{Run, Usage, Want};
+use crate::ints;
 use std::collections::BTreeMap;
 
-const MAGIC: u16 = 0xef53;
-const CLEAN: u16 = 1;
 /// Features with which block bitmaps mean what they say here.
-const KNOWN_INCOMPAT: u32 =
-    0x2 | 0x40 | 0x80 | 0x200 | 0x2000 | 0x4000 | 0x400 | 0x8000 | 0x1_0000 | 0x2_0000;
-const WIDE: u32 = 0x80;
-const SEED: u32 = 0x2000;
-const SPARSE_SUPER2: u32 = 0x200;
-const SPARSE_SUPER: u32 = 0x1;
-const BIGALLOC: u32 = 0x200;
-const GDT_CSUM: u32 = 0x10;
-const METADATA_CSUM: u32 = 0x400;
-const BLOCK_UNINIT: u16 = 2;
-const INODE_ZEROED: u16 = 4;
+const KNOWN_INCOMPAT: u32 = INCOMPAT_FILETYPE
+    | INCOMPAT_EXTENTS
+    | INCOMPAT_64BIT
+    | INCOMPAT_FLEX_BG
+    | INCOMPAT_EA_INODE
+    | INCOMPAT_CSUM_SEED
+    | INCOMPAT_LARGEDIR
+    | INCOMPAT_INLINE_DATA
+    | INCOMPAT_ENCRYPT
+    | INCOMPAT_CASEFOLD;
+/// The largest blocks have 1024 << this many bytes.
+const MAX_LOG_BLOCK_SIZE: u32 = 2;
 /// Descriptors that are taken in, in bytes: 16 TiB of groups of 128 MiB, with 64 bytes each.
 const MAX_DESCRIPTORS: u64 = 8 << 20;
 /// Bitmaps that are kept before their groups come, in bytes.
@@ -38,8 +39,8 @@ const MAX_BITMAPS: usize = 16 << 20;
 #[derive(Clone, Copy)]
 struct Group {
     bitmap: u64,
-    /// The checksum of the bitmap, and which of its bits are stored.
-    sum: Option<(u32, u32)>,
+    /// The checksum of the bitmap, as it is stored, if there is one.
+    sum: Option<u32>,
     uninit: bool,
 }
 
@@ -69,47 +70,51 @@ pub struct Ext4 {
 
 impl Ext4 {
     /// Where the superblock is.
-    pub const SUPERBLOCK: Want = Want { offset: 1024, len: 1024 };
+    pub const SUPERBLOCK: Want = Want { offset: superblock::OFFSET, len: ints::to_u64(superblock::LEN) };
 
     /// Looks at a superblock. `None` if there is none, or if its maps may not be relied on.
     #[must_use]
     pub fn new(superblock: &[u8], partition: u64) -> Option<Self> {
-        let s = superblock.get(..1024)?;
-        let (compat, incompat, ro) = (le32(s, 0x5c), le32(s, 0x60), le32(s, 0x64));
-        let known = incompat & !KNOWN_INCOMPAT == 0 && ro & BIGALLOC == 0;
+        let s = superblock.get(..superblock::LEN)?;
+        let features = Features::of(s);
+        let known = features.incompat & !KNOWN_INCOMPAT == 0 && !features.ro_compat(RO_COMPAT_BIGALLOC);
+        let log = superblock::S_LOG_BLOCK_SIZE.get(s);
         // Not clean, or with a journal to replay, the maps may be about to change.
-        if le16(s, 0x38) != MAGIC || le16(s, 0x3a) & 3 != CLEAN || !known || le32(s, 0x18) > 2 {
+        let is_clean = superblock::S_STATE.get(s) & (VALID_FS | ERROR_FS) == VALID_FS;
+        if superblock::S_MAGIC.get(s) != superblock::MAGIC || !is_clean || !known || log > MAX_LOG_BLOCK_SIZE
+        {
             return None;
         }
-        let has_sums = ro & METADATA_CSUM != 0;
-        if has_sums && checksum::update(u32::MAX, &s[..0x3fc]) != le32(s, 0x3fc) {
+        let has_sums = features.ro_compat(RO_COMPAT_METADATA_CSUM);
+        if has_sums && superblock::sum(s) != superblock::S_CHECKSUM.get(s) {
             return None;
         }
-        let wide = incompat & WIDE != 0;
-        let block = 1024 << le32(s, 0x18);
-        let high = if wide { u64::from(le32(s, 0x150)) << 32 } else { 0 };
-        let mut id = [0; 16];
-        id.copy_from_slice(&s[0x68..0x78]);
+        let wide = features.incompat(INCOMPAT_64BIT);
+        let old = superblock::S_REV_LEVEL.get(s) == superblock::GOOD_OLD_REV;
+        let block = 1024 << log;
+        let high = if wide { u64::from(superblock::S_BLOCKS_COUNT_HI.get(s)) << 32 } else { 0 };
         let mut map = Self {
             block,
-            blocks: u64::from(le32(s, 4)) | high,
-            first: u64::from(le32(s, 0x14)),
-            per_group: le32(s, 0x20).into(),
-            inodes_per_group: le32(s, 0x28).into(),
-            inode: if le32(s, 0x4c) == 0 { 128 } else { le16(s, 0x58).into() },
-            descriptor: if wide { le16(s, 0xfe).into() } else { 32 },
+            blocks: u64::from(superblock::S_BLOCKS_COUNT_LO.get(s)) | high,
+            first: superblock::S_FIRST_DATA_BLOCK.get(s).into(),
+            per_group: superblock::S_BLOCKS_PER_GROUP.get(s).into(),
+            inodes_per_group: superblock::S_INODES_PER_GROUP.get(s).into(),
+            inode: if old { superblock::GOOD_OLD_INODE_SIZE } else { superblock::S_INODE_SIZE.get(s) }.into(),
+            descriptor: if wide { superblock::S_DESC_SIZE.get(s).into() } else { group::LEN },
             backup: 0,
-            backups_everywhere: ro & SPARSE_SUPER == 0 || compat & SPARSE_SUPER2 != 0,
+            backups_everywhere: !features.ro_compat(RO_COMPAT_SPARSE_SUPER)
+                || features.compat(COMPAT_SPARSE_SUPER2),
             has_sums,
-            has_unused: has_sums || ro & GDT_CSUM != 0,
-            seed: if incompat & SEED != 0 { le32(s, 0x270) } else { checksum::file_system_seed(&id) },
+            has_unused: has_sums || features.ro_compat(RO_COMPAT_GDT_CSUM),
+            seed: superblock::seed(s),
             groups: Vec::new(),
             metadata: Vec::new(),
             unused: Vec::new(),
             bitmaps: BTreeMap::new(),
             held: 0,
         };
-        map.backup = 1 + map.descriptors().len.div_ceil(block) + u64::from(le16(s, 0xce));
+        map.backup =
+            1 + map.descriptors().len.div_ceil(block) + u64::from(superblock::S_RESERVED_GDT_BLOCKS.get(s));
         map.is_sound(partition).then_some(map)
     }
 
@@ -142,33 +147,25 @@ impl Ext4 {
     /// Takes the descriptors; wants the bitmaps.
     fn take_descriptors(&mut self, bytes: &[u8]) -> Vec<Want> {
         let (mut groups, mut metadata, mut unused) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, d) in (0..).zip(bytes.chunks_exact(num::to_usize(self.descriptor))) {
-            if self.has_sums && self.descriptor_sum(number, d) != le16(d, 0x1e) {
+        for (number, d) in (0..).zip(bytes.chunks_exact(ints::to_usize(self.descriptor))) {
+            if self.has_sums && group::sum(self.seed, number, d) != BG_CHECKSUM.get(d) {
                 return Vec::new();
             }
-            let wide = self.descriptor >= 64;
-            let high = |at: usize| if wide { u64::from(le32(d, at)) << 32 } else { 0 };
             let [bitmap, inodes, table] =
-                [(0, 0x20), (4, 0x24), (8, 0x28)].map(|(low, at)| u64::from(le32(d, low)) | high(at));
+                [BG_BLOCK_BITMAP, BG_INODE_BITMAP, BG_INODE_TABLE].map(|place| place.get(d));
             let tables = (self.inodes_per_group * self.inode).div_ceil(self.block);
             let within = [(bitmap, 1), (inodes, 1), (table, tables)];
             if within.iter().any(|(at, len)| at.checked_add(*len).is_none_or(|end| end > self.blocks)) {
                 return Vec::new();
             }
             metadata.extend(within.map(|(at, len)| (at, at + len)));
-            let flags = le16(d, 0x12);
-            let sum = if wide && self.descriptor >= 0x3a {
-                (u32::from(le16(d, 0x18)) | u32::from(le16(d, 0x38)) << 16, u32::MAX)
-            } else {
-                (le16(d, 0x18).into(), 0xffff)
-            };
+            let flags = BG_FLAGS.get(d);
             groups.push(Group {
                 bitmap,
-                sum: self.has_sums.then_some(sum),
+                sum: self.has_sums.then(|| BG_BLOCK_BITMAP_CSUM.get(d)),
                 uninit: self.has_unused && flags & BLOCK_UNINIT != 0,
             });
-            let high = if wide { u64::from(le16(d, 0x32)) << 16 } else { 0 };
-            let spare = u64::from(le16(d, 0x1c)) | high;
+            let spare = u64::from(BG_ITABLE_UNUSED.get(d));
             if self.has_unused && flags & INODE_ZEROED == 0 && spare <= self.inodes_per_group {
                 let used = ((self.inodes_per_group - spare) * self.inode).div_ceil(self.block);
                 unused.push((table + used, table + tables));
@@ -187,17 +184,12 @@ impl Ext4 {
         wants
     }
 
-    fn descriptor_sum(&self, number: u32, d: &[u8]) -> u16 {
-        let seed = checksum::update(self.seed, &number.to_le_bytes());
-        let sum = checksum::update(checksum::update(seed, &d[..0x1e]), &[0, 0]);
-        checksum::low16(checksum::update(sum, &d[0x20..]))
-    }
-
     fn take_bitmap(&mut self, offset: u64, bytes: &[u8]) {
         let at = offset / self.block;
-        let sum = checksum::update(self.seed, &bytes[..num::to_usize(self.per_group / 8)]);
+        let covered = &bytes[..ints::to_usize(self.per_group / 8)];
+        let sum = group::bitmap_sum(self.seed, covered, ints::to_usize(self.descriptor));
         let mine = (0u64..).zip(&self.groups).filter(|(_, group)| group.bitmap == at && !group.uninit);
-        let sound = mine.filter(|(_, group)| group.sum.is_none_or(|(stored, mask)| sum & mask == stored));
+        let sound = mine.filter(|(_, group)| group.sum.is_none_or(|stored| sum == stored));
         let numbers: Vec<u64> = sound.map(|(number, _)| number).collect();
         for number in numbers {
             if self.held + bytes.len() <= MAX_BITMAPS {
@@ -215,12 +207,12 @@ impl Ext4 {
             return false;
         }
         let (group, bit) = ((block - self.first) / self.per_group, (block - self.first) % self.per_group);
-        let Some(known) = self.groups.get(num::to_usize(group)) else { return true };
+        let Some(known) = self.groups.get(ints::to_usize(group)) else { return true };
         if known.uninit {
-            let backup = self.backups_everywhere || geometry::has_backup(group);
+            let backup = self.backups_everywhere || group::has_backup(group);
             return backup && bit < self.backup || is_within(&self.metadata, block);
         }
-        let byte = self.bitmaps.get(&group).and_then(|map| map.get(num::to_usize(bit / 8)));
+        let byte = self.bitmaps.get(&group).and_then(|map| map.get(ints::to_usize(bit / 8)));
         byte.is_none_or(|byte| byte >> (bit % 8) & 1 != 0)
     }
 }
@@ -277,10 +269,10 @@ mod tests {
             }
             if let Some(mut map) = Ext4::new(&s, 1 << 40) {
                 let want = map.descriptors();
-                bytes.resize(num::to_usize(want.len), 0);
+                bytes.resize(ints::to_usize(want.len), 0);
                 bytes[0x10..0x20].fill(0);
                 for want in map.take(want, &bytes) {
-                    map.take(want, &vec![0x5a; num::to_usize(want.len)]);
+                    map.take(want, &vec![0x5a; ints::to_usize(want.len)]);
                 }
                 let mut at = 0;
                 for _ in 0..50 {

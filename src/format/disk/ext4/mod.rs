@@ -6,4 +6,4 @@ pub mod ondisk;
 pub mod read;
 pub mod write;
 
-pub use write::{Error, Ext4, Front, Label, Options, Purpose, Size, Summary, plan};
+pub use write::{Error, Ext4, Front, Label, Lent, Options, Purpose, Size, Summary, plan, plan_with};

@@ -1,21 +1,21 @@
 //! The allocation table of FAT16 and FAT32.
 //!
-//! ```text
-//! boot sector   0b bytes per sector u16  0d sectors per cluster u8  0e reserved u16  10 tables u8  11 root entries u16
-//!               13 sectors u16  16 sectors per table u16  20 sectors u32  24 sectors per table u32
-//! table         16 or 32 bits for each cluster, of which the low 28 count; 0 for a free one
-//! ```
-//! Source: Microsoft's FAT specification 1.03. FAT12 is too small to matter.
+//! FAT12 is too small to matter.
 
-use crate::format::disk::usage::{Run, Usage, Want, le16, le32};
-use crate::num;
+use super::ondisk::boot_sector::{
+    self, FAT16_MIN_CLUSTERS, FAT32_MIN_CLUSTERS, FIRST_CLUSTER, FatType, SECTOR_SIZES, SIGNATURE,
+    SIGNATURE_WORD,
+};
+use super::ondisk::slot::SLOT;
+use crate::format::disk::usage::{Run, Usage, Want};
+use crate::ints;
 
 /// A table that is taken in, in bytes.
 const MAX_TABLE: u64 = 16 << 20;
 
 /// The map of a FAT file system.
 pub struct Fat {
-    wide: bool,
+    fat_type: FatType,
     table: Want,
     data: u64,
     cluster: u64,
@@ -31,23 +31,26 @@ impl Fat {
     /// Looks at a boot sector. `None` if it is none of FAT16 or FAT32.
     #[must_use]
     pub fn new(boot: &[u8], partition: u64) -> Option<Self> {
-        let b = boot.get(..512)?;
-        let (sector, per_cluster) = (u64::from(le16(b, 0x0b)), u64::from(b[0x0d]));
-        let sound = [512, 1024, 2048, 4096].contains(&sector) && per_cluster.is_power_of_two();
-        if b[510..] != [0x55, 0xaa] || !sound || !(1..=2).contains(&b[0x10]) {
+        let b = boot.get(..boot_sector::LEN)?;
+        let sector = u64::from(boot_sector::BPB_BYTS_PER_SEC.get(b));
+        let per_cluster = u64::from(boot_sector::BPB_SEC_PER_CLUS.get(b));
+        let fats = u64::from(boot_sector::BPB_NUM_FATS.get(b));
+        let sound = SECTOR_SIZES.contains(&sector) && per_cluster.is_power_of_two();
+        if SIGNATURE_WORD.get(b) != SIGNATURE || !sound || !(1..=2).contains(&fats) {
             return None;
         }
         let pick = |narrow: u16, wide: u32| if narrow != 0 { u64::from(narrow) } else { u64::from(wide) };
-        let (reserved, total) = (u64::from(le16(b, 0x0e)), pick(le16(b, 0x13), le32(b, 0x20)));
-        let table = pick(le16(b, 0x16), le32(b, 0x24));
-        let root = (u64::from(le16(b, 0x11)) * 32).div_ceil(sector);
-        let data = reserved + u64::from(b[0x10]) * table + root;
+        let reserved = u64::from(boot_sector::BPB_RSVD_SEC_CNT.get(b));
+        let total = pick(boot_sector::BPB_TOT_SEC16.get(b), boot_sector::BPB_TOT_SEC32.get(b));
+        let table = pick(boot_sector::BPB_FATSZ16.get(b), boot_sector::BPB_FATSZ32.get(b));
+        let root = (u64::from(boot_sector::BPB_ROOT_ENT_CNT.get(b)) * SLOT).div_ceil(sector);
+        let data = reserved + fats * table + root;
         let clusters = total.checked_sub(data)? / per_cluster;
-        let wide = clusters >= 65525;
-        let bytes = (clusters + 2) * if wide { 4 } else { 2 };
+        let fat_type = if clusters >= FAT32_MIN_CLUSTERS { FatType::Fat32 } else { FatType::Fat16 };
+        let bytes = (clusters + u64::from(FIRST_CLUSTER)) * fat_type.entry_bytes();
         let fits = total * sector <= partition && bytes <= table * sector && bytes <= MAX_TABLE;
-        (clusters >= 4085 && reserved > 0 && fits).then_some(Self {
-            wide,
+        (clusters >= FAT16_MIN_CLUSTERS && reserved > 0 && fits).then_some(Self {
+            fat_type,
             table: Want { offset: reserved * sector, len: bytes },
             data: data * sector,
             cluster: per_cluster * sector,
@@ -63,18 +66,15 @@ impl Fat {
     }
 
     fn matters(&self, cluster: u64) -> bool {
-        self.used.as_ref().and_then(|used| used.get(num::to_usize(cluster)).copied()).unwrap_or(true)
+        self.used.as_ref().and_then(|used| used.get(ints::to_usize(cluster)).copied()).unwrap_or(true)
     }
 }
 
 impl Usage for Fat {
     fn take(&mut self, _want: Want, bytes: &[u8]) -> Vec<Want> {
-        let used = if self.wide {
-            bytes.chunks_exact(4).skip(2).map(|entry| le32(entry, 0) & 0x0fff_ffff != 0).collect()
-        } else {
-            bytes.chunks_exact(2).skip(2).map(|entry| entry != [0, 0]).collect()
-        };
-        self.used = Some(used);
+        let entries = bytes.chunks_exact(ints::to_usize(self.fat_type.entry_bytes()));
+        let data = entries.skip(ints::to_usize(FIRST_CLUSTER.into()));
+        self.used = Some(data.map(|entry| self.fat_type.entry(entry) != 0).collect());
         Vec::new()
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let data = (4 + 128 + 32) * 512;
         assert_eq!(map.run(0), Run { matters: true, end: data });
         assert!(map.run(data).matters, "the table is not known yet");
-        let mut table = vec![0; num::to_usize(map.table().len)];
+        let mut table = vec![0; ints::to_usize(map.table().len)];
         table[6] = 1;
         map.take(map.table(), &table);
         assert_eq!(map.run(data), Run { matters: false, end: data + 2048 });
@@ -132,7 +132,7 @@ mod tests {
                 boot[at] = value;
             }
             if let Some(mut map) = Fat::new(&boot, 1 << 40) {
-                map.take(map.table(), &vec![1; num::to_usize(map.table().len)]);
+                map.take(map.table(), &vec![1; ints::to_usize(map.table().len)]);
                 assert!(map.run(at).end > at || at == u64::MAX);
             }
         }

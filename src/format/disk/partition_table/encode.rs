@@ -1,24 +1,15 @@
 //! Tables as bytes.
 
-use super::{
-    Error, GPT_ENTRIES, GPT_ENTRY, GPT_HEADER, GPT_MAGIC, Gpt, GptPartition, MBR_ENTRIES, Mbr, MbrPartition,
-    PROTECTIVE, SectorSize, Table, is_extended,
-};
-use crate::num;
+use super::error::Error;
+use super::gpt_header::{self, ENTRIES, HEADER_LEN, MAGIC, NAME_UNITS, PRIMARY_LBA};
+use super::mbr_sector::{self, ACTIVE, CHS_FIRST, PRIMARIES, PROTECTIVE, chs, is_extended, protective_end};
+use super::place::Place;
+use super::table::{Gpt, GptPartition, Mbr, MbrPartition, SectorSize, Table};
+use crate::ints;
 use std::collections::BTreeSet;
 
-/// Partitions of an MBR without logical ones.
-const PRIMARIES: u32 = 4;
-/// Heads and sectors per track of the disk that sfdisk imagines.
-const HEADS: u64 = 255;
-const PER_TRACK: u64 = 63;
-/// The last cylinder that CHS can say.
-const LAST_CYLINDER: u64 = 1023;
-/// CHS of what is beyond: the last head, sector and cylinder.
-const CHS_BEYOND: [u8; 3] = [0xfe, 0xff, 0xff];
-/// CHS of sector 1, as in every protective MBR: it ignores the geometry.
-const CHS_FIRST: [u8; 3] = [0x00, 0x02, 0x00];
-const ENTRY_LEN: usize = num::to_usize(GPT_ENTRY as u64);
+/// Bytes of an entry of a GPT.
+const ENTRY_LEN: usize = ints::to_usize(gpt_header::ENTRY_LEN as u64);
 
 /// Every range of the disk that a table takes, in ascending order: whole sectors. The rest of a disk that is not a
 /// whole sector stays unused.
@@ -29,17 +20,15 @@ pub fn encode(table: &Table, disk_len: u64, sector: SectorSize) -> Result<Vec<(u
     }
 }
 
-/// Where a partition is: number, first sector, sectors.
-type Place = (u32, u64, u64);
-
 /// Checks numbers and places.
 fn ensure_places(places: impl Iterator<Item = Place>, most: u32, first: u64, end: u64) -> Result<(), Error> {
     let (mut seen, mut numbers) = (Vec::new(), BTreeSet::new());
-    for (number, start, sectors) in places {
+    for place in places {
+        let Place { number, start, sectors } = place;
         if !(1..=most).contains(&number) || !numbers.insert(number) {
             return Err(Error::Number { number, most });
         }
-        let last = start.saturating_add(sectors.saturating_sub(1));
+        let last = place.last();
         if sectors == 0 || start < first || last > end || last == u64::MAX {
             return Err(Error::Outside { number, start, last, first, end });
         }
@@ -54,48 +43,32 @@ fn ensure_places(places: impl Iterator<Item = Place>, most: u32, first: u64, end
 
 fn encode_mbr(mbr: &Mbr, disk_len: u64, sector: SectorSize) -> Result<Vec<u8>, Error> {
     let end = (disk_len / sector.bytes()).checked_sub(1).ok_or(Error::Disk(disk_len))?;
-    ensure_places(mbr.partitions.iter().map(|p| (p.number, p.start, p.sectors)), PRIMARIES, 1, end)?;
-    let mut out = vec![0; num::to_usize(sector.bytes())];
-    out[440..444].copy_from_slice(&mbr.disk_id.to_le_bytes());
+    ensure_places(mbr.partitions.iter().map(MbrPartition::place), PRIMARIES, 1, end)?;
+    let mut out = vec![0; ints::to_usize(sector.bytes())];
+    mbr_sector::DISK_ID.put(&mut out, mbr.disk_id);
     for partition in &mbr.partitions {
         if partition.kind == 0 || partition.kind == PROTECTIVE || is_extended(partition.kind) {
             return Err(Error::Type(partition.number));
         }
-        let at = MBR_ENTRIES + 16 * num::to_usize(u64::from(partition.number) - 1);
-        out[at..at + 16].copy_from_slice(&mbr_entry(partition)?);
+        if let Some(entry) = mbr_sector::entry_mut(&mut out, partition.number) {
+            fill_mbr_entry(partition, entry)?;
+        }
     }
-    out[510..512].copy_from_slice(&[0x55, 0xaa]);
+    mbr_sector::SIGNATURE.put(&mut out, mbr_sector::SIGNATURE_WORD);
     Ok(out)
 }
 
-fn mbr_entry(partition: &MbrPartition) -> Result<[u8; 16], Error> {
+fn fill_mbr_entry(partition: &MbrPartition, entry: &mut [u8]) -> Result<(), Error> {
     let beyond = |_| Error::Beyond32(partition.number);
     let start = u32::try_from(partition.start).map_err(beyond)?;
     let sectors = u32::try_from(partition.sectors).map_err(beyond)?;
-    let active = if partition.active { 0x80 } else { 0 };
-    let last = partition.start + partition.sectors - 1;
-    Ok(raw_entry(active, partition.kind, [chs(partition.start), chs(last)], [start, sectors]))
-}
-
-fn raw_entry(active: u8, kind: u8, [first, last]: [[u8; 3]; 2], [start, sectors]: [u32; 2]) -> [u8; 16] {
-    let mut out = [0; 16];
-    out[0] = active;
-    out[1..4].copy_from_slice(&first);
-    out[4] = kind;
-    out[5..8].copy_from_slice(&last);
-    out[8..12].copy_from_slice(&start.to_le_bytes());
-    out[12..16].copy_from_slice(&sectors.to_le_bytes());
-    out
-}
-
-/// A sector as head, sector, cylinder; the two high bits of the cylinder are in the byte of the sector.
-pub(crate) fn chs(lba: u64) -> [u8; 3] {
-    let (cylinder, head, sector) = (lba / (HEADS * PER_TRACK), lba / PER_TRACK % HEADS, lba % PER_TRACK + 1);
-    let low = |n: u64| n.to_le_bytes()[0];
-    if cylinder > LAST_CYLINDER {
-        return CHS_BEYOND;
-    }
-    [low(head), low(sector | ((cylinder >> 8) << 6)), low(cylinder)]
+    mbr_sector::BOOT_INDICATOR.put(entry, if partition.active { ACTIVE } else { 0 });
+    mbr_sector::OS_TYPE.put(entry, partition.kind);
+    mbr_sector::STARTING_CHS.put(entry, &chs(partition.start));
+    mbr_sector::ENDING_CHS.put(entry, &chs(partition.place().last()));
+    mbr_sector::STARTING_LBA.put(entry, start);
+    mbr_sector::SIZE_IN_LBA.put(entry, sectors);
+    Ok(())
 }
 
 /// Where the parts of a GPT are, in sectors.
@@ -110,7 +83,7 @@ struct Places {
 
 impl Places {
     fn on(disk_len: u64, sector: SectorSize) -> Result<Self, Error> {
-        let array = u64::from(GPT_ENTRIES * GPT_ENTRY) / sector.bytes();
+        let array = u64::from(ENTRIES * gpt_header::ENTRY_LEN) / sector.bytes();
         let last = (disk_len / sector.bytes()).checked_sub(1);
         let last = last.filter(|last| *last >= 2 * array + 3).ok_or(Error::Disk(disk_len))?;
         Ok(Self { array, last, first_usable: 2 + array, last_usable: last - array - 1 })
@@ -119,59 +92,69 @@ impl Places {
 
 fn encode_gpt(gpt: &Gpt, disk_len: u64, sector: SectorSize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
     let places = Places::on(disk_len, sector)?;
-    let partitions = gpt.partitions.iter().map(|p| (p.number, p.start, p.sectors));
-    ensure_places(partitions, GPT_ENTRIES, places.first_usable, places.last_usable)?;
+    let partitions = gpt.partitions.iter().map(GptPartition::place);
+    ensure_places(partitions, ENTRIES, places.first_usable, places.last_usable)?;
     let entries = gpt_entries(gpt)?;
+    let entries_sum = crc32fast::hash(&entries);
     let header = |own, other, entries_at| {
-        let mut header = gpt_header(gpt, &places, [own, other, entries_at], crc32fast::hash(&entries));
-        header.resize(num::to_usize(sector.bytes()), 0);
+        let mut header = vec![0; ints::to_usize(sector.bytes())];
+        let copy = Copy { own, other, entries_at, entries_sum };
+        fill_gpt_header(gpt, &places, copy, &mut header);
         header
     };
     let mut head = protective_mbr(places.last, sector);
-    head.extend(header(1, places.last, 2));
+    head.extend(header(PRIMARY_LBA, places.last, PRIMARY_LBA + 1));
     head.extend(&entries);
     let tail_at = places.last - places.array;
     let mut tail = entries.clone();
-    tail.extend(header(places.last, 1, tail_at));
+    tail.extend(header(places.last, PRIMARY_LBA, tail_at));
     Ok(vec![(0, head), (tail_at * sector.bytes(), tail)])
 }
 
-fn gpt_header(gpt: &Gpt, places: &Places, [own, other, entries_at]: [u64; 3], entries_sum: u32) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.extend_from_slice(GPT_MAGIC);
-    out.extend(0x0001_0000_u32.to_le_bytes());
-    out.extend(GPT_HEADER.to_le_bytes());
-    out.extend([0; 8]);
-    for lba in [own, other, places.first_usable, places.last_usable] {
-        out.extend(lba.to_le_bytes());
-    }
-    out.extend(gpt.disk_guid.to_bytes_le());
-    out.extend(entries_at.to_le_bytes());
-    for field in [GPT_ENTRIES, GPT_ENTRY, entries_sum] {
-        out.extend(field.to_le_bytes());
-    }
-    // The sum is over the header with its own field zero.
-    let sum = crc32fast::hash(&out);
-    out[16..20].copy_from_slice(&sum.to_le_bytes());
-    out
+/// What a header says of its own copy.
+struct Copy {
+    /// The sector that it is in.
+    own: u64,
+    /// The sector of the other header.
+    other: u64,
+    /// The first sector of its entries.
+    entries_at: u64,
+    /// The CRC-32 of all entries.
+    entries_sum: u32,
 }
 
-/// Where a protective entry ends. UEFI 5.2.3: all ones where CHS cannot say the last sector.
-pub(crate) fn protective_end(last: u64) -> [u8; 3] {
-    if last / (HEADS * PER_TRACK) > LAST_CYLINDER { [0xff; 3] } else { chs(last) }
+fn fill_gpt_header(gpt: &Gpt, places: &Places, copy: Copy, header: &mut [u8]) {
+    gpt_header::SIGNATURE.put(header, MAGIC);
+    gpt_header::REVISION.put(header, gpt_header::REVISION_1_0);
+    gpt_header::HEADER_SIZE.put(header, HEADER_LEN);
+    gpt_header::MY_LBA.put(header, copy.own);
+    gpt_header::ALTERNATE_LBA.put(header, copy.other);
+    gpt_header::FIRST_USABLE_LBA.put(header, places.first_usable);
+    gpt_header::LAST_USABLE_LBA.put(header, places.last_usable);
+    gpt_header::DISK_GUID.put(header, &gpt.disk_guid.to_bytes_le());
+    gpt_header::PARTITION_ENTRY_LBA.put(header, copy.entries_at);
+    gpt_header::NUMBER_OF_PARTITION_ENTRIES.put(header, ENTRIES);
+    gpt_header::SIZE_OF_PARTITION_ENTRY.put(header, gpt_header::ENTRY_LEN);
+    gpt_header::PARTITION_ENTRY_ARRAY_CRC32.put(header, copy.entries_sum);
+    gpt_header::sign(header);
 }
 
 fn protective_mbr(last: u64, sector: SectorSize) -> Vec<u8> {
-    let mut out = vec![0; num::to_usize(sector.bytes())];
+    let mut out = vec![0; ints::to_usize(sector.bytes())];
     let covered = u32::try_from(last).unwrap_or(u32::MAX);
-    let entry = raw_entry(0, PROTECTIVE, [CHS_FIRST, protective_end(last)], [1, covered]);
-    out[MBR_ENTRIES..MBR_ENTRIES + 16].copy_from_slice(&entry);
-    out[510..512].copy_from_slice(&[0x55, 0xaa]);
+    if let Some(entry) = mbr_sector::entry_mut(&mut out, 1) {
+        mbr_sector::OS_TYPE.put(entry, PROTECTIVE);
+        mbr_sector::STARTING_CHS.put(entry, &CHS_FIRST);
+        mbr_sector::ENDING_CHS.put(entry, &protective_end(last));
+        mbr_sector::STARTING_LBA.put(entry, 1);
+        mbr_sector::SIZE_IN_LBA.put(entry, covered);
+    }
+    mbr_sector::SIGNATURE.put(&mut out, mbr_sector::SIGNATURE_WORD);
     out
 }
 
 fn gpt_entries(gpt: &Gpt) -> Result<Vec<u8>, Error> {
-    let mut entries = vec![0; num::to_usize(u64::from(GPT_ENTRIES)) * ENTRY_LEN];
+    let mut entries = vec![0; ints::to_usize(u64::from(ENTRIES)) * ENTRY_LEN];
     let mut guids = BTreeSet::new();
     for partition in &gpt.partitions {
         if partition.type_guid.is_nil() {
@@ -180,7 +163,7 @@ fn gpt_entries(gpt: &Gpt) -> Result<Vec<u8>, Error> {
         if partition.unique_guid.is_nil() || !guids.insert(partition.unique_guid) {
             return Err(Error::Guid(partition.number));
         }
-        let at = ENTRY_LEN * num::to_usize(u64::from(partition.number) - 1);
+        let at = ENTRY_LEN * ints::to_usize(u64::from(partition.number) - 1);
         gpt_entry(partition, &mut entries[at..at + ENTRY_LEN])?;
     }
     Ok(entries)
@@ -188,16 +171,16 @@ fn gpt_entries(gpt: &Gpt) -> Result<Vec<u8>, Error> {
 
 fn gpt_entry(partition: &GptPartition, out: &mut [u8]) -> Result<(), Error> {
     let name: Vec<u16> = partition.name.encode_utf16().collect();
-    if name.len() > 36 || name.contains(&0) {
+    if name.len() > NAME_UNITS || name.contains(&0) {
         return Err(Error::Name(partition.number));
     }
-    let last = partition.start + partition.sectors - 1;
-    out[0..16].copy_from_slice(&partition.type_guid.to_bytes_le());
-    out[16..32].copy_from_slice(&partition.unique_guid.to_bytes_le());
-    out[32..40].copy_from_slice(&partition.start.to_le_bytes());
-    out[40..48].copy_from_slice(&last.to_le_bytes());
-    out[48..56].copy_from_slice(&partition.attributes.to_le_bytes());
-    for (unit, bytes) in name.iter().zip(out[56..].chunks_exact_mut(2)) {
+    gpt_header::PARTITION_TYPE_GUID.put(out, &partition.type_guid.to_bytes_le());
+    gpt_header::UNIQUE_PARTITION_GUID.put(out, &partition.unique_guid.to_bytes_le());
+    gpt_header::STARTING_LBA.put(out, partition.start);
+    gpt_header::ENDING_LBA.put(out, partition.place().last());
+    gpt_header::ATTRIBUTES.put(out, partition.attributes);
+    let units = gpt_header::PARTITION_NAME.slice_mut(out).chunks_exact_mut(2);
+    for (unit, bytes) in name.iter().zip(units) {
         bytes.copy_from_slice(&unit.to_le_bytes());
     }
     Ok(())

@@ -1,15 +1,16 @@
 //! Reads both copies of a GPT.
 
-use super::read::{Disk, Place, ReadError, check_places, guid, le32, le64};
-use super::{GPT_ENTRY, GPT_HEADER, GPT_MAGIC, Gpt, GptCopy, GptPartition, HeaderFault, Problem};
-use crate::num;
+use super::disk::{Disk, ReadError};
+use super::gpt_header::{self, ENTRY_LEN, MAGIC, PRIMARY_LBA, guid};
+use super::place;
+use super::problem::{GptCopy, HeaderFault, Problem};
+use super::table::{Gpt, GptPartition};
+use crate::ints;
 
 /// The most bytes of entries that are read: 8192 partitions of the usual size.
 const MAX_ENTRIES: u64 = 1 << 20;
 /// The longest entry that is read.
 const MAX_ENTRY: u32 = 4096;
-/// Where the primary header is.
-pub(crate) const PRIMARY_LBA: u64 = 1;
 
 /// What was found.
 pub(crate) struct Found {
@@ -68,34 +69,33 @@ fn backup_of(disk: &Disk<'_>, said: u64, last: u64) -> Result<(Result<Sound, Hea
 /// Reads the copy whose header is at a sector.
 fn copy(disk: &Disk<'_>, lba: u64) -> Result<Result<Sound, HeaderFault>, ReadError> {
     let header = match disk.sector(lba)? {
-        Some(header) if header.starts_with(GPT_MAGIC) => header,
+        Some(header) if gpt_header::SIGNATURE.get(&header) == *MAGIC => header,
         _ => return Ok(Err(HeaderFault::Missing)),
     };
     if let Err(fault) = check_header(&header, lba) {
         return Ok(Err(fault));
     }
-    let (at, count, size) = (le64(&header, 72), le32(&header, 80), le32(&header, 84));
+    let at = gpt_header::PARTITION_ENTRY_LBA.get(&header);
+    let count = gpt_header::NUMBER_OF_PARTITION_ENTRIES.get(&header);
+    let size = gpt_header::SIZE_OF_PARTITION_ENTRY.get(&header);
     let len = u64::from(count) * u64::from(size);
-    if !(GPT_ENTRY..=MAX_ENTRY).contains(&size) || !size.is_power_of_two() || len > MAX_ENTRIES {
+    if !(ENTRY_LEN..=MAX_ENTRY).contains(&size) || !size.is_power_of_two() || len > MAX_ENTRIES {
         return Ok(Err(HeaderFault::Entries { count, size }));
     }
     let Some(entries) = disk.bytes(at, len)? else { return Ok(Err(HeaderFault::EntriesOutside(at))) };
-    if crc32fast::hash(&entries) != le32(&header, 88) {
+    if crc32fast::hash(&entries) != gpt_header::PARTITION_ENTRY_ARRAY_CRC32.get(&header) {
         return Ok(Err(HeaderFault::EntriesChecksum));
     }
-    Ok(Ok(parse(disk, &header, &entries, num::to_usize(u64::from(size)))))
+    Ok(Ok(parse(disk, &header, &entries, ints::to_usize(u64::from(size)))))
 }
 
 fn check_header(header: &[u8], lba: u64) -> Result<(), HeaderFault> {
-    let size = le32(header, 12);
-    let covered = header.get(..num::to_usize(u64::from(size))).filter(|_| size >= GPT_HEADER);
-    let mut covered = covered.ok_or(HeaderFault::Size(size))?.to_vec();
-    // The sum is over the header with its own field zero.
-    covered[16..20].fill(0);
-    if crc32fast::hash(&covered) != le32(header, 16) {
+    let size = gpt_header::HEADER_SIZE.get(header);
+    let sum = gpt_header::sum(header, size).ok_or(HeaderFault::Size(size))?;
+    if sum != gpt_header::HEADER_CRC32.get(header) {
         return Err(HeaderFault::Checksum);
     }
-    match le64(header, 24) {
+    match gpt_header::MY_LBA.get(header) {
         own if own == lba => Ok(()),
         own => Err(HeaderFault::Place(own)),
     }
@@ -103,11 +103,12 @@ fn check_header(header: &[u8], lba: u64) -> Result<(), HeaderFault> {
 
 /// Makes partitions of entries whose sum is right.
 fn parse(disk: &Disk<'_>, header: &[u8], entries: &[u8], size: usize) -> Sound {
-    let (mut partitions, mut places, mut problems) = (Vec::new(), Vec::new(), Vec::new());
-    let (first, end) = (le64(header, 40), le64(header, 48).min(disk.sectors().saturating_sub(1)));
+    let (mut partitions, mut problems) = (Vec::new(), Vec::new());
+    let first = gpt_header::FIRST_USABLE_LBA.get(header);
+    let end = gpt_header::LAST_USABLE_LBA.get(header).min(disk.sectors().saturating_sub(1));
     for (number, entry) in (1..).zip(entries.chunks_exact(size)) {
-        let type_guid = guid(entry, 0);
-        let (start, last) = (le64(entry, 32), le64(entry, 40));
+        let type_guid = guid(gpt_header::PARTITION_TYPE_GUID, entry);
+        let (start, last) = (gpt_header::STARTING_LBA.get(entry), gpt_header::ENDING_LBA.get(entry));
         if type_guid.is_nil() {
             continue;
         }
@@ -119,18 +120,20 @@ fn parse(disk: &Disk<'_>, header: &[u8], entries: &[u8], size: usize) -> Sound {
             problems.push(Problem::Outside { number, start, last, first, end });
             continue;
         }
-        let place: Place = (number, start, last);
-        places.push(place);
-        let units = entry[56..128].as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit));
+        let units = gpt_header::PARTITION_NAME.get(entry);
+        let units = units.as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit));
         let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
         let name = String::from_utf16(&units).unwrap_or_else(|_| {
             problems.push(Problem::Name(number));
             String::from_utf16_lossy(&units)
         });
-        let (unique_guid, attributes) = (guid(entry, 16), le64(entry, 48));
+        let unique_guid = guid(gpt_header::UNIQUE_PARTITION_GUID, entry);
+        let attributes = gpt_header::ATTRIBUTES.get(entry);
         let sectors = last - start + 1;
         partitions.push(GptPartition { number, start, sectors, type_guid, unique_guid, name, attributes });
     }
-    check_places(&places, first, end, &mut problems);
-    Sound { gpt: Gpt { disk_guid: guid(header, 56), partitions }, other: le64(header, 32), problems }
+    let places: Vec<_> = partitions.iter().map(GptPartition::place).collect();
+    place::check(&places, first, end, &mut problems);
+    let disk_guid = guid(gpt_header::DISK_GUID, header);
+    Sound { gpt: Gpt { disk_guid, partitions }, other: gpt_header::ALTERNATE_LBA.get(header), problems }
 }

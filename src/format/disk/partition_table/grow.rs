@@ -1,16 +1,18 @@
 //! Makes the last partition of a table reach the end of a larger disk, in place.
 
-use super::encode::chs;
-use super::relocate::{sound, store_entries};
-use super::{MBR_ENTRIES, SectorSize, Table, read_with};
-use crate::num;
+use super::gpt_header::{self, ENDING_LBA, sound_entries};
+use super::mbr_sector::{self, PRIMARIES, chs};
+use super::read::read_with;
+use super::relocate::store_entries;
+use super::table::{SectorSize, Table};
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
 
 /// A partition that became longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grown {
-    /// Its number.
+    /// Its number in the table, from 1.
     pub number: u32,
     /// Where it begins, in bytes.
     pub start: u64,
@@ -31,28 +33,28 @@ pub fn grow(start: &mut [u8], disk_len: u64, sector: SectorSize) -> Option<Grown
     match reading.table? {
         Table::Mbr(mbr) => {
             let last = mbr.partitions.iter().max_by_key(|partition| partition.start)?;
-            if last.number > 4 || last.is_extended() {
+            if last.number > PRIMARIES || last.is_extended() {
                 return None;
             }
             let end = (disk_len / ALIGN * ALIGN / bytes).min(u64::from(u32::MAX));
             let sectors = end.checked_sub(last.start).filter(|sectors| *sectors > last.sectors)?;
-            let at = MBR_ENTRIES + 16 * num::to_usize(u64::from(last.number) - 1);
-            start[at + 5..at + 8].copy_from_slice(&chs(end - 1));
-            start[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes()[..4]);
+            let entry = mbr_sector::entry_mut(start, last.number)?;
+            mbr_sector::ENDING_CHS.put(entry, &chs(end - 1));
+            mbr_sector::SIZE_IN_LBA.put_low(entry, sectors);
             Some(Grown { number: last.number, start: last.start * bytes, len: sectors * bytes })
         }
         Table::Gpt(gpt) => {
             let last = gpt.partitions.iter().max_by_key(|partition| partition.start)?;
-            let header_at = num::to_usize(bytes);
+            let header_at = ints::to_usize(bytes);
             let header = start.get(header_at..header_at * 2)?.to_vec();
-            let mut entries = sound(&header, start, header_at)?;
-            let array = num::to_u64(entries.len()).div_ceil(bytes);
+            let mut entries = sound_entries(&header, start, header_at)?;
+            let array = ints::to_u64(entries.len()).div_ceil(bytes);
             // Behind the partition come the entries of the backup and its header.
             let end = (disk_len / bytes).checked_sub(1 + array)? * bytes / ALIGN * ALIGN / bytes;
             let sectors = end.checked_sub(last.start).filter(|sectors| *sectors > last.sectors)?;
-            let size = entries.len() / num::to_usize(entry_count(&header).max(1));
-            let at = size * num::to_usize(u64::from(last.number) - 1);
-            entries.get_mut(at + 40..at + 48)?.copy_from_slice(&(end - 1).to_le_bytes());
+            let size = ints::to_usize(gpt_header::SIZE_OF_PARTITION_ENTRY.get(&header).into());
+            let at = size * ints::to_usize(u64::from(last.number) - 1);
+            ENDING_LBA.put(entries.get_mut(at..at + size)?, end - 1);
             store_entries(start, header_at, &entries);
             Some(Grown { number: last.number, start: last.start * bytes, len: sectors * bytes })
         }
@@ -64,12 +66,12 @@ pub fn grow(start: &mut [u8], disk_len: u64, sector: SectorSize) -> Option<Grown
 pub fn hindrance(start: &[u8], disk_len: u64, sector: SectorSize) -> &'static str {
     const NO_ROOM: &str = "there is less than 1 MiB behind the last partition";
     let Ok(reading) = read_with(&Start(start, disk_len), sector) else { return "its table cannot be read" };
-    let header_at = num::to_usize(sector.bytes());
+    let header_at = ints::to_usize(sector.bytes());
     match reading.table {
         None => "it has no partition table that is sound",
         Some(Table::Mbr(mbr)) => match mbr.partitions.iter().max_by_key(|partition| partition.start) {
             None => "its table has no partition",
-            Some(last) if last.number > 4 || last.is_extended() => {
+            Some(last) if last.number > PRIMARIES || last.is_extended() => {
                 "its last partition is a logical one, within an extended one"
             }
             Some(last) => {
@@ -87,17 +89,13 @@ pub fn hindrance(start: &[u8], disk_len: u64, sector: SectorSize) -> &'static st
             let header = start.get(header_at..header_at * 2);
             if gpt.partitions.is_empty() {
                 "its table has no partition"
-            } else if header.is_none_or(|header| sound(header, start, header_at).is_none()) {
+            } else if header.is_none_or(|header| sound_entries(header, start, header_at).is_none()) {
                 "the entries of its GPT are not in the first MiB, or its header is damaged"
             } else {
                 NO_ROOM
             }
         }
     }
-}
-
-fn entry_count(header: &[u8]) -> u64 {
-    u32::from_le_bytes([header[80], header[81], header[82], header[83]]).into()
 }
 
 /// The start of a disk whose rest is not known: zeros.
@@ -109,7 +107,7 @@ impl ReadAt for Start<'_> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let from = num::to_usize(offset).min(self.0.len());
+        let from = ints::to_usize(offset).min(self.0.len());
         let len = buf.len().min(self.0.len() - from);
         buf[..len].copy_from_slice(&self.0[from..from + len]);
         buf[len..].fill(0);
@@ -126,9 +124,9 @@ mod tests {
     use uuid::Uuid;
 
     fn image(table: &Table, len: u64) -> Vec<u8> {
-        let mut image = vec![0; num::to_usize(len)];
+        let mut image = vec![0; ints::to_usize(len)];
         for (offset, bytes) in encode(table, len, SectorSize::S512).unwrap() {
-            image[num::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
+            image[ints::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
         }
         image
     }

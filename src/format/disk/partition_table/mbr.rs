@@ -1,7 +1,13 @@
 //! Reads the first sector of a disk, and the chain of logical partitions.
 
-use super::read::{Disk, Place, ReadError, check_places, le32};
-use super::{MBR_ENTRIES, MbrPartition, PROTECTIVE, Problem, is_extended};
+use super::disk::{Disk, ReadError};
+use super::mbr_sector::{
+    self, ACTIVE, ENTRY_LEN, PROTECTIVE, SIGNATURE, SIGNATURE_WORD, entries, is_extended,
+};
+use super::place::{self, Place};
+use super::problem::Problem;
+use super::table::MbrPartition;
+use crate::format::disk::fat::ondisk::boot_sector::{BPB_BYTS_PER_SEC, BS_OEM_NAME, SECTOR_SIZES};
 use std::collections::BTreeSet;
 
 /// The most logical partitions that are followed; Linux gives no more device names.
@@ -11,7 +17,7 @@ const FIRST_LOGICAL: u32 = 5;
 
 /// What the first sector of a disk is.
 pub(crate) enum FirstSector {
-    /// Nothing known.
+    /// Nothing that is known: no mark at its end.
     Nothing,
     /// The boot sector of a file system, which ends with the same mark.
     FileSystem,
@@ -25,12 +31,13 @@ pub(crate) enum FirstSector {
 
 /// Looks at the first sector.
 pub(crate) fn first_sector(sector: &[u8]) -> FirstSector {
-    if sector.get(510..512) != Some(&[0x55, 0xaa]) {
+    if SIGNATURE.get(sector) != SIGNATURE_WORD {
         return FirstSector::Nothing;
     }
     let is_boot = is_boot_sector(sector);
-    let flags = (1..).zip(entries(sector)).map(|(number, entry)| (number, entry[0]));
-    if let Some((number, flag)) = flags.clone().find(|(_, flag)| flag & 0x7f != 0) {
+    let flags =
+        (1..).zip(entries(sector)).map(|(number, entry)| (number, mbr_sector::BOOT_INDICATOR.get(entry)));
+    if let Some((number, flag)) = flags.clone().find(|(_, flag)| flag & !ACTIVE != 0) {
         let bad = FirstSector::Bad(Problem::ActiveFlag { number, flag });
         return if is_boot { FirstSector::FileSystem } else { bad };
     }
@@ -43,31 +50,26 @@ pub(crate) fn first_sector(sector: &[u8]) -> FirstSector {
         let others = partitions.iter().filter(|partition| partition.kind != PROTECTIVE).count();
         return FirstSector::Protective { others };
     }
-    FirstSector::Mbr { disk_id: le32(sector, 440), partitions }
+    FirstSector::Mbr { disk_id: mbr_sector::DISK_ID.get(sector), partitions }
 }
 
 /// Whether it begins like the boot sector of a FAT, NTFS or exFAT: a jump, then where an MBR has code, a sector size.
 fn is_boot_sector(sector: &[u8]) -> bool {
     let jumps = matches!(sector, [0xeb, _, 0x90, ..] | [0xe9, ..]);
-    let sector_bytes = u16::from_le_bytes([sector[11], sector[12]]);
-    jumps && (sector[3..11] == *b"EXFAT   " || [512, 1024, 2048, 4096].contains(&sector_bytes))
-}
-
-/// The four entries.
-fn entries(sector: &[u8]) -> impl Iterator<Item = &[u8; 16]> + Clone {
-    sector.get(MBR_ENTRIES..510).unwrap_or_default().as_chunks().0.iter()
+    let is_exfat = BS_OEM_NAME.get(sector) == *b"EXFAT   ";
+    jumps && (is_exfat || SECTOR_SIZES.contains(&BPB_BYTS_PER_SEC.get(sector).into()))
 }
 
 /// The partition of an entry, whose sectors count from `base`; `None` when it is empty.
-fn partition(number: u32, base: u64, entry: &[u8; 16]) -> Option<MbrPartition> {
-    let (kind, sectors) = (entry[4], u64::from(le32(entry, 12)));
-    let start = base + u64::from(le32(entry, 8));
+fn partition(number: u32, base: u64, entry: &[u8; ENTRY_LEN]) -> Option<MbrPartition> {
+    let (kind, sectors) = (mbr_sector::OS_TYPE.get(entry), u64::from(mbr_sector::SIZE_IN_LBA.get(entry)));
+    let start = base + u64::from(mbr_sector::STARTING_LBA.get(entry));
     (kind != 0 && sectors > 0).then_some(MbrPartition {
         number,
         start,
         sectors,
         kind,
-        active: entry[0] == 0x80,
+        active: mbr_sector::BOOT_INDICATOR.get(entry) == ACTIVE,
     })
 }
 
@@ -81,19 +83,18 @@ pub(crate) fn read(
     if active > 1 {
         problems.push(Problem::Active(active));
     }
-    let place = |p: &MbrPartition| -> Place { (p.number, p.start, p.start + p.sectors - 1) };
     let end = disk.sectors().saturating_sub(1);
-    let primary: Vec<Place> = partitions.iter().map(place).collect();
-    check_places(&primary, 1, end, &mut problems);
+    let primary: Vec<Place> = partitions.iter().map(MbrPartition::place).collect();
+    place::check(&primary, 1, end, &mut problems);
     let extended: Vec<MbrPartition> = partitions.iter().filter(|p| p.is_extended()).cloned().collect();
     if extended.len() > 1 {
         problems.push(Problem::Extended(extended.len()));
     }
     if let Some(extended) = extended.first() {
         let logical = read_logical(disk, extended, &mut problems)?;
-        let places: Vec<Place> = logical.iter().map(place).collect();
-        let (_, first, last) = place(extended);
-        check_places(&places, first + 1, last.min(end), &mut problems);
+        let places: Vec<Place> = logical.iter().map(MbrPartition::place).collect();
+        let last = extended.place().last().min(end);
+        place::check(&places, extended.start + 1, last, &mut problems);
         partitions.extend(logical);
     }
     Ok((partitions, problems))
@@ -114,14 +115,14 @@ fn read_logical(
         }
         let in_extended = at - extended.start < extended.sectors;
         let sector = if in_extended { disk.sector(at)? } else { None };
-        let Some(sector) = sector.filter(|sector| sector.get(510..512) == Some(&[0x55, 0xaa])) else {
+        let Some(sector) = sector.filter(|sector| SIGNATURE.get(sector) == SIGNATURE_WORD) else {
             // An extended partition without any logical one needs no first link.
             problems.extend((at != extended.start).then_some(Problem::ChainEnd(at)));
             return Ok(logical);
         };
         let mut next = None;
         for entry in entries(&sector) {
-            if is_extended(entry[4]) {
+            if is_extended(mbr_sector::OS_TYPE.get(entry)) {
                 next = next.or_else(|| partition(0, extended.start, entry).map(|link| link.start));
             } else if let Some(found) = partition(number_after(&logical), at, entry) {
                 logical.push(found);

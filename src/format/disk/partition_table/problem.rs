@@ -57,11 +57,11 @@ pub enum Problem {
     /// One copy of a GPT is of no use; the other one was read if it is sound.
     #[error("the {copy} GPT at sector {lba} {fault}")]
     Header {
-        /// Which.
+        /// The copy that is of no use.
         copy: GptCopy,
         /// Where it was looked for.
         lba: u64,
-        /// Why.
+        /// What is wrong, as the end of a sentence.
         fault: HeaderFault,
     },
     /// The backup is not where a new disk would have it: the disk grew, or the image was written to a larger one.
@@ -90,7 +90,7 @@ pub enum Problem {
     /// An entry of the MBR is neither active nor not; there is no table.
     #[error("entry {number} of the MBR has the active flag {flag:#04x}, expected 0x00 or 0x80")]
     ActiveFlag {
-        /// Which entry.
+        /// The entry, from 1.
         number: u32,
         /// What it says.
         flag: u8,
@@ -104,7 +104,7 @@ pub enum Problem {
     /// A partition ends before it begins; it was left out.
     #[error("partition {number} ends at sector {last}, before it begins at {start}")]
     Reversed {
-        /// Its number.
+        /// Its number in the table, from 1.
         number: u32,
         /// Its first sector.
         start: u64,
@@ -114,7 +114,7 @@ pub enum Problem {
     /// A partition is not where partitions may be. It was left out where its end cannot be said in bytes.
     #[error("partition {number} covers sectors {start} to {last}, expected them between {first} and {end}")]
     Outside {
-        /// Its number.
+        /// Its number in the table, from 1.
         number: u32,
         /// Its first sector.
         start: u64,
@@ -122,7 +122,7 @@ pub enum Problem {
         last: u64,
         /// The first sector that it may have.
         first: u64,
-        /// The last.
+        /// The last sector that it may have.
         end: u64,
     },
     /// Two partitions share sectors.

@@ -1,11 +1,12 @@
 //! Tables out of bytes that anyone may have written: every read is bounded, every sum checked.
 
-use super::mbr::FirstSector;
-use super::{Mbr, Problem, SectorSize, Table, gpt, mbr};
-use crate::num;
+use super::disk::{Disk, ReadError};
+use super::gpt;
+use super::gpt_header::PRIMARY_LBA;
+use super::mbr::{self, FirstSector};
+use super::problem::Problem;
+use super::table::{Mbr, SectorSize, Table};
 use crate::stream::ReadAt;
-use std::io;
-use uuid::Uuid;
 
 /// What was found on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,22 +53,6 @@ impl Reading {
     }
 }
 
-/// The disk could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read the partition table at byte {offset}: {source}")]
-pub struct ReadError {
-    /// Where.
-    pub offset: u64,
-    /// Why.
-    pub source: io::Error,
-}
-
-impl From<ReadError> for io::Error {
-    fn from(error: ReadError) -> Self {
-        Self::new(error.source.kind(), error)
-    }
-}
-
 /// Reads the table of a disk whose sector size is not known: 4096 bytes if there is a GPT that says so, else 512.
 pub fn read(disk: &dyn ReadAt) -> Result<Reading, ReadError> {
     let reading = read_with(disk, SectorSize::S512)?;
@@ -101,7 +86,7 @@ pub fn read_with(disk: &dyn ReadAt, sector: SectorSize) -> Result<Reading, ReadE
         }
         (other, stale) => {
             let (table, mut problems) = without_gpt(&disk, other)?;
-            problems.extend(stale.map(|_| Problem::StaleGpt(gpt::PRIMARY_LBA)));
+            problems.extend(stale.map(|_| Problem::StaleGpt(PRIMARY_LBA)));
             (table, problems)
         }
     };
@@ -124,81 +109,4 @@ fn without_gpt(disk: &Disk<'_>, first: FirstSector) -> Result<(Option<Table>, Ve
             Ok((None, Vec::new()))
         }
     }
-}
-
-/// A disk in sectors.
-pub(crate) struct Disk<'a> {
-    inner: &'a dyn ReadAt,
-    sector: SectorSize,
-}
-
-impl Disk<'_> {
-    /// How many whole sectors there are.
-    pub fn sectors(&self) -> u64 {
-        self.inner.size() / self.sector.bytes()
-    }
-
-    /// Bytes of a sector.
-    pub const fn sector_bytes(&self) -> u64 {
-        self.sector.bytes()
-    }
-
-    /// A sector, `None` when it is not on the disk.
-    pub fn sector(&self, lba: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        self.bytes(lba, self.sector.bytes())
-    }
-
-    /// So many bytes from a sector on, `None` when they are not all on the disk. The caller bounds `len`.
-    pub fn bytes(&self, lba: u64, len: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(offset) = lba.checked_mul(self.sector.bytes()) else { return Ok(None) };
-        if offset.checked_add(len).is_none_or(|end| end > self.inner.size()) {
-            return Ok(None);
-        }
-        let mut bytes = vec![0; num::to_usize(len)];
-        self.inner.read_exact_at(&mut bytes, offset).map_err(|source| ReadError { offset, source })?;
-        Ok(Some(bytes))
-    }
-}
-
-/// A place of a partition: number, first sector, last sector.
-pub(crate) type Place = (u32, u64, u64);
-
-/// Checks where partitions are.
-pub(crate) fn check_places(places: &[Place], first: u64, end: u64, problems: &mut Vec<Problem>) {
-    for (number, start, last) in places.iter().copied() {
-        if start < first || last > end {
-            problems.push(Problem::Outside { number, start, last, first, end });
-        }
-    }
-    let mut sorted: Vec<_> = places.iter().map(|(number, start, last)| (*start, *last, *number)).collect();
-    sorted.sort_unstable();
-    // The one that reaches farthest so far: a long partition may cover several.
-    let mut far: Option<(u64, u64, u32)> = None;
-    for place in sorted {
-        match far {
-            Some((_, last, number)) if place.0 <= last => problems.push(Problem::Overlap(number, place.2)),
-            _ => {}
-        }
-        if far.is_none_or(|(_, last, _)| place.1 > last) {
-            far = Some(place);
-        }
-    }
-}
-
-/// Little-endian fields; what is beyond the end is zero.
-pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |field| u32::from_le_bytes(*field))
-}
-
-/// See [`le32`].
-pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |field| u64::from_le_bytes(*field))
-}
-
-/// See [`le32`].
-pub(crate) fn guid(bytes: &[u8], at: usize) -> Uuid {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(Uuid::nil(), |field| Uuid::from_bytes_le(*field))
 }

@@ -3,19 +3,21 @@
 //! The table is changed in place and not written anew: boot code, a hybrid MBR, more than 128 entries, attributes and
 //! the order of entries stay as they are. Fields: UEFI Specification 2.10, 5.3.2.
 
-use super::encode::protective_end;
-use super::{GPT_HEADER, GPT_MAGIC, MBR_ENTRIES, PROTECTIVE, SectorSize};
-use crate::num;
-
-/// Bytes of a header that mean something.
-const HEADER: usize = num::to_usize(GPT_HEADER as u64);
+use super::gpt_header::{
+    self, ALTERNATE_LBA, ENDING_LBA, LAST_USABLE_LBA, MY_LBA, PARTITION_ENTRY_ARRAY_CRC32,
+    PARTITION_ENTRY_LBA, PRIMARY_LBA, SIZE_OF_PARTITION_ENTRY,
+};
+use super::mbr_sector::{self, PROTECTIVE, protective_end};
+use super::table::SectorSize;
+use crate::bytes::Le64;
+use crate::ints;
 
 /// What has to be written to complete the move; the start of the disk is changed already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relocated {
     /// Where the backup goes: entries and header, up to the end of the last whole sector.
     pub offset: u64,
-    /// The backup.
+    /// Its bytes: entries, then the header.
     pub backup: Vec<u8>,
     /// Where the backup was, as offset and length: behind all partitions, to be cleared.
     pub stale: Option<(u64, u64)>,
@@ -27,24 +29,32 @@ pub struct Relocated {
 /// when the disk is too short.
 pub fn relocate(start: &mut [u8], disk_len: u64, sector: SectorSize) -> Option<Relocated> {
     let bytes = sector.bytes();
-    let at = num::to_usize(bytes);
+    let at = ints::to_usize(bytes);
     let last = (disk_len / bytes).checked_sub(1)?;
     let header = start.get(at..at + at)?.to_vec();
-    let entries = sound(&header, start, at)?;
-    let (old_last, last_usable) = (le64(&header, 32), le64(&header, 48));
-    let sectors = num::to_u64(entries.len()).div_ceil(bytes);
+    let entries = gpt_header::sound_entries(&header, start, at)?;
+    let (old_last, last_usable) = (ALTERNATE_LBA.get(&header), LAST_USABLE_LBA.get(&header));
+    let sectors = ints::to_u64(entries.len()).div_ceil(bytes);
     let array = last.checked_sub(sectors)?;
     let used = last_partition(&entries, &header)?;
     if old_last == last || used >= array {
         return None;
     }
     let mut backup = entries;
-    backup.resize(num::to_usize(sectors * bytes), 0);
+    backup.resize(ints::to_usize(sectors * bytes), 0);
     let mut own = header.clone();
-    put(&mut own, &[(24, last), (32, 1), (48, array - 1), (72, array)]);
+    put(
+        &mut own,
+        &[
+            (MY_LBA, last),
+            (ALTERNATE_LBA, PRIMARY_LBA),
+            (LAST_USABLE_LBA, array - 1),
+            (PARTITION_ENTRY_LBA, array),
+        ],
+    );
     backup.extend(&own);
     let mut primary = header;
-    put(&mut primary, &[(32, last), (48, array - 1)]);
+    put(&mut primary, &[(ALTERNATE_LBA, last), (LAST_USABLE_LBA, array - 1)]);
     start[at..at + at].copy_from_slice(&primary);
     protect(start, last);
     let stale = stale(last_usable, old_last, used, sectors + 1);
@@ -60,78 +70,41 @@ fn stale(last_usable: u64, old_last: u64, used: u64, sectors: u64) -> Option<(u6
     (from > used && to.checked_sub(from)? <= sectors).then_some((from, to))
 }
 
-/// The entries of a primary header whose sums are right.
-pub(crate) fn sound(header: &[u8], start: &[u8], sector: usize) -> Option<Vec<u8>> {
-    if !header.starts_with(GPT_MAGIC) || num::to_usize(u64::from(le32(header, 12))) != HEADER {
-        return None;
-    }
-    if le32(header, 16) != sum(header) || le64(header, 24) != 1 {
-        return None;
-    }
-    let (count, size) = (u64::from(le32(header, 80)), u64::from(le32(header, 84)));
-    let at = num::to_usize(le64(header, 72)).checked_mul(sector)?;
-    let len = num::to_usize(count.checked_mul(size)?);
-    let entries = start.get(at..at.checked_add(len)?)?;
-    (size >= 128 && size.is_power_of_two() && crc32fast::hash(entries) == le32(header, 88))
-        .then(|| entries.to_vec())
-}
-
 /// The last sector of the last partition.
 fn last_partition(entries: &[u8], header: &[u8]) -> Option<u64> {
-    let size = num::to_usize(u64::from(le32(header, 84)));
+    let size = ints::to_usize(u64::from(SIZE_OF_PARTITION_ENTRY.get(header)));
     let used = entries.chunks_exact(size).filter(|entry| entry[..16].iter().any(|byte| *byte != 0));
-    Some(used.map(|entry| le64(entry, 40)).max().unwrap_or(0))
+    Some(used.map(|entry| ENDING_LBA.get(entry)).max().unwrap_or(0))
 }
 
 /// Puts entries of the same length back, with their sum and that of the header at `at`.
 pub(crate) fn store_entries(start: &mut [u8], at: usize, entries: &[u8]) {
-    let place = num::to_usize(le64(&start[at..], 72)) * at;
+    let place = ints::to_usize(PARTITION_ENTRY_LBA.get(&start[at..])) * at;
     start[place..place + entries.len()].copy_from_slice(entries);
     let header = &mut start[at..at * 2];
-    header[88..92].copy_from_slice(&crc32fast::hash(entries).to_le_bytes());
+    PARTITION_ENTRY_ARRAY_CRC32.put(header, crc32fast::hash(entries));
     put(header, &[]);
 }
 
 /// Sets fields of a header and its sum.
-fn put(header: &mut [u8], fields: &[(usize, u64)]) {
-    for (at, value) in fields {
-        header[*at..at + 8].copy_from_slice(&value.to_le_bytes());
+fn put(header: &mut [u8], fields: &[(Le64, u64)]) {
+    for (field, value) in fields {
+        field.put(header, *value);
     }
-    let sum = sum(header);
-    header[16..20].copy_from_slice(&sum.to_le_bytes());
-}
-
-/// The sum of a header, its own field taken as zero.
-fn sum(header: &[u8]) -> u32 {
-    let mut bytes = header[..HEADER].to_vec();
-    bytes[16..20].fill(0);
-    crc32fast::hash(&bytes)
+    gpt_header::sign(header);
 }
 
 /// Makes a protective entry cover the disk. In a hybrid MBR it covers less, and is left alone.
 fn protect(start: &mut [u8], last: u64) {
-    let entries: Vec<_> = (0..4).map(|n| MBR_ENTRIES + 16 * n).collect();
-    let used: Vec<_> = entries.into_iter().filter(|at| start[at + 4] != 0).collect();
-    if let [at] = used[..]
-        && start[at + 4] == PROTECTIVE
-        && le32(start, at + 8) == 1
+    let mut used: Vec<_> =
+        mbr_sector::entries_mut(start).filter(|entry| mbr_sector::OS_TYPE.get(&entry[..]) != 0).collect();
+    if let [entry] = &mut used[..]
+        && mbr_sector::OS_TYPE.get(&entry[..]) == PROTECTIVE
+        && mbr_sector::STARTING_LBA.get(&entry[..]) == 1
     {
-        let sectors = u32::try_from(last).unwrap_or(u32::MAX);
-        start[at + 5..at + 8].copy_from_slice(&protective_end(last));
-        start[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes());
+        mbr_sector::ENDING_CHS.put(&mut entry[..], &protective_end(last));
+        mbr_sector::SIZE_IN_LBA.put(&mut entry[..], u32::try_from(last).unwrap_or(u32::MAX));
     }
-}
-
-fn le32(bytes: &[u8], at: usize) -> u32 {
-    let mut value = [0; 4];
-    value.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(value)
-}
-
-fn le64(bytes: &[u8], at: usize) -> u64 {
-    let mut value = [0; 8];
-    value.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(value)
 }
 
 #[cfg(test)]
@@ -152,22 +125,22 @@ mod tests {
             attributes: 4,
         };
         let table = Table::Gpt(Gpt { disk_guid: Uuid::from_u128(3), partitions: vec![partition] });
-        let mut image = vec![0; num::to_usize(len)];
+        let mut image = vec![0; ints::to_usize(len)];
         for (offset, bytes) in encode(&table, len, sector).unwrap() {
-            image[num::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
+            image[ints::to_usize(offset)..][..bytes.len()].copy_from_slice(&bytes);
         }
         image
     }
 
     fn moved(image: &[u8], len: u64, sector: SectorSize) -> Option<Vec<u8>> {
         let mut disk = image.to_vec();
-        disk.resize(num::to_usize(len), 0);
+        disk.resize(ints::to_usize(len), 0);
         let start = disk.len().min(1 << 20);
         let Relocated { offset, backup, stale } = relocate(&mut disk[..start], len, sector)?;
         if let Some((from, len)) = stale {
-            disk[num::to_usize(from)..][..num::to_usize(len)].fill(0);
+            disk[ints::to_usize(from)..][..ints::to_usize(len)].fill(0);
         }
-        disk[num::to_usize(offset)..][..backup.len()].copy_from_slice(&backup);
+        disk[ints::to_usize(offset)..][..backup.len()].copy_from_slice(&backup);
         Some(disk)
     }
 
@@ -178,7 +151,7 @@ mod tests {
             for to in [from + sector.bytes(), from + 33 * 512, from + (3 << 20), 9_999_360] {
                 let disk = moved(&image, to, sector).unwrap();
                 let expected = self::image(to / sector.bytes() * sector.bytes(), sector);
-                let head = 4 * num::to_usize(sector.bytes()) + (16 << 10);
+                let head = 4 * ints::to_usize(sector.bytes()) + (16 << 10);
                 assert!(disk[..head] == expected[..head], "{sector:?} {to}");
                 let reading = read(&&disk[..]).unwrap();
                 assert!(reading.problems.is_empty(), "{sector:?} {to}: {:?}", reading.problems);

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::limits::padding_of;
-use crate::num;
+use crate::ints;
 use std::io::{self, BufRead, Read};
 
 /// Bytes of the longest word of the format, with its padding.
@@ -62,9 +62,9 @@ fn scan(state: &mut State, depth: &mut u64, announced: &mut bool, bytes: &[u8]) 
                 }
             }
             State::Raw(left) => {
-                let taken = num::to_u64(bytes.len() - at).min(*left);
+                let taken = ints::to_u64(bytes.len() - at).min(*left);
                 *left -= taken;
-                at += num::to_usize(taken);
+                at += ints::to_usize(taken);
                 if *left == 0 {
                     *state = State::Length([0; 8], 0);
                 }
@@ -90,12 +90,12 @@ fn scan(state: &mut State, depth: &mut u64, announced: &mut bool, bytes: &[u8]) 
 }
 
 fn after_length(len: u64, announced: bool) -> Result<State, String> {
-    let padded = len.checked_add(num::to_u64(padding_of(len)));
+    let padded = len.checked_add(ints::to_u64(padding_of(len)));
     match padded {
         Some(0) => Ok(State::Length([0; 8], 0)),
         Some(padded) if announced => Ok(State::Raw(padded)),
-        Some(padded) if padded <= num::to_u64(MAX_WORD) => {
-            Ok(State::Word([0; MAX_WORD], 0, num::to_usize(padded)))
+        Some(padded) if padded <= ints::to_u64(MAX_WORD) => {
+            Ok(State::Word([0; MAX_WORD], 0, ints::to_usize(padded)))
         }
         _ => Err(format!("a word of {len} bytes, expected at most {MAX_WORD}: it is no Nix archive")),
     }
@@ -114,7 +114,7 @@ impl<R: BufRead> BufRead for Delimited<R> {
                 io::Error::new(io::ErrorKind::InvalidData, Error::Format { at: self.scanned, message })
             })?;
             self.ahead += scanned;
-            self.scanned += num::to_u64(scanned);
+            self.scanned += ints::to_u64(scanned);
         } else if buf.is_empty() {
             let message = format!("it ends after {} bytes of it", self.scanned);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
@@ -152,9 +152,9 @@ mod tests {
         for (name, contents) in [("(", ")"), (")", ""), ("contents", "(((((((((((((((("), ("name", "target")]
         {
             Framing::entry(&mut out, name.as_bytes());
-            Framing::file(&mut out, name == ")", num::to_u64(contents.len()));
+            Framing::file(&mut out, name == ")", ints::to_u64(contents.len()));
             out.extend_from_slice(contents.as_bytes());
-            Framing::file_end(&mut out, num::to_u64(contents.len()));
+            Framing::file_end(&mut out, ints::to_u64(contents.len()));
             Framing::close(&mut out);
         }
         Framing::entry(&mut out, b"target");

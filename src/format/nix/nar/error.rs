@@ -10,7 +10,7 @@ pub enum Error {
     Read {
         /// Where in the archive.
         at: u64,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// It is not a Nix archive, or one that Nix refuses.

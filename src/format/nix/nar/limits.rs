@@ -1,6 +1,6 @@
 //! Limits of archives that are read, and padding.
 
-use crate::num;
+use crate::ints;
 
 /// Levels of directories that an archive may have.
 pub const MAX_DEPTH: usize = 63;
@@ -11,5 +11,5 @@ pub const MAX_TARGET: u64 = 4095;
 /// Zeros behind a string.
 #[must_use]
 pub fn padding_of(len: u64) -> usize {
-    num::to_usize(len.wrapping_neg() % 8)
+    ints::to_usize(len.wrapping_neg() % 8)
 }

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::limits::{MAX_DEPTH, MAX_NAME, MAX_TARGET, padding_of};
-use crate::num;
+use crate::ints;
 use std::io::{self, BufRead};
 
 /// Bytes of the longest word of the format.
@@ -99,14 +99,14 @@ impl<R: BufRead> Reader<R> {
         if buf.is_empty() {
             return Err(Error::Read { at, source: io::ErrorKind::UnexpectedEof.into() });
         }
-        Ok(&buf[..num::to_usize(left.min(num::to_u64(buf.len())))])
+        Ok(&buf[..ints::to_usize(left.min(ints::to_u64(buf.len())))])
     }
 
     /// Takes bytes that `chunk` gave.
     pub fn consume(&mut self, amount: usize) {
         if let State::Contents(left, padding) = self.state {
-            let amount = num::to_u64(amount).min(left);
-            self.inner.consume(num::to_usize(amount));
+            let amount = ints::to_u64(amount).min(left);
+            self.inner.consume(ints::to_usize(amount));
             self.at += amount;
             self.state = State::Contents(left - amount, padding);
         }
@@ -231,7 +231,7 @@ impl<R: BufRead> Reader<R> {
             return Err(self.wrong(format!("{what} of {len} bytes, expected at most {MAX_WORD}")));
         }
         let mut bytes = [0; WORD_LEN];
-        let len = num::to_usize(len);
+        let len = ints::to_usize(len);
         let padded = len.next_multiple_of(8);
         self.exact(&mut bytes[..padded])?;
         if bytes[len..padded].iter().any(|b| *b != 0) {
@@ -243,7 +243,7 @@ impl<R: BufRead> Reader<R> {
     fn exact(&mut self, out: &mut [u8]) -> Result<(), Error> {
         let at = self.at;
         self.inner.read_exact(out).map_err(|source| Error::Read { at, source })?;
-        self.at += num::to_u64(out.len());
+        self.at += ints::to_u64(out.len());
         Ok(())
     }
 
@@ -258,7 +258,7 @@ impl<R: BufRead> Reader<R> {
         if len > max {
             return Err(self.wrong(format!("{what} of {len} bytes, expected at most {max}")));
         }
-        let mut bytes = vec![0; num::to_usize(len)];
+        let mut bytes = vec![0; ints::to_usize(len)];
         self.exact(&mut bytes)?;
         self.padding(padding_of(len))?;
         Ok(bytes)

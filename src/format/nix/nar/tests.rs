@@ -1,5 +1,8 @@
-use super::*;
-use crate::num;
+use super::error::Error;
+use super::read::*;
+use super::tree::*;
+use super::write::*;
+use crate::ints;
 use crate::tree::{Directory, Node};
 use proptest::prelude::*;
 
@@ -10,7 +13,7 @@ fn read(bytes: &[u8]) -> Result<Node<()>, Error> {
 fn node() -> impl Strategy<Value = Node<Vec<u8>>> {
     let file = (any::<bool>(), prop::collection::vec(any::<u8>(), 0..40));
     let leaf = prop_oneof![
-        file.prop_map(|(executable, bytes)| Node::store_file(executable, num::to_u64(bytes.len()), bytes)),
+        file.prop_map(|(executable, bytes)| Node::store_file(executable, ints::to_u64(bytes.len()), bytes)),
         prop::collection::vec(1u8..=255, 1..70).prop_map(Node::store_symlink),
     ];
     leaf.prop_recursive(4, 40, 6, |inner| {
@@ -34,7 +37,7 @@ proptest! {
     fn what_is_written_reads_back(node in node()) {
         let expected = node.clone().map(&mut |_| ());
         prop_assert_eq!(read(&encode(&node)).unwrap(), expected);
-        prop_assert_eq!(len(&node), Some(num::to_u64(encode(&node).len())));
+        prop_assert_eq!(len(&node), Some(ints::to_u64(encode(&node).len())));
     }
 
     #[test]

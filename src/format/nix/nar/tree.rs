@@ -1,8 +1,8 @@
 //! Reads an archive for its tree.
 
 use super::error::Error;
-use super::{Event, Reader};
-use crate::num;
+use super::read::{Event, Reader};
+use crate::ints;
 use crate::tree::{Directory, Node};
 use std::io::BufRead;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,7 @@ impl Room {
 
     /// Takes the room of a name or target.
     pub(crate) fn text(&self, text: &[u8]) -> Result<(), String> {
-        let left = take(&self.text, num::to_u64(text.len()));
+        let left = take(&self.text, ints::to_u64(text.len()));
         left.ok_or_else(|| format!("names and symlinks of the closure have more than {MAX_TEXT} bytes"))
     }
 }

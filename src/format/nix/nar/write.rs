@@ -1,7 +1,7 @@
 //! Writes archives, whole or piece by piece.
 
 use super::limits::padding_of;
-use crate::num;
+use crate::ints;
 use crate::tree::{Kind, Node};
 
 /// Writes the framing of an archive.
@@ -58,7 +58,7 @@ impl Framing {
     }
 
     fn string(out: &mut Vec<u8>, bytes: &[u8]) {
-        let len = num::to_u64(bytes.len());
+        let len = ints::to_u64(bytes.len());
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(bytes);
         out.resize(out.len() + padding_of(len), 0);
@@ -71,10 +71,10 @@ pub fn len<C>(root: &Node<C>) -> Option<u64> {
     let framing = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut out = Vec::new();
         write(&mut out);
-        num::to_u64(out.len())
+        ints::to_u64(out.len())
     };
     let close = framing(&|out| Framing::close(out));
-    let string = |bytes: &[u8]| num::to_u64(bytes.len().next_multiple_of(8));
+    let string = |bytes: &[u8]| ints::to_u64(bytes.len().next_multiple_of(8));
     let (directory, entry, symlink) = (
         framing(&|out| Framing::directory(out)) + close,
         framing(&|out| Framing::entry(out, b"")) + close,

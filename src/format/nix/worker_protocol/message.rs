@@ -1,6 +1,6 @@
 //! What a daemon says while it works.
 
-use super::Version;
+use super::version::Version;
 use crate::format::nix::wire;
 use crate::format::nix::wire::Error;
 use std::io::Read;
@@ -17,7 +17,7 @@ const MAX_TEXT: u64 = 64 << 10;
 /// Fields of an activity, and traces of an error.
 const MAX_ITEMS: u64 = 1024;
 
-/// One message.
+/// What a daemon says between a question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The result follows.
@@ -122,7 +122,7 @@ struct Counted<'a, R> {
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(out)?;
-        self.count += crate::num::to_u64(read);
+        self.count += crate::ints::to_u64(read);
         Ok(read)
     }
 }
@@ -177,7 +177,7 @@ mod tests {
         ] {
             let whole = bytes(&parts);
             let mut from = &[&whole[..], b"rest"].concat()[..];
-            let expected = expected.unwrap_or(Message::Talk(crate::num::to_u64(whole.len())));
+            let expected = expected.unwrap_or(Message::Talk(crate::ints::to_u64(whole.len())));
             assert_eq!(message(&mut from, version).unwrap(), expected);
             assert_eq!(from, b"rest", "{parts:?}");
             for cut in 0..whole.len() {

@@ -5,29 +5,30 @@
 //! what was used and lists the new backups. Only the features that nixflash makes are handled. Sources: kernel
 //! `fs/ext4/resize.c`, e2fsprogs `lib/ext2fs/res_gdt.c` for the resize inode.
 
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::format::disk::ext4::write::geometry::{GROUP_BLOCKS, has_backup};
-use crate::num;
+use crate::bytes::Le32;
+use crate::format::disk::ext4::ondisk::block::{
+    BLOCK, DESCRIPTORS_PER_BLOCK, GROUP_BLOCKS, INODE_SIZE, INODE_SIZE_FIELD, INODES_PER_BLOCK,
+    LOG_BLOCK_SIZE, POINTERS_PER_BLOCK,
+};
+use crate::format::disk::ext4::ondisk::feature::{
+    COMPAT_RESIZE_INODE, COMPAT_SPARSE_SUPER2, Features, RO_COMPAT_BIGALLOC, RO_COMPAT_METADATA_CSUM,
+    RO_COMPAT_SPARSE_SUPER,
+};
+use crate::format::disk::ext4::ondisk::group::{self, BLOCK_UNINIT, INODE_UNINIT, has_backup};
+use crate::format::disk::ext4::ondisk::inode::{self, DIND_BLOCK, RESIZE_INO};
+use crate::format::disk::ext4::ondisk::superblock::{self, ERROR_FS, VALID_FS};
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io;
+use std::ops::Range;
 
-const BLOCK: u64 = 4096;
-const DESCRIPTOR: u64 = 32;
-const PER_BLOCK: u64 = BLOCK / DESCRIPTOR;
-/// The resize inode, and where in it the double indirect block is named.
-const RESIZE_INODE: u32 = 7;
-const DOUBLE_INDIRECT: usize = 40 + 13 * 4;
+/// Where in the first block the superblock is.
+const SUPERBLOCK: Range<usize> = {
+    let from = ints::to_usize(superblock::OFFSET);
+    from..from + superblock::LEN
+};
 /// Blocks that the last group must have beside its own metadata: the end of a card is written apart.
 const LAST_GROUP_SLACK: u64 = 1024;
-const INODE_UNINIT: u16 = 1;
-const BLOCK_UNINIT: u16 = 2;
-/// `filetype`, `extent`, `flex_bg`; nothing else.
-const INCOMPAT: u32 = 0x2 | 0x40 | 0x200;
-const RESIZE: u32 = 0x10;
-const SPARSE_SUPER2: u32 = 0x200;
-const SPARSE_SUPER: u32 = 0x1;
-const METADATA_CSUM: u32 = 0x400;
-const BIGALLOC: u32 = 0x200;
 
 /// A file system cannot be made longer.
 #[derive(Debug, thiserror::Error)]
@@ -42,22 +43,6 @@ pub enum GrowError {
 
 fn foreign(what: impl Into<String>) -> GrowError {
     GrowError::Foreign(what.into())
-}
-
-fn le16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn le32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn put16(bytes: &mut [u8], at: usize, value: u64) {
-    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes()[..2]);
-}
-
-fn put32(bytes: &mut [u8], at: usize, value: u64) {
-    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes()[..4]);
 }
 
 /// Blocks to write, at places in bytes from the start of the file system.
@@ -77,7 +62,7 @@ pub fn grow(disk: &dyn ReadAt, len: u64) -> Result<Option<(u64, Changes)>, GrowE
 }
 
 fn read(disk: &dyn ReadAt, block: u64, blocks: u64) -> Result<Vec<u8>, GrowError> {
-    let mut bytes = vec![0; num::to_usize(blocks * BLOCK)];
+    let mut bytes = vec![0; ints::to_usize(blocks * BLOCK)];
     disk.read_exact_at(&mut bytes, block * BLOCK).map_err(GrowError::Read)?;
     Ok(bytes)
 }
@@ -99,48 +84,42 @@ struct Old {
 impl Old {
     fn read(disk: &dyn ReadAt) -> Result<Self, GrowError> {
         let first = read(disk, 0, 1)?;
-        let s = &first[1024..2048];
-        if le16(s, 0x38) != 0xef53 {
+        let s = &first[SUPERBLOCK];
+        if superblock::S_MAGIC.get(s) != superblock::MAGIC {
             return Err(foreign("it holds no ext4"));
         }
-        let (compat, incompat, ro) = (le32(s, 0x5c), le32(s, 0x60), le32(s, 0x64));
-        let is_ours = incompat == INCOMPAT
-            && compat & (RESIZE | SPARSE_SUPER2) == RESIZE
-            && ro & (SPARSE_SUPER | METADATA_CSUM | BIGALLOC) == SPARSE_SUPER | METADATA_CSUM
-            && le32(s, 0x18) == 2
-            && le32(s, 0x14) == 0
-            && u64::from(le32(s, 0x20)) == GROUP_BLOCKS
-            && le16(s, 0x58) == 256;
-        if !is_ours {
+        if !is_ours(s) {
             return Err(foreign("its ext4 has other features than nixflash makes"));
         }
-        if checksum::update(u32::MAX, &s[..0x3fc]) != le32(s, 0x3fc) || le16(s, 0x3a) & 3 != 1 {
+        let is_clean = superblock::S_STATE.get(s) & (VALID_FS | ERROR_FS) == VALID_FS;
+        if superblock::sum(s) != superblock::S_CHECKSUM.get(s) || !is_clean {
             return Err(foreign("its ext4 is damaged or was not unmounted"));
         }
-        let mut id = [0; 16];
-        id.copy_from_slice(&s[0x68..0x78]);
-        let (blocks, per_group) = (u64::from(le32(s, 4)), u64::from(le32(s, 0x28)));
+        let blocks = u64::from(superblock::S_BLOCKS_COUNT_LO.get(s));
+        let per_group = u64::from(superblock::S_INODES_PER_GROUP.get(s));
         let groups = blocks.div_ceil(GROUP_BLOCKS);
-        let fits = blocks > 0 && blocks * BLOCK <= disk.size() && groups * per_group == u64::from(le32(s, 0));
-        if !fits || per_group == 0 || per_group % 16 != 0 || per_group > 8 * BLOCK {
+        let inodes = u64::from(superblock::S_INODES_COUNT.get(s));
+        let fits = blocks > 0 && blocks * BLOCK <= disk.size() && groups * per_group == inodes;
+        if !fits || per_group == 0 || per_group % INODES_PER_BLOCK != 0 || per_group > 8 * BLOCK {
             return Err(foreign("the counts of its ext4 cannot be right"));
         }
-        let descriptor_blocks = groups.div_ceil(PER_BLOCK);
-        let seed = checksum::file_system_seed(&id);
+        let descriptor_blocks = groups.div_ceil(DESCRIPTORS_PER_BLOCK);
+        let seed = superblock::seed(s);
         let descriptors = read(disk, 1, descriptor_blocks)?;
-        for (number, d) in (0..groups).zip(descriptors.chunks_exact(num::to_usize(DESCRIPTOR))) {
-            if descriptor_sum(seed, number, d) != le16(d, 0x1e) || le16(d, 0x12) & BLOCK_UNINIT != 0 {
+        for (number, d) in (0..groups).zip(descriptors.chunks_exact(ints::to_usize(group::LEN))) {
+            let sum = group::sum(seed, low32(number), d);
+            if sum != group::BG_CHECKSUM.get(d) || group::BG_FLAGS.get(d) & BLOCK_UNINIT != 0 {
                 return Err(foreign(format!(
                     "the descriptor of its group {number} is not as nixflash makes it"
                 )));
             }
         }
         Ok(Self {
-            reserved: le16(s, 0xce).into(),
+            reserved: superblock::S_RESERVED_GDT_BLOCKS.get(s).into(),
             blocks,
             groups,
             inodes_per_group: per_group,
-            table: per_group / 16,
+            table: per_group / INODES_PER_BLOCK,
             descriptor_blocks,
             seed,
             descriptors,
@@ -149,9 +128,22 @@ impl Old {
     }
 }
 
-fn descriptor_sum(seed: u32, number: u64, d: &[u8]) -> u16 {
-    let start = checksum::update(seed, &number.to_le_bytes()[..4]);
-    checksum::low16(checksum::update(checksum::update(start, &d[..0x1e]), &[0, 0]))
+/// Whether a superblock is of the kind that is made here, as far as growing depends on it.
+fn is_ours(s: &[u8]) -> bool {
+    let found = Features::of(s);
+    found.incompat == Features::MADE.incompat
+        && found.compat & (COMPAT_RESIZE_INODE | COMPAT_SPARSE_SUPER2) == COMPAT_RESIZE_INODE
+        && found.ro_compat & (RO_COMPAT_SPARSE_SUPER | RO_COMPAT_METADATA_CSUM | RO_COMPAT_BIGALLOC)
+            == RO_COMPAT_SPARSE_SUPER | RO_COMPAT_METADATA_CSUM
+        && superblock::S_LOG_BLOCK_SIZE.get(s) == LOG_BLOCK_SIZE
+        && superblock::S_FIRST_DATA_BLOCK.get(s) == 0
+        && u64::from(superblock::S_BLOCKS_PER_GROUP.get(s)) == GROUP_BLOCKS
+        && superblock::S_INODE_SIZE.get(s) == INODE_SIZE_FIELD
+}
+
+/// The number of a group, as its checksum takes it: there are fewer than 2^32 blocks.
+fn low32(group: u64) -> u32 {
+    u32::try_from(group).unwrap_or(u32::MAX)
 }
 
 /// The file system as it shall be.
@@ -165,13 +157,13 @@ struct New {
 impl New {
     /// The longest that fits, is larger, and whose last group is large enough to be one.
     fn of(old: &Old, len: u64) -> Option<Self> {
-        let most = (old.descriptor_blocks + old.reserved) * PER_BLOCK;
+        let most = (old.descriptor_blocks + old.reserved) * DESCRIPTORS_PER_BLOCK;
         let most = most.min(u64::from(u32::MAX) / old.inodes_per_group) * GROUP_BLOCKS;
         let mut blocks = (len / BLOCK).min(most).min(u64::from(u32::MAX));
         let rest = blocks % GROUP_BLOCKS;
         let shape = |blocks: u64| {
             let groups = blocks.div_ceil(GROUP_BLOCKS);
-            let descriptor_blocks = groups.div_ceil(PER_BLOCK).max(old.descriptor_blocks);
+            let descriptor_blocks = groups.div_ceil(DESCRIPTORS_PER_BLOCK).max(old.descriptor_blocks);
             let reserved = (old.descriptor_blocks + old.reserved).checked_sub(descriptor_blocks)?;
             Some(Self { blocks, groups, descriptor_blocks, reserved })
         };
@@ -208,15 +200,13 @@ struct Growth<'a> {
 
 impl Growth<'_> {
     fn descriptor(&mut self, group: u64) -> &mut [u8] {
-        let at = num::to_usize(group * DESCRIPTOR);
-        &mut self.old.descriptors[at..at + num::to_usize(DESCRIPTOR)]
+        let at = ints::to_usize(group * group::LEN);
+        &mut self.old.descriptors[at..at + ints::to_usize(group::LEN)]
     }
 
     fn sign_descriptor(&mut self, group: u64) {
         let seed = self.old.seed;
-        let d = self.descriptor(group);
-        let sum = descriptor_sum(seed, group, d);
-        put16(d, 0x1e, sum.into());
+        group::sign(seed, low32(group), self.descriptor(group));
     }
 
     /// The last group of old gets the blocks up to its end.
@@ -226,21 +216,21 @@ impl Growth<'_> {
         if before == now {
             return Ok(());
         }
-        let at = u64::from(le32(self.descriptor(last), 0));
+        let seed = self.old.seed;
+        let d = self.descriptor(last);
+        let (at, stored) = (group::BG_BLOCK_BITMAP.get(d), group::BG_BLOCK_BITMAP_CSUM.get(d));
+        let free = u64::from(group::BG_FREE_BLOCKS_COUNT.get(d));
         let mut bitmap = read(self.disk, at, 1)?;
-        if u32::from(checksum::low16(checksum::update(self.old.seed, &bitmap)))
-            != u32::from(le16(self.descriptor(last), 0x18))
-        {
+        if bitmap_sum(seed, &bitmap) != stored {
             return Err(foreign(format!("the bitmap of its group {last} is damaged")));
         }
         for bit in before..now {
-            bitmap[num::to_usize(bit / 8)] &= !(1 << (bit % 8));
+            bitmap[ints::to_usize(bit / 8)] &= !(1 << (bit % 8));
         }
-        let sum = checksum::low16(checksum::update(self.old.seed, &bitmap));
         let added = now - before;
         let d = self.descriptor(last);
-        put16(d, 0x0c, u64::from(le16(d, 0x0c)) + added);
-        put16(d, 0x18, sum.into());
+        group::BG_FREE_BLOCKS_COUNT.put(d, free + added);
+        group::BG_BLOCK_BITMAP_CSUM.put(d, bitmap_sum(seed, &bitmap).into());
         self.sign_descriptor(last);
         self.free += added;
         self.changes.push((at * BLOCK, bitmap));
@@ -249,30 +239,26 @@ impl Growth<'_> {
 
     /// Each new group carries its bitmaps and its inode table, behind the backup that it may have.
     fn add_groups(&mut self) {
-        self.old.descriptors.resize(num::to_usize(self.new.descriptor_blocks * BLOCK), 0);
+        self.old.descriptors.resize(ints::to_usize(self.new.descriptor_blocks * BLOCK), 0);
         for group in self.old.groups..self.new.groups {
             let (start, len) = (group * GROUP_BLOCKS, self.new.len_of(group));
             let backup = if has_backup(group) { self.new.backup_blocks() } else { 0 };
             let used = backup + 2 + self.old.table;
-            let mut bitmap = vec![0; num::to_usize(BLOCK)];
+            let mut bitmap = vec![0; ints::to_usize(BLOCK)];
             for bit in (0..used).chain(len..GROUP_BLOCKS) {
-                bitmap[num::to_usize(bit / 8)] |= 1 << (bit % 8);
+                bitmap[ints::to_usize(bit / 8)] |= 1 << (bit % 8);
             }
-            let sum = checksum::low16(checksum::update(self.old.seed, &bitmap));
+            let sum = bitmap_sum(self.old.seed, &bitmap);
             let inodes = self.old.inodes_per_group;
             let d = self.descriptor(group);
-            for (at, block) in [(0, backup), (4, backup + 1), (8, backup + 2)] {
-                put32(d, at, start + block);
-            }
-            for (at, value) in [
-                (0x0c, len - used),
-                (0x0e, inodes),
-                (0x12, INODE_UNINIT.into()),
-                (0x18, sum.into()),
-                (0x1c, inodes),
-            ] {
-                put16(d, at, value);
-            }
+            group::BG_BLOCK_BITMAP.put(d, start + backup);
+            group::BG_INODE_BITMAP.put(d, start + backup + 1);
+            group::BG_INODE_TABLE.put(d, start + backup + 2);
+            group::BG_FREE_BLOCKS_COUNT.put(d, len - used);
+            group::BG_FREE_INODES_COUNT.put(d, inodes);
+            group::BG_FLAGS.put(d, INODE_UNINIT);
+            group::BG_BLOCK_BITMAP_CSUM.put(d, sum.into());
+            group::BG_ITABLE_UNUSED.put(d, inodes);
             self.sign_descriptor(group);
             self.free += len - used;
             self.overhead += used;
@@ -282,45 +268,38 @@ impl Growth<'_> {
 
     /// Takes used descriptor blocks out of the resize inode, and puts new backups into what it still reserves.
     fn resize_inode(&mut self) -> Result<(), GrowError> {
-        let table = u64::from(le32(self.descriptor(0), 8));
+        let table = group::BG_INODE_TABLE.get(self.descriptor(0));
         let mut inodes = read(self.disk, table, 1)?;
-        let at = num::to_usize(u64::from(RESIZE_INODE - 1) * 256);
-        let inode = &mut inodes[at..at + 256];
-        let double = u64::from(le32(inode, DOUBLE_INDIRECT));
+        let at = ints::to_usize(u64::from(RESIZE_INO - 1) * INODE_SIZE);
+        let inode = &mut inodes[at..at + ints::to_usize(INODE_SIZE)];
+        let double = u64::from(inode::pointer(DIND_BLOCK).get(inode));
         if double == 0 || double >= self.old.blocks {
             return Err(foreign("its resize inode is not as nixflash makes it"));
         }
         let mut index = read(self.disk, double, 1)?;
         let (first, end) = (self.old.descriptor_blocks, self.old.descriptor_blocks + self.old.reserved);
         for block in first..end {
-            let slot = num::to_usize(block % (BLOCK / 4)) * 4;
-            if u64::from(le32(&index, slot)) != block + 1 {
+            let slot = pointer(ints::to_usize(block % POINTERS_PER_BLOCK));
+            if u64::from(slot.get(&index)) != block + 1 {
                 return Err(foreign("its resize inode is not as nixflash makes it"));
             }
             if block < self.new.descriptor_blocks {
-                put32(&mut index, slot, 0);
+                slot.put(&mut index, 0);
                 continue;
             }
             let mut list = read(self.disk, block + 1, 1)?;
             for (slot, group) in self.new.backups().enumerate() {
                 let expected = block + 1 + group * GROUP_BLOCKS;
-                if group < self.old.groups && u64::from(le32(&list, slot * 4)) != expected {
+                if group < self.old.groups && u64::from(pointer(slot).get(&list)) != expected {
                     return Err(foreign("its resize inode is not as nixflash makes it"));
                 }
-                put32(&mut list, slot * 4, expected);
+                pointer(slot).put_low(&mut list, expected);
             }
             self.changes.push(((block + 1) * BLOCK, list));
         }
-        let backups = num::to_u64(self.new.backups().count());
-        put32(inode, 28, (1 + self.new.reserved * (1 + backups)) * (BLOCK / 512));
-        put16(inode, 0x7c, 0);
-        put16(inode, 0x82, 0);
-        let generation = le32(inode, 0x64).to_le_bytes();
-        let seed =
-            checksum::update(checksum::update(self.old.seed, &RESIZE_INODE.to_le_bytes()), &generation);
-        let sum = checksum::update(seed, inode);
-        put16(inode, 0x7c, checksum::low16(sum).into());
-        put16(inode, 0x82, checksum::high16(sum).into());
+        let backups = ints::to_u64(self.new.backups().count());
+        inode::I_BLOCKS_LO.put_low(inode, (1 + self.new.reserved * (1 + backups)) * (BLOCK / 512));
+        inode::sign(inode::seed(self.old.seed, RESIZE_INO, inode::I_GENERATION.get(inode)), inode);
         self.changes.push((double * BLOCK, index));
         self.changes.push((table * BLOCK, inodes));
         Ok(())
@@ -329,37 +308,45 @@ impl Growth<'_> {
     /// Descriptors and superblocks: the backups first, the superblock last.
     fn finish(&mut self) {
         let mut first = std::mem::take(&mut self.old.first);
-        let s = &mut first[1024..2048];
+        let s = &mut first[SUPERBLOCK];
         let (blocks, groups) = (self.new.blocks, self.new.groups);
-        let kept = u64::from(le32(s, 8)) * blocks / self.old.blocks;
+        let reserved = superblock::S_R_BLOCKS_COUNT_LO;
+        let kept = u64::from(reserved.get(s)) * blocks / self.old.blocks;
         let added = (groups - self.old.groups) * self.old.inodes_per_group;
-        for (at, value) in [
-            (0x00, u64::from(le32(s, 0x00)) + added),
-            (0x04, blocks),
-            (0x08, kept),
-            (0x0c, u64::from(le32(s, 0x0c)) + self.free),
-            (0x10, u64::from(le32(s, 0x10)) + added),
-            (0x248, u64::from(le32(s, 0x248)) + self.overhead),
+        superblock::S_BLOCKS_COUNT_LO.put_low(s, blocks);
+        reserved.put_low(s, kept);
+        for (count, more) in [
+            (superblock::S_INODES_COUNT, added),
+            (superblock::S_FREE_INODES_COUNT, added),
+            (superblock::S_FREE_BLOCKS_COUNT_LO, self.free),
+            (superblock::S_OVERHEAD_CLUSTERS, self.overhead),
         ] {
-            put32(s, at, value);
+            let before = u64::from(count.get(s));
+            count.put_low(s, before + more);
         }
-        put16(s, 0xce, self.new.reserved);
+        superblock::S_RESERVED_GDT_BLOCKS.put_low(s, self.new.reserved);
         for group in self.new.backups() {
-            let mut backup = vec![0; num::to_usize(BLOCK)];
-            backup[..1024].copy_from_slice(s);
-            put16(&mut backup, 0x5a, group);
-            sign(&mut backup[..1024]);
+            let mut backup = vec![0; ints::to_usize(BLOCK)];
+            let copy = &mut backup[..superblock::LEN];
+            copy.copy_from_slice(s);
+            superblock::S_BLOCK_GROUP_NR.put_low(copy, group);
+            superblock::sign(copy);
             let start = group * GROUP_BLOCKS * BLOCK;
             self.changes.push((start + BLOCK, self.old.descriptors.clone()));
             self.changes.push((start, backup));
         }
         self.changes.push((BLOCK, self.old.descriptors.clone()));
-        sign(s);
+        superblock::sign(s);
         self.changes.push((0, first));
     }
 }
 
-fn sign(superblock: &mut [u8]) {
-    let sum = checksum::update(u32::MAX, &superblock[..0x3fc]);
-    put32(superblock, 0x3fc, sum.into());
+/// The checksum of a block bitmap, in descriptors of 32 bytes.
+fn bitmap_sum(seed: u32, bitmap: &[u8]) -> u32 {
+    group::bitmap_sum(seed, bitmap, ints::to_usize(group::LEN))
+}
+
+/// A pointer in a block of pointers.
+const fn pointer(slot: usize) -> Le32 {
+    Le32(slot * Le32::LEN)
 }

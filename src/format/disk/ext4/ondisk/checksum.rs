@@ -1,5 +1,5 @@
 //! CRC32C as ext4 uses it: the raw register, seeded and never inverted at the end (kernel `fs/ext4/ext4.h`,
-//! `ext4_chksum`).
+//! `ext4_chksum`). What a checksum is over stands beside the fields of what it is in.
 
 /// Continues a raw register over `bytes`.
 pub fn update(register: u32, bytes: &[u8]) -> u32 {
@@ -10,11 +10,6 @@ pub fn update(register: u32, bytes: &[u8]) -> u32 {
 /// The seed of all checksums but the superblock's: over the file system's UUID.
 pub fn file_system_seed(uuid: &[u8; 16]) -> u32 {
     update(u32::MAX, uuid)
-}
-
-/// The seed for what belongs to one inode; generations are 0 in what nixflash makes.
-pub fn inode_seed(file_system: u32, inode: u32) -> u32 {
-    update(update(file_system, &inode.to_le_bytes()), &[0; 4])
 }
 
 /// The low 16 bits, for fields that hold no more.

@@ -2,4 +2,11 @@
 
 pub(crate) mod block;
 pub(crate) mod checksum;
+pub(crate) mod directory;
+pub(crate) mod extent;
+pub(crate) mod feature;
+pub(crate) mod group;
 pub(crate) mod hash;
+pub(crate) mod inode;
+pub(crate) mod journal;
+pub(crate) mod superblock;

@@ -1,30 +1,24 @@
 //! Directories: their blocks are scanned one after the other; the nodes of an index look like empty entries.
-//!
-//! ```text
-//! entry       inode u32 | rec_len u16 | name_len u8 | file_type u8 | name, up to rec_len
-//! leaf        entries ... | with checksums: inode 0 | rec_len 12 | 0 | de | checksum u32
-//! index root  "." rec_len 12 | ".." to the end | 0 u32 | hash u8 | 8 | levels u8 | 0 | at 32: limit, count
-//! index node  inode 0, rec_len to the end | at 8: limit u16, count u16, block u32 | hash u32, block u32 ...
-//! index tail  after limit entries of 8 bytes: reserved u32 | checksum u32
-//! ```
-//! Source: kernel `fs/ext4/namei.c` (`ext4_dirblock_csum_verify`, `get_dx_countlimit`, `ext4_dx_csum`).
 
-use super::{Contents, Error, Ext4, Inode, Kind, le16, le32};
-use crate::format::disk::ext4::ondisk::checksum;
+use super::error::Error;
+use super::file::Contents;
+use super::file_system::Ext4;
+use super::inode::{Inode, Kind};
+use crate::format::disk::ext4::ondisk::directory::{
+    self as ondisk, HEADER, INDEX_ENTRY, Index, NODE_INDEX, ROOT_INDEX, TAIL,
+};
 use crate::stream::ReadAt;
 use std::ops::Range;
 
 /// The longest directory that is read, in bytes: a store of a million paths.
 const MAX_DIRECTORY: u64 = 128 << 20;
-/// Bytes of the entry that holds the checksum of a leaf.
-const TAIL: usize = 12;
 
 /// One entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name: no slash, no NUL, neither "." nor "..".
     pub name: Vec<u8>,
-    /// The inode.
+    /// The number of its inode.
     pub inode: u32,
     /// What the entry says that it is: 1 file, 2 directory, 7 symlink, 3 to 6 others, 0 where nothing is said.
     pub says: u8,
@@ -135,24 +129,25 @@ impl<R: ReadAt> Entries<'_, R> {
     /// The entry at the current place, which moves on; `None` for one that is not used.
     fn entry(&mut self) -> Result<Option<(Range<usize>, u32)>, Error> {
         let (at, left) = (self.at, self.block.len() - self.at);
-        if left < 8 {
+        if left < HEADER {
             return Err(self.damaged(&format!("has {left} bytes left at its end")));
         }
-        let (inode, record) = (le32(&self.block, at), usize::from(le16(&self.block, at + 4)));
-        if record < 8 || record % 4 != 0 || record > left {
+        let entry = &self.block[at..];
+        let (inode, record) = (ondisk::DE_INODE.get(entry), usize::from(ondisk::DE_REC_LEN.get(entry)));
+        let name_len = usize::from(ondisk::DE_NAME_LEN.get(entry));
+        if record < HEADER || record % 4 != 0 || record > left {
             return Err(self.damaged(&format!("has an entry of {record} bytes at byte {at}")));
         }
         self.at += record;
         if inode == 0 {
             return Ok(None);
         }
-        let name_len = usize::from(self.block[at + 6]);
-        if name_len == 0 || 8 + name_len > record {
+        if name_len == 0 || HEADER + name_len > record {
             return Err(
                 self.damaged(&format!("has a name of {name_len} bytes in an entry of {record} at byte {at}"))
             );
         }
-        let range = at + 8..at + 8 + name_len;
+        let range = at + HEADER..at + HEADER + name_len;
         let name = &self.block[range.clone()];
         if name == b"." || name == b".." {
             return Ok(None);
@@ -175,32 +170,31 @@ impl<R: ReadAt> Entries<'_, R> {
         Ok(())
     }
 
-    /// Where limit and count of an index are, if the block is one.
+    /// Where the index begins, if the block is one.
     fn index_at(&self) -> Option<usize> {
-        let record = usize::from(le16(&self.block, 4));
+        let (inode, record) = (ondisk::DE_INODE.get(&self.block), ondisk::DE_REC_LEN.get(&self.block));
         match (self.has_index, self.blocks) {
-            (true, 1) => Some(32),
-            (true, _) if le32(&self.block, 0) == 0 && record == self.block.len() => Some(8),
+            (true, 1) => Some(ROOT_INDEX),
+            (true, _) if inode == 0 && usize::from(record) == self.block.len() => Some(NODE_INDEX),
             _ => None,
         }
     }
 
     fn leaf_sum(&self) -> Result<(u32, u32), Error> {
-        let (body, tail) = self.block.split_at(self.block.len() - TAIL);
-        if tail[..8] != [0, 0, 0, 0, 12, 0, 0, 0xde] {
+        if !ondisk::has_tail(&self.block) {
             return Err(self.damaged("has no checksum"));
         }
-        Ok((le32(tail, 8), checksum::update(self.seed, body)))
+        let stored = ondisk::DET_CHECKSUM.from(self.block.len() - TAIL).get(&self.block);
+        Ok((stored, ondisk::leaf_sum(self.seed, &self.block)))
     }
 
     fn index_sum(&self, at: usize) -> Result<(u32, u32), Error> {
-        let (limit, count) = (usize::from(le16(&self.block, at)), usize::from(le16(&self.block, at + 2)));
-        let tail = at + 8 * limit;
-        if count > limit || tail + 8 > self.block.len() {
+        let index = Index::read(&self.block, at);
+        let Index { limit, count, .. } = index;
+        if count > limit || index.tail() + INDEX_ENTRY > self.block.len() {
             return Err(self.damaged(&format!("is an index of {count} entries, with room for {limit}")));
         }
-        let sum = checksum::update(self.seed, &self.block[..at + 8 * count]);
-        let sum = checksum::update(sum, &self.block[tail..tail + 4]);
-        Ok((le32(&self.block, tail + 4), checksum::update(sum, &[0; 4])))
+        let stored = ondisk::DT_CHECKSUM.from(index.tail()).get(&self.block);
+        Ok((stored, index.sum(self.seed, &self.block)))
     }
 }

@@ -1,23 +1,17 @@
 //! Where the blocks of a file are: extents, and the block maps of ext2 and ext3.
 //!
-//! ```text
-//! node    magic f30a u16 | entries u16 | max u16 | depth u16 | generation u32 | entries of 12 bytes | checksum u32
-//! leaf    logical u32 | len u16, above 32768: unwritten | start high u16 | start low u32
-//! index   logical u32 | block low u32 | block high u16 | unused u16
-//! ```
-//! Source: kernel `fs/ext4/ext4_extents.h`; block maps: `fs/ext4/indirect.c`.
+//! Source: kernel `fs/ext4/extents.c`; block maps: `fs/ext4/indirect.c`.
 
-use super::superblock::blocks_of;
-use super::{Error, Ext4, Inode, le16, le32};
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::num;
+use super::error::Error;
+use super::file_system::Ext4;
+use super::inode::Inode;
+use crate::bytes::Le32;
+use crate::format::disk::ext4::ondisk::extent::{self, ENTRY, HEADER};
+use crate::format::disk::ext4::ondisk::inode::{DIND_BLOCK, IND_BLOCK, NDIR_BLOCKS, TIND_BLOCK};
+use crate::ints;
 use crate::stream::ReadAt;
 use std::collections::BTreeSet;
 
-/// Levels of an extent tree.
-const MAX_DEPTH: u16 = 5;
-/// The longest extent that holds data; above, the difference is the length of an unwritten one.
-const MAX_EXTENT: u16 = 32_768;
 /// Runs of one file that are kept: 32 MiB of memory.
 const MAX_RUNS: usize = 1 << 20;
 /// Blocks that are read to learn where one file is: enough for 1 TiB in a block map.
@@ -70,7 +64,7 @@ impl<R: ReadAt> Map<'_, R> {
             return Err(self.damaged("is mapped by too many blocks"));
         }
         let unit = self.fs.superblock.block_size;
-        let mut bytes = vec![0; num::to_usize(unit)];
+        let mut bytes = vec![0; ints::to_usize(unit)];
         self.fs.read(block.saturating_mul(unit), &mut bytes)?;
         Ok(bytes)
     }
@@ -105,31 +99,35 @@ impl<R: ReadAt> Map<'_, R> {
     }
 
     fn node(&mut self, node: &[u8], expected: Option<u16>, open: &mut Vec<(u64, u16)>) -> Result<(), Error> {
-        let (entries, max) = (usize::from(le16(node, 2)), usize::from(le16(node, 4)));
-        let depth = le16(node, 6);
-        let room = (node.len() - 12) / 12;
+        let entries = usize::from(extent::EH_ENTRIES.get(node));
+        let (max, depth) = (usize::from(extent::EH_MAX.get(node)), extent::EH_DEPTH.get(node));
+        let room = (node.len() - HEADER) / ENTRY;
+        let is_node = extent::EH_MAGIC.get(node) == extent::MAGIC;
         let known = expected.is_none_or(|expected| expected == depth);
-        if le16(node, 0) != 0xf30a || entries > max || max > room || depth > MAX_DEPTH || !known {
+        if !is_node || entries > max || max > room || depth > extent::MAX_DEPTH || !known {
             return Err(self.damaged(&format!(
                 "has an extent node of depth {depth} with {entries} of {max} entries, which cannot be"
             )));
         }
-        let entries = node[12..12 + 12 * entries].chunks_exact(12);
+        let entries = node[HEADER..HEADER + ENTRY * entries].chunks_exact(ENTRY);
         if depth > 0 {
-            let block_of = |entry: &[u8]| u64::from(le32(entry, 4)) | u64::from(le16(entry, 8)) << 32;
+            let block_of = |entry: &[u8]| {
+                u64::from(extent::EI_LEAF_LO.get(entry)) | u64::from(extent::EI_LEAF_HI.get(entry)) << 32
+            };
             // The last is read first: what is pushed is popped in ascending order.
             open.extend(entries.rev().map(|entry| (block_of(entry), depth - 1)));
             return Ok(());
         }
         for entry in entries {
-            let len = le16(entry, 4);
-            let unwritten = len > MAX_EXTENT;
-            let len = u64::from(if unwritten { len - MAX_EXTENT } else { len });
-            let start = u64::from(le32(entry, 8)) | u64::from(le16(entry, 6)) << 32;
+            let len = extent::EE_LEN.get(entry);
+            let unwritten = len > extent::INIT_MAX_LEN;
+            let len = u64::from(if unwritten { len - extent::INIT_MAX_LEN } else { len });
+            let start = extent::EE_START_LO.get(entry);
+            let start = u64::from(start) | u64::from(extent::EE_START_HI.get(entry)) << 32;
             if len == 0 {
                 return Err(self.damaged("has an extent without blocks"));
             }
-            self.push(Run { logical: u64::from(le32(entry, 0)), start, len, unwritten })?;
+            self.push(Run { logical: extent::EE_BLOCK.get(entry).into(), start, len, unwritten })?;
         }
         Ok(())
     }
@@ -138,9 +136,9 @@ impl<R: ReadAt> Map<'_, R> {
         if !self.fs.superblock.has_checksums() {
             return Ok(());
         }
-        // Entries of 12 bytes leave at least 4 in a block of any size; a `max` beyond that is refused later.
-        let tail = 12 + 12 * usize::from(le16(node, 4)).min((node.len() - 16) / 12);
-        let (stored, computed) = (le32(node, tail), checksum::update(self.inode.seed, &node[..tail]));
+        // A `max` beyond what there is room for is refused later.
+        let stored = extent::checksum_of(node).get(node);
+        let computed = extent::sum(self.inode.seed, node);
         if stored != computed {
             let what = format!("extent block {block} of inode {}", self.inode.number);
             return Err(Error::Checksum { what, stored, computed });
@@ -151,10 +149,10 @@ impl<R: ReadAt> Map<'_, R> {
     /// Walks a block map: twelve blocks, then trees of one, two and three levels.
     fn block_map(&mut self) -> Result<(), Error> {
         let unit = self.fs.superblock.block_size;
-        let total = blocks_of(self.inode.size, unit);
-        let pointer = |slot: usize| u64::from(le32(&self.inode.block, slot * 4));
-        let direct: Vec<u64> = (0..12).map(pointer).collect();
-        let trees = [(pointer(12), 1), (pointer(13), 2), (pointer(14), 3)];
+        let total = self.inode.size.div_ceil(unit);
+        let pointer = |slot: usize| u64::from(Le32(slot * Le32::LEN).get(&self.inode.block));
+        let direct: Vec<u64> = (0..NDIR_BLOCKS).map(pointer).collect();
+        let trees = [(pointer(IND_BLOCK), 1), (pointer(DIND_BLOCK), 2), (pointer(TIND_BLOCK), 3)];
         let mut logical = 0;
         self.pointers(&direct, &mut logical, total)?;
         for (block, levels) in trees {
@@ -168,7 +166,8 @@ impl<R: ReadAt> Map<'_, R> {
                     continue;
                 }
                 let children = self.block(block)?;
-                let children: Vec<u64> = children.chunks_exact(4).map(|p| u64::from(le32(p, 0))).collect();
+                let children: Vec<u64> =
+                    children.chunks_exact(Le32::LEN).map(|p| Le32(0).get(p).into()).collect();
                 if level == 1 {
                     self.pointers(&children, &mut logical, total)?;
                 } else {

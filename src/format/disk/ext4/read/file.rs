@@ -1,14 +1,17 @@
 //! The contents of files.
 
-use super::extents;
-use super::extents::Run;
-use super::{Error, Ext4, Inode, Kind};
-use crate::num;
+use super::error::Error;
+use super::extents::{self, Run};
+use super::file_system::Ext4;
+use super::inode::{Inode, Kind};
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io::{self, Read};
 
 /// Bytes read at a time.
 const CHUNK: u64 = 256 << 10;
+/// The longest target of a symlink that Linux follows.
+const MAX_TARGET: u64 = 4095;
 /// Blocks of the longest file: logical block numbers have 32 bits.
 const MAX_BLOCKS: u64 = 1 << 32;
 
@@ -27,6 +30,45 @@ impl<R: ReadAt> Ext4<R> {
             Kind::File => self.contents(inode),
             _ => Err(Error::Kind { path: format!("inode {}", inode.number), expected: "regular file" }),
         }
+    }
+
+    /// The target of a symlink.
+    pub fn read_link(&self, inode: &Inode) -> Result<Vec<u8>, Error> {
+        let damaged = |what: String| Error::Damaged(format!("inode {} {what}", inode.number));
+        if inode.kind != Kind::Symlink {
+            return Err(Error::Kind { path: format!("inode {}", inode.number), expected: "symlink" });
+        }
+        if !(1..=MAX_TARGET).contains(&inode.size) {
+            return Err(damaged(format!(
+                "is a symlink whose target has {} bytes, expected 1 to {MAX_TARGET}",
+                inode.size
+            )));
+        }
+        if inode.is_fast_symlink() == inode.has_blocks {
+            return Err(damaged("is a symlink that says where its target is in two ways".to_owned()));
+        }
+        let target = if inode.is_fast_symlink() {
+            inode.block[..ints::to_usize(inode.size)].to_vec()
+        } else {
+            self.read_inode(inode, MAX_TARGET)?
+        };
+        if target.contains(&0) {
+            return Err(damaged("is a symlink whose target holds a NUL".to_owned()));
+        }
+        Ok(target)
+    }
+
+    /// The contents of an inode; at most `limit` bytes.
+    pub fn read_inode(&self, inode: &Inode, limit: u64) -> Result<Vec<u8>, Error> {
+        if inode.size > limit {
+            return Err(Error::TooLong { path: format!("inode {}", inode.number), len: inode.size, limit });
+        }
+        let mut bytes = Vec::new();
+        let mut contents = self.contents(inode)?;
+        while let Some(chunk) = contents.next_chunk()? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
     }
 
     /// Opens what the blocks of an inode hold.
@@ -66,7 +108,7 @@ impl<R: ReadAt> Contents<'_, R> {
     /// Fills `out` with the next bytes and says how many there were; 0 at the end.
     pub fn read_into(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         let (len, from) = self.piece();
-        let len = num::to_usize(len.min(num::to_u64(out.len())));
+        let len = ints::to_usize(len.min(ints::to_u64(out.len())));
         self.fill(from, &mut out[..len])?;
         Ok(len)
     }
@@ -88,7 +130,7 @@ impl<R: ReadAt> Contents<'_, R> {
         self.position = (block * unit).min(self.size);
         let (len, from) = self.piece();
         let Some(from) = from.filter(|_| len >= unit) else { return Ok(None) };
-        let mut bytes = vec![0; num::to_usize(unit)];
+        let mut bytes = vec![0; ints::to_usize(unit)];
         self.fs.read(from, &mut bytes)?;
         Ok(Some((from / unit, bytes)))
     }
@@ -103,7 +145,7 @@ impl<R: ReadAt> Contents<'_, R> {
         if len == 0 {
             return Ok(None);
         }
-        let mut bytes = vec![0; num::to_usize(len.min(most))];
+        let mut bytes = vec![0; ints::to_usize(len.min(most))];
         self.fill(from, &mut bytes)?;
         Ok(Some(bytes))
     }
@@ -130,7 +172,7 @@ impl<R: ReadAt> Contents<'_, R> {
             Some(from) => self.fs.read(from, out)?,
             None => out.fill(0),
         }
-        self.position += num::to_u64(out.len());
+        self.position += ints::to_u64(out.len());
         Ok(())
     }
 }

@@ -1,21 +1,15 @@
 //! The groups: what they say is in use, and whether their checksums and counts are right.
 //!
-//! ```text
-//! descriptor  00 block bitmap  04 inode bitmap  08 inode table  0c free blocks u16  0e free inodes u16  12 flags u16
-//!             18 checksum of the block bitmap u16  1a that of the inode bitmap u16  1c unused inodes u16
-//!             wide: 20, 24, 28 the high halves, 2c, 2e, 32, 38, 3a likewise
-//! ```
-//! Source: kernel `fs/ext4/ext4.h` (`struct ext4_group_desc`), `fs/ext4/bitmap.c`.
+//! Source: kernel `fs/ext4/bitmap.c`.
 
-use super::{Error, Ext4, le16, le32};
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::num;
+use super::error::Error;
+use super::file_system::Ext4;
+use crate::format::disk::ext4::ondisk::group::{
+    self, BG_BLOCK_BITMAP, BG_BLOCK_BITMAP_CSUM, BG_FLAGS, BG_FREE_BLOCKS_COUNT, BG_FREE_INODES_COUNT,
+    BG_INODE_BITMAP, BG_INODE_BITMAP_CSUM, BG_INODE_TABLE, BLOCK_UNINIT, INODE_UNINIT,
+};
+use crate::ints;
 use crate::stream::ReadAt;
-
-const INODES_UNUSED: u16 = 1;
-const BLOCKS_UNUSED: u16 = 2;
-/// Bytes of a descriptor that has high halves.
-const WIDE: usize = 64;
 
 /// The bitmaps that were read last, one of each kind.
 pub struct Groups<'a, R> {
@@ -31,25 +25,6 @@ impl<R: ReadAt> Ext4<R> {
     /// Looks at its groups.
     pub fn groups(&self) -> Groups<'_, R> {
         Groups { fs: self, blocks: None, inodes: None }
-    }
-}
-
-/// One group's descriptor, of either length.
-struct Descriptor(Vec<u8>);
-
-impl Descriptor {
-    fn flags(&self) -> u16 {
-        le16(&self.0, 0x12)
-    }
-
-    fn half(&self, low: usize, high: usize) -> u32 {
-        let wide = self.0.len() >= WIDE;
-        u32::from(le16(&self.0, low)) | if wide { u32::from(le16(&self.0, high)) << 16 } else { 0 }
-    }
-
-    fn place(&self, low: usize, high: usize) -> u64 {
-        let wide = self.0.len() >= WIDE;
-        u64::from(le32(&self.0, low)) | if wide { u64::from(le32(&self.0, high)) << 32 } else { 0 }
     }
 }
 
@@ -92,8 +67,8 @@ impl<R: ReadAt> Groups<'_, R> {
             if self.blocks.as_ref().is_none_or(|(kept, _)| *kept != group) {
                 let number =
                     u32::try_from(group).map_err(|_| Error::Damaged("it has too many groups".into()))?;
-                let descriptor = Descriptor(self.fs.descriptor(number)?);
-                let map = match descriptor.flags() & BLOCKS_UNUSED {
+                let descriptor = self.fs.descriptor(number)?;
+                let map = match BG_FLAGS.get(&descriptor) & BLOCK_UNINIT {
                     0 => self.bitmap(&descriptor, Map::Blocks)?,
                     // Only the kernel's own metadata are in such a group.
                     _ => Vec::new(),
@@ -113,8 +88,8 @@ impl<R: ReadAt> Groups<'_, R> {
         let per_group = self.fs.superblock.inodes_per_group;
         let (group, bit) = (number.saturating_sub(1) / per_group, number.saturating_sub(1) % per_group);
         if self.inodes.as_ref().is_none_or(|(kept, _)| *kept != group) {
-            let descriptor = Descriptor(self.fs.descriptor(group)?);
-            let map = match descriptor.flags() & INODES_UNUSED {
+            let descriptor = self.fs.descriptor(group)?;
+            let map = match BG_FLAGS.get(&descriptor) & INODE_UNINIT {
                 0 => self.bitmap(&descriptor, Map::Inodes)?,
                 _ => Vec::new(),
             };
@@ -125,24 +100,34 @@ impl<R: ReadAt> Groups<'_, R> {
     }
 
     fn check_group(&mut self, group: u32, faults: &mut Faults<'_>) -> Result<(), Error> {
-        let descriptor = Descriptor(self.fs.descriptor(group)?);
+        let descriptor = self.fs.descriptor(group)?;
         let sb = &self.fs.superblock;
-        if descriptor.flags() & BLOCKS_UNUSED == 0 {
+        if BG_FLAGS.get(&descriptor) & BLOCK_UNINIT == 0 {
             let map = self.bitmap(&descriptor, Map::Blocks)?;
             let begin = sb.first_data_block + u64::from(group) * sb.blocks_per_group;
             let blocks = sb.blocks.saturating_sub(begin).min(sb.blocks_per_group);
-            let bytes = num::to_usize(sb.blocks_per_group / 8);
-            self.check_map((group, Map::Blocks), &map[..bytes], descriptor.half(0x18, 0x38), &descriptor)?;
-            check_count((group, Map::Blocks), &map, blocks, descriptor.half(0xc, 0x2c))?;
+            let bytes = ints::to_usize(sb.blocks_per_group / 8);
+            self.check_map(
+                (group, Map::Blocks),
+                &map[..bytes],
+                BG_BLOCK_BITMAP_CSUM.get(&descriptor),
+                &descriptor,
+            )?;
+            check_count((group, Map::Blocks), &map, blocks, BG_FREE_BLOCKS_COUNT.get(&descriptor))?;
         }
-        if descriptor.flags() & INODES_UNUSED != 0 {
+        if BG_FLAGS.get(&descriptor) & INODE_UNINIT != 0 {
             return Ok(());
         }
         let map = self.bitmap(&descriptor, Map::Inodes)?;
         let inodes = sb.inodes_per_group;
-        let bytes = num::to_usize(u64::from(inodes / 8));
-        self.check_map((group, Map::Inodes), &map[..bytes], descriptor.half(0x1a, 0x3a), &descriptor)?;
-        check_count((group, Map::Inodes), &map, u64::from(inodes), descriptor.half(0xe, 0x2e))?;
+        let bytes = ints::to_usize(u64::from(inodes / 8));
+        self.check_map(
+            (group, Map::Inodes),
+            &map[..bytes],
+            BG_INODE_BITMAP_CSUM.get(&descriptor),
+            &descriptor,
+        )?;
+        check_count((group, Map::Inodes), &map, u64::from(inodes), BG_FREE_INODES_COUNT.get(&descriptor))?;
         // No checksum is over the rest of the block, which e2fsck wants to be ones.
         if map[bytes..].iter().any(|byte| *byte != 0xff) {
             let error = Error::Damaged(format!("the end of the inode bitmap of group {group} is not padded"));
@@ -150,7 +135,7 @@ impl<R: ReadAt> Groups<'_, R> {
                 return Ok(());
             }
         }
-        let table = descriptor.place(8, 0x28);
+        let table = BG_INODE_TABLE.get(&descriptor);
         for slot in (0..inodes).filter(|slot| is_set(&map, u64::from(*slot))) {
             if let Err(error) = self.fs.check_inode(group * inodes + slot + 1, table, slot)
                 && !faults(error)
@@ -161,13 +146,13 @@ impl<R: ReadAt> Groups<'_, R> {
         Ok(())
     }
 
-    fn bitmap(&self, descriptor: &Descriptor, map: Map) -> Result<Vec<u8>, Error> {
+    fn bitmap(&self, descriptor: &[u8], map: Map) -> Result<Vec<u8>, Error> {
         let block = match map {
-            Map::Blocks => descriptor.place(0, 0x20),
-            Map::Inodes => descriptor.place(4, 0x24),
+            Map::Blocks => BG_BLOCK_BITMAP.get(descriptor),
+            Map::Inodes => BG_INODE_BITMAP.get(descriptor),
         };
         let unit = self.fs.superblock.block_size;
-        let mut bytes = vec![0; num::to_usize(unit)];
+        let mut bytes = vec![0; ints::to_usize(unit)];
         self.fs.read(block.saturating_mul(unit), &mut bytes)?;
         Ok(bytes)
     }
@@ -177,13 +162,12 @@ impl<R: ReadAt> Groups<'_, R> {
         (group, map): (u32, Map),
         bytes: &[u8],
         stored: u32,
-        descriptor: &Descriptor,
+        descriptor: &[u8],
     ) -> Result<(), Error> {
         if !self.fs.superblock.has_checksums() {
             return Ok(());
         }
-        let sum = checksum::update(self.fs.superblock.seed, bytes);
-        let computed = if descriptor.0.len() >= WIDE { sum } else { u32::from(checksum::low16(sum)) };
+        let computed = group::bitmap_sum(self.fs.superblock.seed, bytes, descriptor.len());
         if stored == computed {
             return Ok(());
         }
@@ -192,12 +176,12 @@ impl<R: ReadAt> Groups<'_, R> {
 }
 
 fn is_set(map: &[u8], bit: u64) -> bool {
-    map.get(num::to_usize(bit / 8)).is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
+    map.get(ints::to_usize(bit / 8)).is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
 }
 
 /// Compares the free bits of a bitmap with the count of a descriptor.
 fn check_count((group, map): (u32, Map), bytes: &[u8], bits: u64, stored: u32) -> Result<(), Error> {
-    let whole = num::to_usize(bits / 8);
+    let whole = ints::to_usize(bits / 8);
     let ones: u32 = bytes[..whole].iter().map(|byte| byte.count_ones()).sum();
     let rest = (bits / 8 * 8..bits).map(|bit| u32::from(is_set(bytes, bit))).sum::<u32>();
     let free = bits.saturating_sub(u64::from(ones + rest));

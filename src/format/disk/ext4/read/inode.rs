@@ -1,21 +1,19 @@
 //! Inodes and the group descriptors that say where they are.
 
-use super::{Error, Ext4, le16, le32};
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::num;
+use super::error::Error;
+use super::file_system::Ext4;
+use crate::bytes::{Le16, Le32};
+use crate::format::disk::ext4::ondisk::group;
+use crate::format::disk::ext4::ondisk::inode::{
+    self as ondisk, APPEND_FL, COMPR_FL, ENCRYPT_FL, EXTENTS_FL, I_BLOCK, IMMUTABLE_FL, INDEX_FL,
+    INLINE_DATA_FL, ROOT_INO,
+};
+use crate::ints;
 use crate::stream::ReadAt;
 
-/// The inode's blocks are told by extents.
-const EXTENTS: u32 = 0x8_0000;
-/// The directory has an index in its first block.
-const INDEX: u32 = 0x1000;
-/// The file may not be changed, or only be added to.
-const LOCKED: u32 = 0x10 | 0x20;
-/// What extended attributes in the inode begin with.
-const ATTRIBUTES: u32 = 0xea02_0000;
 /// Flags of inodes whose contents are not where this reader looks.
 const UNSUPPORTED: [(u32, &str); 3] =
-    [(0x4, "compression"), (0x800, "encrypt"), (0x1000_0000, "inline_data")];
+    [(COMPR_FL, "compression"), (ENCRYPT_FL, "encrypt"), (INLINE_DATA_FL, "inline_data")];
 
 /// What an inode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +28,18 @@ pub enum Kind {
     Other,
 }
 
-/// An inode.
+/// An inode as it is read: the fields that a reader of files needs.
 #[derive(Clone, Debug)]
 pub struct Inode {
-    /// Its number.
+    /// Its number in the table, from 1.
     pub number: u32,
     /// What it is.
     pub kind: Kind,
     /// Permissions: the low twelve bits of `st_mode`.
     pub mode: u16,
-    /// Owner.
+    /// The number of the owner, both halves of the field.
     pub uid: u32,
-    /// Group.
+    /// The number of the group, both halves of the field.
     pub gid: u32,
     /// Modification time, seconds since 1970.
     pub mtime: i64,
@@ -54,7 +52,7 @@ pub struct Inode {
     /// Whether it has blocks of its own, besides one of extended attributes.
     pub(crate) has_blocks: bool,
     pub(crate) flags: u32,
-    pub(crate) block: [u8; 60],
+    pub(crate) block: [u8; I_BLOCK.len()],
     pub(crate) seed: u32,
 }
 
@@ -62,20 +60,20 @@ impl Inode {
     /// Whether it is immutable or append-only.
     #[must_use]
     pub const fn is_locked(&self) -> bool {
-        self.flags & LOCKED != 0
+        self.flags & (IMMUTABLE_FL | APPEND_FL) != 0
     }
 
     pub(crate) const fn has_extents(&self) -> bool {
-        self.flags & EXTENTS != 0
+        self.flags & EXTENTS_FL != 0
     }
 
     pub(crate) const fn has_index(&self) -> bool {
-        self.flags & INDEX != 0
+        self.flags & INDEX_FL != 0
     }
 
     /// Whether the target is in the inode itself.
     pub(crate) fn is_fast_symlink(&self) -> bool {
-        self.kind == Kind::Symlink && self.size < 60 && !self.has_extents()
+        self.kind == Kind::Symlink && self.size < ints::to_u64(I_BLOCK.len()) && !self.has_extents()
     }
 
     /// Refuses what this reader would read wrongly.
@@ -88,6 +86,15 @@ impl Inode {
 }
 
 impl<R: ReadAt> Ext4<R> {
+    /// The root directory.
+    pub fn root(&self) -> Result<Inode, Error> {
+        let root = self.inode(ROOT_INO)?;
+        match root.kind {
+            Kind::Directory => Ok(root),
+            _ => Err(Error::Damaged("its root is no directory".to_owned())),
+        }
+    }
+
     /// Reads an inode that is in use.
     pub fn inode(&self, number: u32) -> Result<Inode, Error> {
         let sb = &self.superblock;
@@ -96,16 +103,14 @@ impl<R: ReadAt> Ext4<R> {
             return Err(damaged(&format!("does not exist, there are {}", sb.inodes)));
         }
         let (group, slot) = ((number - 1) / sb.inodes_per_group, (number - 1) % sb.inodes_per_group);
-        let mut raw = self.raw_inode(self.table_of(group)?, slot)?;
-        let generation = le32(&raw, 0x64);
-        let seed = checksum::update(sb.seed, &number.to_le_bytes());
-        let seed = checksum::update(seed, &generation.to_le_bytes());
-        let mode = le16(&raw, 0);
+        let raw = self.raw_inode(self.table_of(group)?, slot)?;
+        let seed = ondisk::seed(sb.seed, number, ondisk::I_GENERATION.get(&raw));
+        let mode = ondisk::I_MODE.get(&raw);
         if mode == 0 && raw.iter().all(|b| *b == 0) {
             return Err(damaged("is not in use"));
         }
         if sb.has_checksums() {
-            check_sum(number, &mut raw, seed)?;
+            check_sum(number, &raw, seed)?;
         }
         let kind = match mode >> 12 {
             0x8 => Kind::File,
@@ -114,28 +119,26 @@ impl<R: ReadAt> Ext4<R> {
             0x1 | 0x2 | 0x6 | 0xc => Kind::Other,
             _ => return Err(damaged(&format!("has the mode {mode:o}, which is of no kind of file"))),
         };
-        let links = le16(&raw, 0x1a);
+        let links = ondisk::I_LINKS_COUNT.get(&raw);
         if links == 0 {
             return Err(damaged("is deleted"));
         }
-        let high = |at: usize| u32::from(le16(&raw, at)) << 16;
-        let mut block = [0; 60];
-        block.copy_from_slice(&raw[0x28..0x64]);
+        let high = |field: Le16| u32::from(field.get(&raw)) << 16;
         let long = matches!(kind, Kind::File | Kind::Directory);
-        let size_high = if long { u64::from(le32(&raw, 0x6c)) << 32 } else { 0 };
+        let size_high = if long { u64::from(ondisk::I_SIZE_HIGH.get(&raw)) << 32 } else { 0 };
         Ok(Inode {
             number,
             kind,
             mode: mode & 0o7777,
-            uid: u32::from(le16(&raw, 2)) | high(0x78),
-            gid: u32::from(le16(&raw, 0x18)) | high(0x7a),
+            uid: u32::from(ondisk::I_UID.get(&raw)) | high(ondisk::I_UID_HIGH),
+            gid: u32::from(ondisk::I_GID.get(&raw)) | high(ondisk::I_GID_HIGH),
             mtime: mtime(&raw),
             links,
-            size: u64::from(le32(&raw, 4)) | size_high,
+            size: u64::from(ondisk::I_SIZE_LO.get(&raw)) | size_high,
             has_attributes: has_attributes(&raw),
             has_blocks: has_blocks(&raw, sb.block_size),
-            flags: le32(&raw, 0x20),
-            block,
+            flags: ondisk::I_FLAGS.get(&raw),
+            block: I_BLOCK.get(&raw),
             seed,
         })
     }
@@ -144,26 +147,25 @@ impl<R: ReadAt> Ext4<R> {
     pub(crate) fn raw_inode(&self, table: u64, slot: u32) -> Result<Vec<u8>, Error> {
         let (unit, size) = (self.superblock.block_size, u64::from(self.superblock.inode_size));
         let at = table.saturating_mul(unit).saturating_add(u64::from(slot) * size);
-        let (start, within) = (at / unit * unit, num::to_usize(at % unit));
+        let (start, within) = (at / unit * unit, ints::to_usize(at % unit));
         let mut kept = self.inodes.borrow_mut();
         if kept.0 != start || kept.1.is_empty() {
             kept.1.clear();
-            let mut block = vec![0; num::to_usize(unit)];
+            let mut block = vec![0; ints::to_usize(unit)];
             self.read(start, &mut block)?;
             *kept = (start, block);
         }
-        Ok(kept.1[within..within + num::to_usize(size)].to_vec())
+        Ok(kept.1[within..within + ints::to_usize(size)].to_vec())
     }
 
     /// Compares the checksum of an inode that may be in any state.
     pub(crate) fn check_inode(&self, number: u32, table: u64, slot: u32) -> Result<(), Error> {
-        let mut raw = self.raw_inode(table, slot)?;
+        let raw = self.raw_inode(table, slot)?;
         if !self.superblock.has_checksums() || raw.iter().all(|b| *b == 0) {
             return Ok(());
         }
-        let seed = checksum::update(self.superblock.seed, &number.to_le_bytes());
-        let seed = checksum::update(seed, &le32(&raw, 0x64).to_le_bytes());
-        check_sum(number, &mut raw, seed)
+        let seed = ondisk::seed(self.superblock.seed, number, ondisk::I_GENERATION.get(&raw));
+        check_sum(number, &raw, seed)
     }
 
     /// The first block of the inode table of a group.
@@ -174,8 +176,7 @@ impl<R: ReadAt> Ext4<R> {
             return Ok(table);
         }
         let descriptor = self.descriptor(group)?;
-        let high = if descriptor.len() >= 64 { u64::from(le32(&descriptor, 0x28)) << 32 } else { 0 };
-        let table = u64::from(le32(&descriptor, 8)) | high;
+        let table = group::BG_INODE_TABLE.get(&descriptor);
         if table == 0 || table >= self.superblock.blocks {
             return Err(Error::Damaged(format!(
                 "the inode table of group {group} is said to be at block {table} of {}",
@@ -196,10 +197,7 @@ impl<R: ReadAt> Ext4<R> {
         let mut raw = vec![0; usize::from(sb.descriptor_size)];
         self.read(block.saturating_mul(sb.block_size).saturating_add(within), &mut raw)?;
         if sb.has_checksums() {
-            let stored = le16(&raw, 0x1e);
-            raw[0x1e..0x20].fill(0);
-            let sum = checksum::update(checksum::update(sb.seed, &group.to_le_bytes()), &raw);
-            let computed = checksum::low16(sum);
+            let (stored, computed) = (group::BG_CHECKSUM.get(&raw), group::sum(sb.seed, group, &raw));
             if computed != stored {
                 return Err(Error::Checksum {
                     what: format!("the descriptor of group {group}"),
@@ -214,43 +212,38 @@ impl<R: ReadAt> Ext4<R> {
 
 /// Whether an inode has extended attributes, in a block of their own or behind its fields.
 fn has_attributes(raw: &[u8]) -> bool {
-    if le32(raw, 0x68) != 0 || le16(raw, 0x76) != 0 {
+    if ondisk::I_FILE_ACL_LO.get(raw) != 0 || ondisk::I_FILE_ACL_HIGH.get(raw) != 0 {
         return true;
     }
-    if raw.len() <= 0x82 {
+    if raw.len() <= ondisk::GOOD_OLD_SIZE {
         return false;
     }
-    let at = 128 + usize::from(le16(raw, 0x80));
-    at + 8 <= raw.len() && le32(raw, at) == ATTRIBUTES && le32(raw, at + 4) != 0
+    let (magic, first) = (Le32(0), Le32(Le32::LEN));
+    let behind =
+        raw.get(ondisk::GOOD_OLD_SIZE + usize::from(ondisk::I_EXTRA_ISIZE.get(raw))..).unwrap_or_default();
+    magic.get(behind) == ondisk::XATTR_MAGIC && first.get(behind) != 0
 }
 
 /// Whether i_blocks counts more than a block of attributes: Linux takes a symlink without for one that is in its inode.
 fn has_blocks(raw: &[u8], block_size: u64) -> bool {
-    let sectors = u64::from(le32(raw, 0x1c)) | u64::from(le16(raw, 0x74)) << 32;
-    let attributes = if le32(raw, 0x68) != 0 || le16(raw, 0x76) != 0 { block_size / 512 } else { 0 };
-    sectors != attributes
+    let (low, high) = (ondisk::I_BLOCKS_LO.get(raw), ondisk::I_BLOCKS_HIGH.get(raw));
+    let has_acl = ondisk::I_FILE_ACL_LO.get(raw) != 0 || ondisk::I_FILE_ACL_HIGH.get(raw) != 0;
+    let attributes = if has_acl { block_size / ondisk::SECTOR } else { 0 };
+    u64::from(low) | u64::from(high) << 32 != attributes
 }
 
 /// Seconds since 1970: 32 bits with a sign, and two more above them where the inode has room.
 fn mtime(raw: &[u8]) -> i64 {
-    let seconds = i64::from(i32::from_le_bytes([raw[0x10], raw[0x11], raw[0x12], raw[0x13]]));
-    let has_extra = raw.len() >= 0x8c && le16(raw, 0x80) >= 12;
-    let extra = if has_extra { i64::from(le32(raw, 0x88) & 3) } else { 0 };
+    let seconds = i64::from(ondisk::I_MTIME.get(raw).cast_signed());
+    let extra = ondisk::I_MTIME_EXTRA;
+    let has_extra = ondisk::has_field(raw, extra.0 + Le32::LEN);
+    let extra = if has_extra { i64::from(extra.get(raw) & 3) } else { 0 };
     seconds + (extra << 32)
 }
 
-/// Compares the checksum of an inode, whose fields become zero.
-fn check_sum(number: u32, raw: &mut [u8], seed: u32) -> Result<(), Error> {
-    let low = le16(raw, 0x7c);
-    raw[0x7c..0x7e].fill(0);
-    let has_high = raw.len() >= 0x84 && le16(raw, 0x80) >= 4;
-    let high = if has_high { le16(raw, 0x82) } else { 0 };
-    if has_high {
-        raw[0x82..0x84].fill(0);
-    }
-    let sum = checksum::update(seed, raw);
-    let stored = u32::from(low) | u32::from(high) << 16;
-    let computed = if has_high { sum } else { u32::from(checksum::low16(sum)) };
+/// Compares the checksum of an inode.
+fn check_sum(number: u32, raw: &[u8], seed: u32) -> Result<(), Error> {
+    let ondisk::Sum { stored, computed } = ondisk::sum(seed, raw);
     if stored != computed {
         return Err(Error::Checksum { what: format!("inode {number}"), stored, computed });
     }

@@ -1,80 +1,36 @@
 //! The journal, replayed in memory: what a power-off left in it is laid over what is on the device.
 //!
-//! ```text
-//! header      magic c03b3998 | type: 1 descriptor, 2 commit, 3 and 4 superblock, 5 revoke | sequence; all big-endian
-//! superblock  0c blocksize  10 maxlen  14 first  18 sequence  1c start  24 compat  28 incompat  30 uuid [16]  54 fast commit blocks
-//!             fc checksum
-//! descriptor  header | tags | with checksums: checksum u32 at the end of the block
-//! tag, v3     block u32 | flags u32 | block high u32 | checksum u32 | uuid [16] unless it is that of the last tag
-//! tag, older  block u32 | checksum u16 | flags u16 | 64 bits: block high u32 | checksum v2: u16 | uuid [16], likewise
-//! revoke      header | bytes in use u32 | blocks of 32 or 64 bits
-//! commit      header | 10 checksum
-//! ```
-//! Source: kernel `include/linux/jbd2.h`, `fs/jbd2/recovery.c`. A transaction counts when its commit block is there; a
+//! Fields are those of `ondisk::journal`; what counts is told by kernel `fs/jbd2/recovery.c`. A transaction counts when
+//! its commit block is there; a
 //! revoked block is not taken from transactions up to the one that revokes it.
 
+use super::error::Error;
 use super::file::Contents;
-use super::{Error, Ext4, Kind, Superblock};
+use super::file_system::Ext4;
+use super::inode::Kind;
+use super::replayed::{Copy, Open, Replayed};
+use crate::bytes::{Be32, Le16, Le32};
 use crate::format::disk::ext4::ondisk::checksum;
-use crate::num;
+use crate::format::disk::ext4::ondisk::inode::JOURNAL_INO;
+use crate::format::disk::ext4::ondisk::journal::{
+    self, ASYNC_COMMIT, B64BIT, COMMIT_BLOCK, COMPAT_CHECKSUM, CSUM_V2, CSUM_V3, DESCRIPTOR_BLOCK, ESCAPE,
+    FAST_COMMIT, H_BLOCKTYPE, H_CHKSUM, H_MAGIC, H_SEQUENCE, LAST_TAG, MAGIC, REVOKE, REVOKE_BLOCK,
+    SAME_UUID,
+};
+use crate::format::disk::ext4::read::superblock::Superblock;
+use crate::ints;
 use crate::stream::ReadAt;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The inode of the journal.
-const JOURNAL: u32 = 8;
-const MAGIC: u32 = 0xc03b_3998;
 /// The longest journal that is replayed, in blocks: 1 GiB.
 const MAX_BLOCKS: u32 = 1 << 18;
 
-const DESCRIPTOR: u32 = 1;
-const COMMIT: u32 = 2;
-const REVOKE: u32 = 5;
-
-/// Of the compatible features.
-const CHECKSUM_V1: u32 = 0x1;
-const WIDE: u32 = 0x2;
-const CHECKSUM_V2: u32 = 0x8;
-const CHECKSUM_V3: u32 = 0x10;
-const FAST_COMMIT: u32 = 0x20;
 /// Features that are understood; an asynchronous commit is one without the barrier, no other form.
-const KNOWN: u32 = 0x1 | WIDE | 0x4 | CHECKSUM_V2 | CHECKSUM_V3 | FAST_COMMIT;
-
-const ESCAPED: u32 = 0x1;
-const SAME_UUID: u32 = 0x2;
-const LAST: u32 = 0x8;
-
-/// Where the newest copy of a block is.
-#[derive(Clone, Copy, Debug)]
-struct Copy {
-    /// The block of the journal, on the device.
-    at: u64,
-    /// Whether its first four bytes were replaced.
-    escaped: bool,
-}
-
-/// Blocks that the journal holds a newer copy of.
-#[derive(Debug, Default)]
-pub struct Replayed {
-    blocks: BTreeMap<u64, Copy>,
-    transactions: u32,
-}
-
-impl Replayed {
-    /// How many transactions were replayed.
-    #[must_use]
-    pub const fn transactions(&self) -> u32 {
-        self.transactions
-    }
-
-    /// The first block from `from` up to, without, `to` that is to be taken from the journal, and from where.
-    pub(crate) fn next(&self, from: u64, to: u64) -> Option<(u64, u64, bool)> {
-        if self.blocks.is_empty() {
-            return None;
-        }
-        self.blocks.range(from..to).next().map(|(block, copy)| (*block, copy.at, copy.escaped))
-    }
-}
+const KNOWN: u32 = REVOKE | B64BIT | ASYNC_COMMIT | CSUM_V2 | CSUM_V3 | FAST_COMMIT;
+/// A fast commit begins with a tag of this kind (`EXT4_FC_TAG_HEAD`), with the number of its transaction in it.
+const FC_TAG_HEAD: u16 = 9;
+const FC_TAG: Le16 = Le16(0);
+const FC_TID: Le32 = Le32(8);
 
 impl<R: ReadAt> Ext4<R> {
     /// Opens a file system as it will be once the kernel has replayed its journal.
@@ -97,14 +53,6 @@ impl<R: ReadAt> Ext4<R> {
     pub fn replayed(&self) -> &Replayed {
         &self.replayed
     }
-}
-
-fn be32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn be16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 fn damaged(what: &str) -> Error {
@@ -130,23 +78,14 @@ struct Tag {
     checksum: u32,
 }
 
-/// A transaction that is not committed yet.
-#[derive(Default)]
-struct Open {
-    writes: Vec<(u64, Copy)>,
-    revoked: BTreeSet<u64>,
-    /// The first block whose checksum is wrong: without a commit it does not count, with one the kernel gives up.
-    wrong: Option<Error>,
-}
-
 impl<'a, R: ReadAt> Journal<'a, R> {
     fn open(fs: &'a Ext4<R>) -> Result<Self, Error> {
         let (number, device) = fs.superblock.journal();
-        if (number, device) != (JOURNAL, 0) {
+        if (number, device) != (JOURNAL_INO, 0) {
             let elsewhere = format!("a journal in inode {number} of device {device:#x} to be replayed");
             return Err(Error::Feature(elsewhere));
         }
-        let inode = fs.inode(JOURNAL)?;
+        let inode = fs.inode(JOURNAL_INO)?;
         if inode.kind != Kind::File {
             return Err(damaged("is no file"));
         }
@@ -154,61 +93,63 @@ impl<'a, R: ReadAt> Journal<'a, R> {
         let unit = fs.superblock.block_size;
         let blocks = u32::try_from(inode.size / unit).ok().filter(|blocks| (2..=MAX_BLOCKS).contains(blocks));
         let blocks = blocks.ok_or_else(|| damaged("is shorter than two blocks or longer than 2^18"))?;
-        let mut journal =
+        let mut log =
             Self { fs, contents, first: 1, end: blocks, start: 0, sequence: 0, incompat: 0, seed: 0 };
-        let raw = journal.read(0)?.1;
-        let kind = be32(&raw, 4);
-        if be32(&raw, 0) != MAGIC || !(3..=4).contains(&kind) || u64::from(be32(&raw, 0xc)) != unit {
+        let raw = log.read(0)?.1;
+        let kind = H_BLOCKTYPE.get(&raw);
+        let is_superblock =
+            H_MAGIC.get(&raw) == MAGIC && [journal::SUPERBLOCK_V1, journal::SUPERBLOCK_V2].contains(&kind);
+        if !is_superblock || u64::from(journal::S_BLOCKSIZE.get(&raw)) != unit {
             return Err(damaged("does not begin with its superblock"));
         }
-        if kind == 4 {
-            if be32(&raw, 0x24) & CHECKSUM_V1 != 0 {
+        if kind == journal::SUPERBLOCK_V2 {
+            if journal::S_FEATURE_COMPAT.get(&raw) & COMPAT_CHECKSUM != 0 {
                 // The kernel leaves out transactions whose checksum is wrong; nothing that is used now writes any.
                 return Err(Error::Feature("checksums of the first kind in the journal".to_owned()));
             }
-            journal.incompat = be32(&raw, 0x28);
-            journal.seed = checksum::update(u32::MAX, &raw[0x30..0x40]);
+            log.incompat = journal::S_FEATURE_INCOMPAT.get(&raw);
+            log.seed = journal::seed(&raw);
         }
-        if journal.incompat & !KNOWN != 0 {
-            return Err(Error::Feature(format!("incompat {:#x} of the journal", journal.incompat & !KNOWN)));
+        if log.incompat & !KNOWN != 0 {
+            return Err(Error::Feature(format!("incompat {:#x} of the journal", log.incompat & !KNOWN)));
         }
-        if journal.has_checksums() {
-            journal.check(&raw[..1024], 0xfc, u32::MAX, "superblock")?;
+        if log.has_checksums() {
+            log.check(&raw[..journal::SUPERBLOCK], journal::S_CHECKSUM, u32::MAX, "superblock")?;
         }
-        let fast = match (journal.incompat & FAST_COMMIT != 0, be32(&raw, 0x54)) {
+        let fast = match (log.incompat & FAST_COMMIT != 0, journal::S_NUM_FC_BLKS.get(&raw)) {
             (false, _) => 0,
-            (true, 0) => 256,
+            (true, 0) => journal::DEFAULT_FC_BLKS,
             (true, blocks) => blocks,
         };
-        (journal.first, journal.sequence, journal.start) =
-            (be32(&raw, 0x14), be32(&raw, 0x18), be32(&raw, 0x1c));
-        let end = be32(&raw, 0x10).checked_sub(fast);
-        journal.end = end.filter(|end| *end <= blocks).ok_or_else(|| damaged("is longer than its inode"))?;
-        let log = journal.first..journal.end;
-        if journal.first == 0 || (journal.start != 0 && !log.contains(&journal.start)) {
+        log.first = journal::S_FIRST.get(&raw);
+        log.sequence = journal::S_SEQUENCE.get(&raw);
+        log.start = journal::S_START.get(&raw);
+        let end = journal::S_MAXLEN.get(&raw).checked_sub(fast);
+        log.end = end.filter(|end| *end <= blocks).ok_or_else(|| damaged("is longer than its inode"))?;
+        let within = log.first..log.end;
+        if log.first == 0 || (log.start != 0 && !within.contains(&log.start)) {
             return Err(damaged("begins outside of itself"));
         }
         if fast > 0 {
-            journal.check_fast()?;
+            log.check_fast()?;
         }
-        Ok(journal)
+        Ok(log)
     }
 
     /// Fast commits are not understood: there must be none that count.
     fn check_fast(&mut self) -> Result<(), Error> {
         let (_, raw) = self.read(self.end)?;
-        // A fast commit begins with a tag of kind 9, "head", with the number of its transaction.
-        let (tag, sequence) = (super::le16(&raw, 0), super::le32(&raw, 8));
+        let (tag, sequence) = (FC_TAG.get(&raw), FC_TID.get(&raw));
         // Numbers of transactions wrap: what is not behind is ahead.
         let is_behind = sequence.wrapping_sub(self.sequence) > u32::MAX / 2;
-        if tag == 9 && !is_behind && self.start != 0 {
+        if tag == FC_TAG_HEAD && !is_behind && self.start != 0 {
             return Err(Error::Feature("fast commits to be replayed".to_owned()));
         }
         Ok(())
     }
 
     const fn has_checksums(&self) -> bool {
-        self.incompat & (CHECKSUM_V2 | CHECKSUM_V3) != 0
+        self.incompat & (CSUM_V2 | CSUM_V3) != 0
     }
 
     /// A block of the journal, and where it is on the device.
@@ -216,10 +157,8 @@ impl<'a, R: ReadAt> Journal<'a, R> {
         self.contents.block_at(u64::from(block))?.ok_or_else(|| damaged("has holes"))
     }
 
-    fn check(&self, bytes: &[u8], at: usize, seed: u32, what: &str) -> Result<(), Error> {
-        let stored = be32(bytes, at);
-        let sum = checksum::update(checksum::update(seed, &bytes[..at]), &[0; 4]);
-        let computed = checksum::update(sum, &bytes[at + 4..]);
+    fn check(&self, bytes: &[u8], own: Be32, seed: u32, what: &str) -> Result<(), Error> {
+        let (stored, computed) = (own.get(bytes), journal::sum(seed, bytes, own));
         if stored == computed {
             return Ok(());
         }
@@ -237,28 +176,30 @@ impl<'a, R: ReadAt> Journal<'a, R> {
         let mut left = self.end - self.first;
         while block != 0 && left > 0 {
             let (_, raw) = self.read(block)?;
-            if be32(&raw, 0) != MAGIC || be32(&raw, 8) != sequence {
+            if H_MAGIC.get(&raw) != MAGIC || H_SEQUENCE.get(&raw) != sequence {
                 break;
             }
             left -= 1;
             let at = block;
             block = self.after(block);
-            let tail = raw.len() - 4;
+            let tail = Be32(raw.len() - Be32::LEN);
             // A block that is not whole was being written when the power went: the log ends before it.
-            match be32(&raw, 4) {
-                DESCRIPTOR
+            match H_BLOCKTYPE.get(&raw) {
+                DESCRIPTOR_BLOCK
                     if !self.has_checksums() || self.check(&raw, tail, self.seed, "descriptor").is_ok() =>
                 {
                     let tags = self.tags(&raw)?;
                     left = left.saturating_sub(u32::try_from(tags.len()).unwrap_or(u32::MAX));
                     block = self.writes(block, sequence, &tags, &mut open)?;
                 }
-                REVOKE
+                REVOKE_BLOCK
                     if !self.has_checksums() || self.check(&raw, tail, self.seed, "revocation").is_ok() =>
                 {
                     self.revokes(&raw, &mut open)?;
                 }
-                COMMIT if !self.has_checksums() || self.check(&raw, 0x10, self.seed, "commit").is_ok() => {
+                COMMIT_BLOCK
+                    if !self.has_checksums() || self.check(&raw, H_CHKSUM, self.seed, "commit").is_ok() =>
+                {
                     replayed.commit(std::mem::take(&mut open))?;
                     sequence = sequence.wrapping_add(1);
                 }
@@ -270,28 +211,36 @@ impl<'a, R: ReadAt> Journal<'a, R> {
     }
 
     fn tags(&self, raw: &[u8]) -> Result<Vec<Tag>, Error> {
-        let v3 = self.incompat & CHECKSUM_V3 != 0;
-        let wide = self.incompat & WIDE != 0;
-        let size = match (v3, wide, self.incompat & CHECKSUM_V2 != 0) {
+        let v3 = self.incompat & CSUM_V3 != 0;
+        let wide = self.incompat & B64BIT != 0;
+        let size = match (v3, wide, self.incompat & CSUM_V2 != 0) {
             (true, ..) => 16,
             (false, true, v2) => 12 + if v2 { 2 } else { 0 },
             (false, false, v2) => 8 + if v2 { 2 } else { 0 },
         };
-        let end = raw.len() - if self.has_checksums() { 4 } else { 0 };
-        let (mut at, mut tags) = (12, Vec::new());
+        let end = raw.len() - if self.has_checksums() { Be32::LEN } else { 0 };
+        let (mut at, mut tags) = (journal::HEADER, Vec::new());
         loop {
             if at + size > end {
                 return Ok(tags);
             }
-            let high = if wide { u64::from(be32(raw, at + 8)) << 32 } else { 0 };
-            let flags = if v3 { be32(raw, at + 4) } else { u32::from(be16(raw, at + 6)) };
-            let checksum = if v3 { be32(raw, at + 12) } else { u32::from(be16(raw, at + 4)) };
-            let block = u64::from(be32(raw, at)) | high;
+            let high = if wide { u64::from(journal::T_BLOCKNR_HIGH.from(at).get(raw)) << 32 } else { 0 };
+            let flags = if v3 {
+                journal::T3_FLAGS.from(at).get(raw)
+            } else {
+                journal::T_FLAGS.from(at).get(raw).into()
+            };
+            let checksum = if v3 {
+                journal::T3_CHECKSUM.from(at).get(raw)
+            } else {
+                journal::T_CHECKSUM.from(at).get(raw).into()
+            };
+            let block = u64::from(journal::T_BLOCKNR.from(at).get(raw)) | high;
             if block >= self.fs.superblock.blocks {
                 return Err(damaged(&format!("holds block {block}, which does not exist")));
             }
             tags.push(Tag { block, flags, checksum });
-            if flags & LAST != 0 {
+            if flags & LAST_TAG != 0 {
                 return Ok(tags);
             }
             at += size + if flags & SAME_UUID == 0 { 16 } else { 0 };
@@ -303,48 +252,32 @@ impl<'a, R: ReadAt> Journal<'a, R> {
         for tag in tags {
             let (at, raw) = self.read(block)?;
             if self.has_checksums() {
-                let sum = checksum::update(self.seed, &sequence.to_be_bytes());
-                let sum = checksum::update(sum, &raw);
-                let v3 = self.incompat & CHECKSUM_V3 != 0;
+                let sum = journal::copy_sum(self.seed, sequence, &raw);
+                let v3 = self.incompat & CSUM_V3 != 0;
                 let computed = if v3 { sum } else { u32::from(checksum::low16(sum)) };
                 if computed != tag.checksum {
                     let what = format!("the copy of block {} in its journal", tag.block);
                     open.wrong.get_or_insert(Error::Checksum { what, stored: tag.checksum, computed });
                 }
             }
-            open.writes.push((tag.block, Copy { at, escaped: tag.flags & ESCAPED != 0 }));
+            open.writes.push((tag.block, Copy { at, escaped: tag.flags & ESCAPE != 0 }));
             block = self.after(block);
         }
         Ok(block)
     }
 
     fn revokes(&self, raw: &[u8], open: &mut Open) -> Result<(), Error> {
-        let used = num::to_usize(u64::from(be32(raw, 12)));
-        let end = raw.len() - if self.has_checksums() { 4 } else { 0 };
+        let used = ints::to_usize(u64::from(journal::R_COUNT.get(raw)));
+        let end = raw.len() - if self.has_checksums() { Be32::LEN } else { 0 };
         if !(16..=end).contains(&used) {
             return Err(damaged(&format!("revokes {used} bytes of blocks")));
         }
-        let wide = self.incompat & WIDE != 0;
+        let wide = self.incompat & B64BIT != 0;
         let blocks = raw[16..used].chunks_exact(if wide { 8 } else { 4 });
         open.revoked.extend(blocks.map(|raw| {
-            let first = u64::from(be32(raw, 0));
-            if wide { first << 32 | u64::from(be32(raw, 4)) } else { first }
+            let first = u64::from(Be32(0).get(raw));
+            if wide { first << 32 | u64::from(Be32(4).get(raw)) } else { first }
         }));
-        Ok(())
-    }
-}
-
-impl Replayed {
-    fn commit(&mut self, open: Open) -> Result<(), Error> {
-        if let Some(error) = open.wrong {
-            return Err(error);
-        }
-        for block in &open.revoked {
-            self.blocks.remove(block);
-        }
-        let writes = open.writes.into_iter().filter(|(block, _)| !open.revoked.contains(block));
-        self.blocks.extend(writes);
-        self.transactions += 1;
         Ok(())
     }
 }

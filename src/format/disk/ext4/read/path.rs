@@ -1,13 +1,9 @@
 //! Paths to inodes. A path never leaves the file system: `..` of the root is the root, `/` in a symlink too.
 
-use super::{Error, Ext4, Inode, Kind};
+use super::error::{Error, MAX_SEARCHED, MAX_SYMLINKS};
+use super::file_system::Ext4;
+use super::inode::{Inode, Kind};
 use crate::stream::ReadAt;
-
-/// How many symlinks a path may lead over, as in Linux.
-pub(crate) const MAX_SYMLINKS: u32 = 40;
-/// How many bytes are read to find paths, all together: a thousand paths in a store of 40,000, or some seconds of work
-/// for a hostile file system.
-pub(crate) const MAX_SEARCHED: u64 = 4 << 30;
 
 impl<R: ReadAt> Ext4<R> {
     /// Gives paths as a system sees them that has this file system mounted at `/NAME`, and another root.
@@ -53,6 +49,18 @@ impl<R: ReadAt> Ext4<R> {
             rest.extend(components(&target));
         }
         here.ok_or_else(|| Error::NotFound(shown()))
+    }
+
+    /// The contents of a file at a path, which may lead over symlinks; at most `limit` bytes.
+    pub fn read_file(&self, path: &str, limit: u64) -> Result<Vec<u8>, Error> {
+        let inode = self.resolve(path.as_bytes())?;
+        if inode.kind != Kind::File {
+            return Err(Error::Kind { path: path.to_owned(), expected: "regular file" });
+        }
+        if inode.size > limit {
+            return Err(Error::TooLong { path: path.to_owned(), len: inode.size, limit });
+        }
+        self.read_inode(&inode, limit)
     }
 
     /// The inode at an absolute path, of which no symlink is followed, the last one neither.

@@ -1,92 +1,30 @@
 //! The superblock, and what it says about where everything is.
-//!
-//! ```text
-//! 00 s_inodes_count        04 s_blocks_count_lo     0c s_free_blocks_count_lo  10 s_free_inodes_count
-//! 14 s_first_data_block    18 s_log_block_size      20 s_blocks_per_group      28 s_inodes_per_group
-//! 2c s_mtime  30 s_wtime   34 s_mnt_count u16       38 s_magic u16             3a s_state u16
-//! 4c s_rev_level           58 s_inode_size u16      5c s_feature_compat, _incompat, _ro_compat
-//! 68 s_uuid [16]           78 s_volume_name [16]    fe s_desc_size u16         104 s_first_meta_bg
-//! 108 s_mkfs_time          150 s_blocks_count_hi    158 s_free_blocks_hi       175 s_checksum_type u8
-//! 24c s_backup_bgs [2]     270 s_checksum_seed      274 s_wtime_hi, s_mtime_hi, s_mkfs_time_hi u8
-//! 3fc s_checksum           numbers are little-endian, of 32 bits where nothing is said
-//! ```
-//! Source: kernel `fs/ext4/ext4.h` (`struct ext4_super_block`), e2fsprogs `lib/e2p/feature.c` for the names.
 
-use super::{Error, le16, le32};
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::format::disk::ext4::write::geometry;
+use super::error::Error;
+use crate::bytes::{Le32, U8};
+use crate::format::disk::ext4::ondisk::feature::{
+    self, COMPAT_SPARSE_SUPER2, Features, INCOMPAT_64BIT, INCOMPAT_CASEFOLD, INCOMPAT_COMPRESSION,
+    INCOMPAT_DIRDATA, INCOMPAT_EA_INODE, INCOMPAT_ENCRYPT, INCOMPAT_FILETYPE, INCOMPAT_INLINE_DATA,
+    INCOMPAT_JOURNAL_DEV, INCOMPAT_META_BG, INCOMPAT_MMP, INCOMPAT_RECOVER, RO_COMPAT_BIGALLOC,
+    RO_COMPAT_METADATA_CSUM, RO_COMPAT_SPARSE_SUPER,
+};
+use crate::format::disk::ext4::ondisk::{group, superblock as ondisk};
+use crate::ints;
 use crate::stream::ReadAt;
 
-/// Features that a reader need not know: bit and name.
-const COMPAT: [(u32, &str); 12] = [
-    (0x1, "dir_prealloc"),
-    (0x2, "imagic_inodes"),
-    (0x4, "has_journal"),
-    (0x8, "ext_attr"),
-    (0x10, "resize_inode"),
-    (0x20, "dir_index"),
-    (0x40, "lazy_bg"),
-    (0x100, "snapshot_bitmap"),
-    (0x200, "sparse_super2"),
-    (0x400, "fast_commit"),
-    (0x800, "stable_inodes"),
-    (0x1000, "orphan_file"),
-];
+/// Features without which reading goes wrong, and that are not understood.
+const UNSUPPORTED_INCOMPAT: u32 = INCOMPAT_COMPRESSION
+    | INCOMPAT_JOURNAL_DEV
+    | INCOMPAT_MMP
+    | INCOMPAT_EA_INODE
+    | INCOMPAT_DIRDATA
+    | INCOMPAT_INLINE_DATA
+    | INCOMPAT_ENCRYPT
+    | INCOMPAT_CASEFOLD;
+const UNSUPPORTED_RO_COMPAT: u32 = RO_COMPAT_BIGALLOC;
 
-/// Features that change what is read, and are understood.
-const INCOMPAT: [(u32, &str); 8] = [
-    (0x2, "filetype"),
-    (0x4, "needs_recovery"),
-    (0x10, "meta_bg"),
-    (0x40, "extent"),
-    (0x80, "64bit"),
-    (0x200, "flex_bg"),
-    (0x2000, "metadata_csum_seed"),
-    (0x4000, "large_dir"),
-];
-
-/// Features that a writer must know, and a reader only where said below.
-const RO_COMPAT: [(u32, &str); 14] = [
-    (0x1, "sparse_super"),
-    (0x2, "large_file"),
-    (0x8, "huge_file"),
-    (0x10, "uninit_bg"),
-    (0x20, "dir_nlink"),
-    (0x40, "extra_isize"),
-    (0x80, "snapshot"),
-    (0x100, "quota"),
-    (0x400, "metadata_csum"),
-    (0x1000, "read-only"),
-    (0x2000, "project"),
-    (0x4000, "shared_blocks"),
-    (0x8000, "verity"),
-    (0x1_0000, "orphan_present"),
-];
-
-/// Features that are not understood: where their bit is, and their name.
-const UNSUPPORTED_INCOMPAT: [(u32, &str); 8] = [
-    (0x1, "compression"),
-    (0x8, "journal_dev"),
-    (0x100, "mmp"),
-    (0x400, "ea_inode"),
-    (0x1000, "dirdata"),
-    (0x8000, "inline_data"),
-    (0x1_0000, "encrypt"),
-    (0x2_0000, "casefold"),
-];
-
-/// Counts clusters where other file systems count blocks.
-const BIGALLOC: u32 = 0x200;
-
-const SPARSE_SUPER: u32 = 0x1;
-const METADATA_CSUM: u32 = 0x400;
-const SPARSE_SUPER2: u32 = 0x200;
-const FILETYPE: u32 = 0x2;
-const NEEDS_RECOVERY: u32 = 0x4;
-const META_BG: u32 = 0x10;
-const WIDE: u32 = 0x80;
-const CSUM_SEED: u32 = 0x2000;
-
+/// Bytes of a group descriptor without high halves.
+const NARROW: u16 = 32;
 /// mke2fs makes no smaller groups; bounds the number of groups of a hostile file system.
 const MIN_BLOCKS_PER_GROUP: u64 = 256;
 
@@ -105,7 +43,7 @@ pub struct Superblock {
     pub free_inodes: u32,
     /// The label; bytes that are no UTF-8 are replaced.
     pub label: String,
-    /// The UUID.
+    /// The UUID, which mounts may name.
     pub uuid: uuid::Uuid,
     /// The names of its features, as `dumpe2fs` calls them; a number for one that has no name.
     pub features: Vec<String>,
@@ -155,53 +93,57 @@ enum Backups {
 
 impl Superblock {
     pub(crate) fn read(device: &impl ReadAt) -> Result<Self, Error> {
-        let mut raw = [0; 1024];
-        if device.size() < 2048 {
+        let mut raw = [0; ondisk::LEN];
+        if device.size() < ondisk::OFFSET + ints::to_u64(ondisk::LEN) {
             return Err(Error::None);
         }
-        device.read_exact_at(&mut raw, 1024).map_err(|source| Error::Io { offset: 1024, source })?;
-        if le16(&raw, 0x38) != 0xef53 {
+        let offset = ondisk::OFFSET;
+        device.read_exact_at(&mut raw, offset).map_err(|source| Error::Io { offset, source })?;
+        if ondisk::S_MAGIC.get(&raw) != ondisk::MAGIC {
             return Err(Error::None);
         }
-        let (compat, incompat, ro_compat) = (le32(&raw, 0x5c), le32(&raw, 0x60), le32(&raw, 0x64));
-        let checksums = ro_compat & METADATA_CSUM != 0;
+        let features = Features::of(&raw);
+        let checksums = features.ro_compat(RO_COMPAT_METADATA_CSUM);
         if checksums {
             check_sum(&raw)?;
         }
-        let features = features(compat, incompat, ro_compat)?;
-        let wide = incompat & WIDE != 0;
-        let high = |at: usize| if wide { u64::from(le32(&raw, at)) << 32 } else { 0 };
-        let time = |at: usize, high: usize| u64::from(le32(&raw, at)) | u64::from(raw[high]) << 32;
-        let log = le32(&raw, 0x18);
-        let old = le32(&raw, 0x4c) == 0;
-        let mut id = [0; 16];
-        id.copy_from_slice(&raw[0x68..0x78]);
-        let label: Vec<u8> = raw[0x78..0x88].iter().copied().take_while(|b| *b != 0).collect();
+        let names = names(features)?;
+        let wide = features.incompat(INCOMPAT_64BIT);
+        let high = |field: Le32| if wide { u64::from(field.get(&raw)) << 32 } else { 0 };
+        let time = |low: Le32, high: U8| u64::from(low.get(&raw)) | u64::from(high.get(&raw)) << 32;
+        let log = ondisk::S_LOG_BLOCK_SIZE.get(&raw);
+        let old = ondisk::S_REV_LEVEL.get(&raw) == ondisk::GOOD_OLD_REV;
+        let id = ondisk::S_UUID.get(&raw);
+        let label = ondisk::S_VOLUME_NAME.get(&raw);
+        let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
+        let state = ondisk::S_STATE.get(&raw);
         let superblock = Self {
-            blocks: u64::from(le32(&raw, 4)) | high(0x150),
-            free_blocks: u64::from(le32(&raw, 0xc)) | high(0x158),
+            blocks: u64::from(ondisk::S_BLOCKS_COUNT_LO.get(&raw)) | high(ondisk::S_BLOCKS_COUNT_HI),
+            free_blocks: u64::from(ondisk::S_FREE_BLOCKS_COUNT_LO.get(&raw))
+                | high(ondisk::S_FREE_BLOCKS_COUNT_HI),
             block_size: if log <= 6 { 1024 << log } else { 0 },
-            inodes: le32(&raw, 0),
-            free_inodes: le32(&raw, 0x10),
-            label: String::from_utf8_lossy(&label).into_owned(),
+            inodes: ondisk::S_INODES_COUNT.get(&raw),
+            free_inodes: ondisk::S_FREE_INODES_COUNT.get(&raw),
+            label: String::from_utf8_lossy(label).into_owned(),
             uuid: uuid::Uuid::from_bytes(id),
-            features,
-            clean: le16(&raw, 0x3a) & 1 != 0,
-            has_errors: le16(&raw, 0x3a) & 2 != 0,
-            needs_recovery: incompat & NEEDS_RECOVERY != 0,
-            created: time(0x108, 0x276),
-            written: time(0x30, 0x274),
-            mounted: time(0x2c, 0x275),
-            mounts: le16(&raw, 0x34),
-            inodes_per_group: le32(&raw, 0x28),
-            inode_size: if old { 128 } else { le16(&raw, 0x58) },
-            descriptor_size: if wide { le16(&raw, 0xfe) } else { 32 },
-            seed: if incompat & CSUM_SEED != 0 { le32(&raw, 0x270) } else { checksum::file_system_seed(&id) },
-            first_data_block: u64::from(le32(&raw, 0x14)),
-            blocks_per_group: u64::from(le32(&raw, 0x20)),
-            meta_bg: (incompat & META_BG != 0).then(|| u64::from(le32(&raw, 0x104))),
-            backups: match (compat & SPARSE_SUPER2 != 0, ro_compat & SPARSE_SUPER != 0) {
-                (true, _) => Backups::Two([le32(&raw, 0x24c), le32(&raw, 0x250)]),
+            features: names,
+            clean: state & ondisk::VALID_FS != 0,
+            has_errors: state & ondisk::ERROR_FS != 0,
+            needs_recovery: features.incompat(INCOMPAT_RECOVER),
+            created: time(ondisk::S_MKFS_TIME, ondisk::S_MKFS_TIME_HI),
+            written: time(ondisk::S_WTIME, ondisk::S_WTIME_HI),
+            mounted: time(ondisk::S_MTIME, ondisk::S_MTIME_HI),
+            mounts: ondisk::S_MNT_COUNT.get(&raw),
+            inodes_per_group: ondisk::S_INODES_PER_GROUP.get(&raw),
+            inode_size: if old { ondisk::GOOD_OLD_INODE_SIZE } else { ondisk::S_INODE_SIZE.get(&raw) },
+            descriptor_size: if wide { ondisk::S_DESC_SIZE.get(&raw) } else { NARROW },
+            seed: ondisk::seed(&raw),
+            first_data_block: ondisk::S_FIRST_DATA_BLOCK.get(&raw).into(),
+            blocks_per_group: ondisk::S_BLOCKS_PER_GROUP.get(&raw).into(),
+            meta_bg: features.incompat(INCOMPAT_META_BG).then(|| ondisk::S_FIRST_META_BG.get(&raw).into()),
+            backups: match (features.compat(COMPAT_SPARSE_SUPER2), features.ro_compat(RO_COMPAT_SPARSE_SUPER))
+            {
+                (true, _) => Backups::Two(ondisk::S_BACKUP_BGS.map(|field| field.get(&raw))),
                 (false, true) => Backups::Sparse,
                 (false, false) => Backups::All,
             },
@@ -235,9 +177,11 @@ impl Superblock {
         if !inode_size.is_power_of_two() || !(128..=self.block_size).contains(&inode_size) {
             return damaged(format!("its inodes have {inode_size} bytes"));
         }
-        let narrow = if self.descriptor_size == 32 { 32 } else { 64 };
         let size = self.descriptor_size;
-        if size < narrow || !size.is_power_of_two() || u64::from(size) > self.block_size {
+        if (size != NARROW && usize::from(size) < group::WIDE)
+            || !size.is_power_of_two()
+            || u64::from(size) > self.block_size
+        {
             return damaged(format!("its group descriptors have {size} bytes"));
         }
         Ok(())
@@ -273,22 +217,20 @@ impl Superblock {
 
     /// Whether entries of directories say what they lead to.
     pub(crate) fn types_entries(&self) -> bool {
-        le32(&self.raw, 0x60) & FILETYPE != 0
+        Features::of(&self.raw).incompat(INCOMPAT_FILETYPE)
     }
 
     /// How names are hashed.
     pub(crate) fn hashing(&self) -> Hashing {
-        let mut seed = [0; 16];
-        seed.copy_from_slice(&self.raw[0xec..0xfc]);
-        match le32(&self.raw, 0x160) & 3 {
-            1 => Hashing::Signed(seed),
+        match ondisk::S_FLAGS.get(&self.raw) & ondisk::FLAGS_HASH {
+            ondisk::FLAGS_SIGNED_HASH => Hashing::Signed(ondisk::S_HASH_SEED.get(&self.raw)),
             _ => Hashing::Other,
         }
     }
 
     /// The inode of the journal and its device, as the superblock has them.
     pub(crate) fn journal(&self) -> (u32, u32) {
-        (le32(&self.raw, 0xe0), le32(&self.raw, 0xe4))
+        (ondisk::S_JOURNAL_INUM.get(&self.raw), ondisk::S_JOURNAL_DEV.get(&self.raw))
     }
 
     /// Whether metadata carry checksums.
@@ -312,7 +254,7 @@ impl Superblock {
     fn has_backup(&self, group: u64) -> bool {
         match self.backups {
             Backups::All => true,
-            Backups::Sparse => geometry::has_backup(group),
+            Backups::Sparse => group::has_backup(group),
             Backups::Two(groups) => group == 0 || groups.iter().any(|backup| u64::from(*backup) == group),
         }
     }
@@ -325,12 +267,12 @@ impl Superblock {
     }
 }
 
-fn check_sum(raw: &[u8; 1024]) -> Result<(), Error> {
-    let kind = raw[0x175];
-    if kind != 1 {
+fn check_sum(raw: &[u8]) -> Result<(), Error> {
+    let kind = ondisk::S_CHECKSUM_TYPE.get(raw);
+    if kind != ondisk::CRC32C_CHKSUM {
         return Err(Error::Feature(format!("checksums of type {kind}")));
     }
-    let (stored, computed) = (le32(raw, 0x3fc), checksum::update(u32::MAX, &raw[..0x3fc]));
+    let (stored, computed) = (ondisk::S_CHECKSUM.get(raw), ondisk::sum(raw));
     if stored != computed {
         return Err(Error::Checksum { what: "the superblock".to_owned(), stored, computed });
     }
@@ -338,27 +280,31 @@ fn check_sum(raw: &[u8; 1024]) -> Result<(), Error> {
 }
 
 /// The names of the features; an error for one without which reading goes wrong.
-fn features(compat: u32, incompat: u32, ro_compat: u32) -> Result<Vec<String>, Error> {
-    let unknown = |bits: u32, names: &[(u32, &str)]| names.iter().fold(bits, |left, (bit, _)| left & !bit);
-    if let Some((_, name)) = UNSUPPORTED_INCOMPAT.iter().find(|(bit, _)| incompat & bit != 0) {
-        return Err(Error::Feature((*name).to_owned()));
+fn names(features: Features) -> Result<Vec<String>, Error> {
+    let Features { compat, incompat, ro_compat } = features;
+    let refused = [
+        (incompat & UNSUPPORTED_INCOMPAT, &feature::INCOMPAT[..]),
+        (ro_compat & UNSUPPORTED_RO_COMPAT, &feature::RO_COMPAT[..]),
+    ];
+    for (bits, table) in refused {
+        if let Some((_, name)) = table.iter().find(|(bit, _)| bits & bit != 0) {
+            return Err(Error::Feature((*name).to_owned()));
+        }
     }
-    if ro_compat & BIGALLOC != 0 {
-        return Err(Error::Feature("bigalloc".to_owned()));
-    }
-    let foreign = unknown(incompat, &INCOMPAT);
+    let unknown = |bits: u32, table: &[(u32, &str)]| table.iter().fold(bits, |left, (bit, _)| left & !bit);
+    let foreign = unknown(incompat, &feature::INCOMPAT);
     if foreign != 0 {
         return Err(Error::Feature(format!("incompat {foreign:#x}")));
     }
     let sets = [
-        ("compat", compat, &COMPAT[..]),
-        ("incompat", incompat, &INCOMPAT[..]),
-        ("ro_compat", ro_compat, &RO_COMPAT[..]),
+        ("compat", compat, &feature::COMPAT[..]),
+        ("incompat", incompat, &feature::INCOMPAT[..]),
+        ("ro_compat", ro_compat, &feature::RO_COMPAT[..]),
     ];
     let mut found = Vec::new();
-    for (set, bits, names) in sets {
-        found.extend(names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| (*name).to_owned()));
-        let rest = unknown(bits, names);
+    for (set, bits, table) in sets {
+        found.extend(table.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| (*name).to_owned()));
+        let rest = unknown(bits, table);
         if rest != 0 {
             found.push(format!("{set} {rest:#x}"));
         }
@@ -366,22 +312,21 @@ fn features(compat: u32, incompat: u32, ro_compat: u32) -> Result<Vec<String>, E
     Ok(found)
 }
 
-/// How many blocks hold that many bytes.
-pub(crate) const fn blocks_of(bytes: u64, block_size: u64) -> u64 {
-    bytes.div_ceil(block_size)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn words(compat: u32, incompat: u32, ro_compat: u32) -> Features {
+        Features { compat, incompat, ro_compat }
+    }
+
     #[test]
     fn features_are_named_or_refused_by_name() {
         assert_eq!(
-            features(0x3c, 0x242, 0x46b).unwrap().join(" "),
+            names(Features::MADE).unwrap().join(" "),
             "has_journal ext_attr resize_inode dir_index filetype extent flex_bg sparse_super large_file huge_file dir_nlink extra_isize metadata_csum"
         );
-        assert_eq!(features(1 << 31, 2, 0).unwrap(), ["compat 0x80000000", "filetype"]);
+        assert_eq!(names(words(1 << 31, 2, 0)).unwrap(), ["compat 0x80000000", "filetype"]);
         for (incompat, ro_compat, name) in [
             (0x8000, 0, "inline_data"),
             (0x1_0000, 0, "encrypt"),
@@ -389,7 +334,7 @@ mod tests {
             (0, 0x200, "bigalloc"),
             (1 << 30, 0, "incompat 0x40000000"),
         ] {
-            let error = features(0, incompat, ro_compat).unwrap_err().to_string();
+            let error = names(words(0, incompat, ro_compat)).unwrap_err().to_string();
             assert_eq!(error, format!("the ext4 feature {name} is not supported"));
         }
     }

@@ -1,6 +1,9 @@
 //! Walking a whole tree.
 
-use super::{Entries, Entry, Error, Ext4, Inode, Kind};
+use super::directory::{Entries, Entry};
+use super::error::Error;
+use super::file_system::Ext4;
+use super::inode::{Inode, Kind};
 use crate::stream::ReadAt;
 use std::collections::BTreeSet;
 

@@ -7,12 +7,13 @@ use super::directory;
 use super::directory::Shape;
 use super::extents::tree_blocks;
 use super::front::Cursor;
-use super::geometry::{FIRST_INODE, GROUP_BLOCKS, Geometry, Run};
-use super::namespace::{Namespace, ROOT, count, index};
-use super::options::{Error, Options, Size};
-use super::plan::Summary;
-use crate::format::disk::ext4::ondisk::block::BLOCK;
-use crate::num;
+use super::geometry::{Geometry, Run};
+use super::namespace::{FrontDirectory, Lent, Namespace, count, index};
+use super::options::{Error, Options, Size, Summary};
+use crate::format::disk::ext4::ondisk::block::{BLOCK, GROUP_BLOCKS};
+use crate::format::disk::ext4::ondisk::checksum;
+use crate::format::disk::ext4::ondisk::inode::{self, FIRST_INO, ROOT_INO};
+use crate::ints;
 use crate::tree::Node;
 use std::collections::BTreeMap;
 
@@ -46,9 +47,9 @@ impl Runs {
 
 /// Everything that rendering needs.
 pub struct Plan<C> {
-    /// The options.
+    /// What was asked for.
     pub options: Options,
-    /// The shape.
+    /// Where superblocks, descriptors and tables are.
     pub geometry: Geometry,
     /// The inodes and names.
     pub space: Namespace<C>,
@@ -64,7 +65,7 @@ pub struct Plan<C> {
     pub file_runs: Runs,
     /// Blocks of extent trees, for the few files that have any.
     pub trees: BTreeMap<u32, Vec<u64>>,
-    /// The journal.
+    /// Where the blocks of the journal are.
     pub journal: Vec<Run>,
     /// Blocks of the journal's extent tree.
     pub journal_tree: Vec<u64>,
@@ -72,22 +73,23 @@ pub struct Plan<C> {
     pub resize_indirect: u64,
     /// The first block that the cursor did not reach.
     pub end: u64,
-    /// The numbers.
+    /// What superblock and people are told.
     pub summary: Summary,
 }
 
 impl<C: Copy> Plan<C> {
     /// Gives every block its place.
-    pub fn new(root: &Node<C>, options: &Options) -> Result<Self, Error> {
-        let mut space = Namespace::new(root, &options.front)?;
+    pub fn new(root: &Node<C>, lent: &[Lent<'_, C>], options: &Options) -> Result<Self, Error> {
+        let front = FrontDirectory { path: &options.front, lent };
+        let mut space = Namespace::new(root, &front)?;
         let mut shapes = Vec::with_capacity(space.directories.len() + 1);
         for dir in &space.directories {
             shapes.push(Shape::new(&space, dir, &options.hash_seed)?);
         }
         let end = space.directories[0].entries.end;
         space.directories.push(super::namespace::Dir {
-            inode: FIRST_INODE,
-            parent: ROOT,
+            inode: FIRST_INO,
+            parent: ROOT_INO,
             entries: end..end,
             subdirectories: 0,
         });
@@ -181,6 +183,16 @@ impl<C: Copy> Plan<C> {
         Ok(())
     }
 
+    /// The seed of the checksums of groups.
+    pub fn file_system_seed(&self) -> u32 {
+        checksum::file_system_seed(&self.options.uuid)
+    }
+
+    /// The seed of the checksums of what belongs to an inode; its generation is 0, as that of every one made here.
+    pub fn seed(&self, inode: u32) -> u32 {
+        inode::seed(self.file_system_seed(), inode, 0)
+    }
+
     /// Blocks in use in a group.
     pub fn used_blocks(&self, group: u64) -> u64 {
         let group = self.geometry.group(group);
@@ -233,7 +245,7 @@ const fn reserve(blocks: u64) -> u64 {
 /// Blocks that the cursor will give out, without the journal. Extent trees of files that are cut into more than four
 /// pieces cannot be known yet: one block for each file long enough to be cut so often.
 fn data_blocks<C: Copy>(space: &Namespace<C>, shapes: &[Shape]) -> Result<u64, Error> {
-    let mut blocks = 1 + num::to_u64(space.slow_symlinks.len());
+    let mut blocks = 1 + ints::to_u64(space.slow_symlinks.len());
     for shape in shapes {
         blocks += directory::byte_len(shape) / BLOCK;
     }

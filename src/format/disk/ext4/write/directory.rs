@@ -1,37 +1,30 @@
 //! Directory blocks: one linear block, or a hash tree (htree) as soon as one does not hold all names.
-//!
-//! ```text
-//! entry   inode u32 | rec_len u16 | name_len u8 | file_type u8 | name, padded to 4
-//! tail    0 u32 | 12 u16 | 0 u8 | 0xde u8 | checksum u32                       last 12 bytes of a block of entries
-//! root    "." | ".." | 0 u32 | version u8 | 8 u8 | levels u8 | 0 u8 | index    first block of a tree
-//! node    0 u32 | 4096 u16 | 0 u16 | index                                     inner block of a tree
-//! index   limit u16 | count u16 | block u32 | (hash u32 | block u32) * | tail  the first entry has no hash
-//! ```
-//! Source: kernel `fs/ext4/ext4.h`, `fs/ext4/namei.c`.
 
 use super::namespace::{Dir, Entry, Namespace, count, index};
 use super::options::Error;
 use crate::format::disk::ext4::ondisk::block::BLOCK_LEN;
-use crate::format::disk::ext4::ondisk::checksum;
+use crate::format::disk::ext4::ondisk::directory::{
+    self as ondisk, FT_DIR, FT_DIR_CSUM, HEADER, INDEX_ENTRY, Index, NODE_INDEX, ROOT_INDEX, TAIL,
+};
 use crate::format::disk::ext4::ondisk::hash::half_md4;
-use crate::num;
+use crate::format::disk::ext4::ondisk::superblock::HASH_HALF_MD4;
+use crate::ints;
 
-const TAIL: usize = 12;
 const USABLE: usize = BLOCK_LEN - TAIL;
 /// Index entries in the first block of a tree: one slot is the checksum's.
-const ROOT_LIMIT: usize = 507;
+const ROOT_LIMIT: usize = (BLOCK_LEN - ROOT_INDEX) / INDEX_ENTRY - 1;
 /// Index entries in an inner block.
-const NODE_LIMIT: usize = 510;
-const HALF_MD4: u8 = 1;
-const DIRECTORY: u8 = 2;
+const NODE_LIMIT: usize = (BLOCK_LEN - NODE_INDEX) / INDEX_ENTRY - 1;
+/// Bytes of "." and of "..".
+const DOT: usize = entry_len(2);
 
 /// How the entries of one directory lie in its blocks.
 pub enum Shape {
-    /// One block.
+    /// One block, entries in the order of the tree.
     Linear,
     /// lost+found: empty blocks, so that e2fsck need not allocate any.
     Empty(u32),
-    /// A tree.
+    /// A hash tree: the first block is its root, the last ones its leaves.
     Tree(Tree),
 }
 
@@ -45,7 +38,7 @@ pub struct Tree {
 
 /// Bytes that an entry takes.
 const fn entry_len(name_len: usize) -> usize {
-    8 + name_len.next_multiple_of(4)
+    HEADER + name_len.next_multiple_of(4)
 }
 
 impl Shape {
@@ -53,7 +46,7 @@ impl Shape {
     pub fn new<C: Copy>(space: &Namespace<C>, dir: &Dir, seed: &[u8; 16]) -> Result<Self, Error> {
         let entries = &space.entries[index(dir.entries.start)..index(dir.entries.end)];
         let bytes: usize = entries.iter().map(|entry| entry_len(space.name(entry).len())).sum();
-        if bytes + 24 <= USABLE {
+        if bytes + 2 * DOT <= USABLE {
             return Ok(Self::Linear);
         }
         let tree = Tree::new(space, entries, seed);
@@ -108,11 +101,11 @@ impl Tree {
 
 /// Renders the blocks of one directory.
 pub struct Renderer<'a, C> {
-    /// All names.
+    /// The names and inodes of the whole tree.
     pub space: &'a Namespace<C>,
-    /// The directory.
+    /// The directory whose blocks are wanted.
     pub dir: &'a Dir,
-    /// Its layout.
+    /// How its entries lie in its blocks.
     pub shape: &'a Shape,
     /// The checksum seed of its inode.
     pub seed: u32,
@@ -147,14 +140,14 @@ impl<C: Copy> Renderer<'_, C> {
 
     /// Writes "." and ".." and gives where ".." begins.
     fn dots(&self, out: &mut [u8]) -> usize {
-        put(out, 0, &Record { inode: self.dir.inode, len: 12, kind: DIRECTORY, name: b"." });
-        put(out, 12, &Record { inode: self.dir.parent, len: 12, kind: DIRECTORY, name: b".." });
-        12
+        put(out, 0, &Record { inode: self.dir.inode, len: DOT, kind: FT_DIR, name: b"." });
+        put(out, DOT, &Record { inode: self.dir.parent, len: DOT, kind: FT_DIR, name: b".." });
+        DOT
     }
 
     fn linear(&self, out: &mut [u8]) {
         let mut last = self.dots(out);
-        let mut at = 24;
+        let mut at = 2 * DOT;
         for entry in self.entries() {
             last = at;
             at += self.entry(out, at, entry);
@@ -186,14 +179,16 @@ impl<C: Copy> Renderer<'_, C> {
         let dotdot = self.dots(out);
         stretch(out, dotdot, BLOCK_LEN);
         let levels = u8::from(tree.nodes() > 0);
-        out[28..32].copy_from_slice(&[HALF_MD4, 8, levels, 0]);
+        ondisk::DX_HASH_VERSION.put(out, HASH_HALF_MD4);
+        ondisk::DX_INFO_LENGTH.put(out, ondisk::INFO_LENGTH);
+        ondisk::DX_INDIRECT_LEVELS.put(out, levels);
         let first_leaf = 1 + tree.nodes();
         let index: Vec<(u32, u32)> = if levels == 0 {
             tree.leaves.iter().zip(first_leaf..).map(|((hash, _), block)| (*hash, block)).collect()
         } else {
             tree.leaves.chunks(NODE_LIMIT).zip(1..).map(|(chunk, block)| (chunk[0].0, block)).collect()
         };
-        self.index(out, 32, ROOT_LIMIT, &index);
+        self.index(out, ROOT_INDEX, ROOT_LIMIT, &index);
     }
 
     fn node(&self, tree: &Tree, node: usize, out: &mut [u8]) {
@@ -206,28 +201,27 @@ impl<C: Copy> Renderer<'_, C> {
             .zip(first_block..)
             .map(|((hash, _), block)| (*hash, block))
             .collect();
-        self.index(out, 8, NODE_LIMIT, &index);
+        self.index(out, NODE_INDEX, NODE_LIMIT, &index);
     }
 
-    /// Writes index entries at `at` and the checksum behind the last slot. The checksum covers what is used.
+    /// Writes index entries at `at` and the checksum behind the last slot.
     fn index(&self, out: &mut [u8], at: usize, limit: usize, entries: &[(u32, u32)]) {
-        for (slot, (hash, block)) in entries.iter().enumerate() {
-            let from = at + 8 * slot;
-            out[from..from + 4].copy_from_slice(&hash.to_le_bytes());
-            out[from + 4..from + 8].copy_from_slice(&block.to_le_bytes());
+        for (slot, (hash, block)) in out[at..].chunks_exact_mut(INDEX_ENTRY).zip(entries) {
+            ondisk::DX_HASH.put(slot, *hash);
+            ondisk::DX_BLOCK.put(slot, *block);
         }
-        out[at..at + 2].copy_from_slice(&u16::try_from(limit).unwrap_or(0).to_le_bytes());
-        out[at + 2..at + 4].copy_from_slice(&u16::try_from(entries.len()).unwrap_or(0).to_le_bytes());
-        let tail = at + 8 * limit;
-        let covered = checksum::update(self.seed, &out[..at + 8 * entries.len()]);
-        let sum = checksum::update(covered, &[0; 8]);
-        out[tail + 4..tail + 8].copy_from_slice(&sum.to_le_bytes());
+        // The first entry has no hash.
+        ondisk::DX_LIMIT.put_low(&mut out[at..], ints::to_u64(limit));
+        ondisk::DX_COUNT.put_low(&mut out[at..], ints::to_u64(entries.len()));
+        let index = Index { at, limit, count: entries.len() };
+        let sum = index.sum(self.seed, out);
+        ondisk::DT_CHECKSUM.from(index.tail()).put(out, sum);
     }
 
     fn tail(&self, out: &mut [u8]) {
-        put(out, USABLE, &Record { inode: 0, len: TAIL, kind: 0xde, name: b"" });
-        let sum = checksum::update(self.seed, &out[..USABLE]);
-        out[USABLE + 8..].copy_from_slice(&sum.to_le_bytes());
+        put(out, USABLE, &Record { inode: 0, len: TAIL, kind: FT_DIR_CSUM, name: b"" });
+        let sum = ondisk::leaf_sum(self.seed, out);
+        ondisk::DET_CHECKSUM.from(USABLE).put(out, sum);
     }
 }
 
@@ -239,20 +233,20 @@ struct Record<'a> {
 }
 
 fn put(out: &mut [u8], at: usize, record: &Record<'_>) {
-    out[at..at + 4].copy_from_slice(&record.inode.to_le_bytes());
-    // cannot fail: a record is at most a block long
-    out[at + 4..at + 6].copy_from_slice(&u16::try_from(record.len).unwrap_or(0).to_le_bytes());
-    out[at + 6] = u8::try_from(record.name.len()).unwrap_or(u8::MAX);
-    out[at + 7] = record.kind;
-    out[at + 8..at + 8 + record.name.len()].copy_from_slice(record.name);
+    let out = &mut out[at..];
+    ondisk::DE_INODE.put(out, record.inode);
+    ondisk::DE_REC_LEN.put_low(out, ints::to_u64(record.len));
+    ondisk::DE_NAME_LEN.put(out, u8::try_from(record.name.len()).unwrap_or(u8::MAX));
+    ondisk::DE_FILE_TYPE.put(out, record.kind);
+    out[HEADER..HEADER + record.name.len()].copy_from_slice(record.name);
 }
 
 /// Makes the record at `at` reach to `end`.
 fn stretch(out: &mut [u8], at: usize, end: usize) {
-    out[at + 4..at + 6].copy_from_slice(&u16::try_from(end - at).unwrap_or(0).to_le_bytes());
+    ondisk::DE_REC_LEN.from(at).put_low(out, ints::to_u64(end - at));
 }
 
 /// The length of a directory in bytes.
 pub fn byte_len(shape: &Shape) -> u64 {
-    u64::from(shape.blocks()) * num::to_u64(BLOCK_LEN)
+    u64::from(shape.blocks()) * ints::to_u64(BLOCK_LEN)
 }

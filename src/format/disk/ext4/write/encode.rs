@@ -1,51 +1,24 @@
 //! Metadata as bytes: superblock, descriptors, bitmaps, journal, what the resize inode leads to.
 //!
-//! Offsets are those of kernel `fs/ext4/ext4.h` (`ext4_super_block`, `ext4_group_desc`); the journal's
-//! of `include/linux/jbd2.h`; the resize inode's of e2fsprogs `lib/ext2fs/res_gdt.c`.
+//! Fields are those of `ondisk`; what the resize inode leads to is told by e2fsprogs `lib/ext2fs/res_gdt.c`.
 
 use super::allocate::{Plan, overlapping};
 use super::directory::Renderer;
 use super::extents::ExtentTree;
-use super::geometry::{DESCRIPTOR, FIRST_INODE, GROUP_BLOCKS, Run};
-use super::inode::{JOURNAL_INODE, inodes};
+use super::geometry::{LOG_FLEX, Run};
+use super::inode::inodes;
 use super::list::Token;
 use super::namespace::index;
 use super::options::Purpose;
-use crate::format::disk::ext4::ondisk::block::{BLOCK, BLOCK_LEN};
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::num;
-
-pub(crate) const COMPAT: u32 = 0x3c; // has_journal, ext_attr, resize_inode, dir_index
-pub(crate) const INCOMPAT: u32 = 0x242; // filetype, extents, flex_bg
-pub(crate) const RO_COMPAT: u32 = 0x46b; // sparse_super, large_file, huge_file, dir_nlink, extra_isize, metadata_csum
-const HAS_JOURNAL: u32 = 0x4;
-/// Default mount options: user_xattr, acl.
-pub(crate) const MOUNT_OPTIONS: u32 = 0x0c;
-
-const INODE_UNINIT: u16 = 1;
-const ITABLE_ZEROED: u16 = 4;
-
-/// Writes little-endian fields.
-pub struct Fields<'a>(pub &'a mut [u8]);
-
-impl Fields<'_> {
-    pub fn u16(&mut self, at: usize, value: u16) {
-        self.0[at..at + 2].copy_from_slice(&value.to_le_bytes());
-    }
-
-    pub fn u32(&mut self, at: usize, value: u32) {
-        self.0[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    }
-
-    /// The low 32 bits; what nixflash makes has no more blocks or inodes.
-    pub fn low(&mut self, at: usize, value: u64) {
-        self.0[at..at + 4].copy_from_slice(&value.to_le_bytes()[..4]);
-    }
-
-    pub fn bytes(&mut self, at: usize, value: &[u8]) {
-        self.0[at..at + value.len()].copy_from_slice(value);
-    }
-}
+use crate::bytes::Le32;
+use crate::format::disk::ext4::ondisk::block::{
+    BLOCK, BLOCK_LEN, DESCRIPTORS_PER_BLOCK, GROUP_BLOCKS, INODE_SIZE_FIELD, LOG_BLOCK_SIZE,
+    POINTERS_PER_BLOCK,
+};
+use crate::format::disk::ext4::ondisk::feature::{COMPAT_HAS_JOURNAL, Features};
+use crate::format::disk::ext4::ondisk::inode::{EXTRA_ISIZE, FIRST_INO, JOURNAL_INO};
+use crate::format::disk::ext4::ondisk::{group, journal, superblock};
+use crate::ints;
 
 /// Renders what a token stands for; `out` is as long as its extent.
 pub fn token<C: Copy>(plan: &Plan<C>, token: Token, out: &mut [u8]) {
@@ -60,136 +33,125 @@ pub fn token<C: Copy>(plan: &Plan<C>, token: Token, out: &mut [u8]) {
         Token::BlockBitmaps(first) => blocks(out, &|n, block| block_bitmap(plan, first + n, block)),
         Token::InodeBitmaps(first) => blocks(out, &|n, block| inode_bitmap(plan, first + n, block)),
         Token::Inodes(first) => inodes(plan, first, out),
-        Token::Journal => journal(plan, out),
+        Token::Journal => empty_journal(plan, out),
         Token::ResizeIndirect => resize_indirect(plan, out),
         Token::Directories(first) => {
-            blocks(out, &|n, block| directory_block(plan, num::to_usize(n) + index(first), block))
+            blocks(out, &|n, block| directory_block(plan, ints::to_usize(n) + index(first), block))
         }
         Token::Symlinks(first) => blocks(out, &|n, block| {
             block.fill(0);
-            let target = plan.space.slow_target(&plan.space.slow_symlinks[num::to_usize(n) + index(first)]);
+            let target = plan.space.slow_target(&plan.space.slow_symlinks[ints::to_usize(n) + index(first)]);
             block[..target.len()].copy_from_slice(target);
         }),
         Token::ExtentBlock(file, n) => {
             let tree = ExtentTree { runs: plan.file_runs.of(file), blocks: &plan.trees[&file] };
-            tree.block(index(n), seed(plan, plan.space.files[index(file)].inode), out);
+            tree.block(index(n), plan.seed(plan.space.files[index(file)].inode), out);
         }
         Token::JournalExtents(n) => {
             let tree = ExtentTree { runs: &plan.journal, blocks: &plan.journal_tree };
-            tree.block(index(n), seed(plan, JOURNAL_INODE), out);
+            tree.block(index(n), plan.seed(JOURNAL_INO), out);
         }
     }
 }
 
-fn fs_seed<C>(plan: &Plan<C>) -> u32 {
-    checksum::file_system_seed(&plan.options.uuid)
-}
-
-/// The seed of an inode's checksums.
-pub fn seed<C>(plan: &Plan<C>, inode: u32) -> u32 {
-    checksum::inode_seed(fs_seed(plan), inode)
-}
-
-/// The block with the superblock: at byte 1024 in the first group, behind the boot sector; at 0 elsewhere.
+/// The block with the superblock: behind the boot sector in the first group; at its start elsewhere.
 fn superblock_block<C: Copy>(plan: &Plan<C>, group: u64, out: &mut [u8]) {
     out.fill(0);
-    let at = if group == 0 { 1024 } else { 0 };
-    superblock(plan, group, &mut out[at..at + 1024]);
+    let at = if group == 0 { ints::to_usize(superblock::OFFSET) } else { 0 };
+    fill_superblock(plan, group, &mut out[at..at + superblock::LEN]);
 }
 
-fn superblock<C: Copy>(plan: &Plan<C>, group: u64, out: &mut [u8]) {
-    let (g, s, o) = (&plan.geometry, &plan.summary, &plan.options);
-    let journal = g.journal_blocks > 0;
-    let mut f = Fields(out);
-    f.low(0x00, s.inodes);
-    f.low(0x04, s.blocks);
-    f.low(0x08, s.reserved_blocks);
-    f.low(0x0c, s.free_blocks);
-    f.low(0x10, s.free_inodes);
-    f.u32(0x18, 2); // s_log_block_size: 4096
-    f.u32(0x1c, 2);
-    f.low(0x20, GROUP_BLOCKS);
-    f.low(0x24, GROUP_BLOCKS);
-    f.low(0x28, g.inodes_per_group);
-    f.u32(0x30, o.epoch); // s_wtime
-    f.u16(0x36, 0xffff); // s_max_mnt_count: never
-    f.u16(0x38, 0xef53);
-    f.u16(0x3a, 1); // clean
-    f.u16(0x3c, 1); // on errors: continue
-    f.u32(0x40, o.epoch); // s_lastcheck
-    f.u32(0x4c, 1); // s_rev_level
-    f.u32(0x54, FIRST_INODE);
-    f.u16(0x58, 256);
-    f.bytes(0x5a, &group.to_le_bytes()[..2]);
-    f.u32(0x5c, if journal { COMPAT } else { COMPAT & !HAS_JOURNAL });
-    f.u32(0x60, INCOMPAT);
-    f.u32(0x64, RO_COMPAT);
-    f.bytes(0x68, &o.uuid);
-    f.bytes(0x78, &o.label.0);
-    f.bytes(0xce, &g.reserved_blocks.to_le_bytes()[..2]);
-    f.u32(0xe0, if journal { JOURNAL_INODE } else { 0 });
-    f.bytes(0xec, &o.hash_seed);
-    f.0[0xfc] = 1; // s_def_hash_version: half MD4
-    f.u32(0x100, MOUNT_OPTIONS);
-    f.u32(0x108, o.epoch); // s_mkfs_time
-    if journal {
-        f.0[0xfd] = 1; // s_jnl_backup_type: what follows is a copy of the journal's inode
-        let size = g.journal_blocks * BLOCK;
-        let mut map = [0; 60];
-        ExtentTree { runs: &plan.journal, blocks: &plan.journal_tree }.inline(&mut map);
-        f.bytes(0x10c, &map);
-        f.low(0x10c + 60, size >> 32);
-        f.low(0x10c + 64, size);
+fn fill_superblock<C: Copy>(plan: &Plan<C>, group: u64, s: &mut [u8]) {
+    let (g, counts, o) = (&plan.geometry, &plan.summary, &plan.options);
+    superblock::S_INODES_COUNT.put_low(s, counts.inodes);
+    superblock::S_BLOCKS_COUNT_LO.put_low(s, counts.blocks);
+    superblock::S_R_BLOCKS_COUNT_LO.put_low(s, counts.reserved_blocks);
+    superblock::S_FREE_BLOCKS_COUNT_LO.put_low(s, counts.free_blocks);
+    superblock::S_FREE_INODES_COUNT.put_low(s, counts.free_inodes);
+    superblock::S_LOG_BLOCK_SIZE.put(s, LOG_BLOCK_SIZE);
+    superblock::S_LOG_CLUSTER_SIZE.put(s, LOG_BLOCK_SIZE);
+    superblock::S_BLOCKS_PER_GROUP.put_low(s, GROUP_BLOCKS);
+    superblock::S_CLUSTERS_PER_GROUP.put_low(s, GROUP_BLOCKS);
+    superblock::S_INODES_PER_GROUP.put_low(s, g.inodes_per_group);
+    superblock::S_WTIME.put(s, o.epoch);
+    superblock::S_LASTCHECK.put(s, o.epoch);
+    superblock::S_MKFS_TIME.put(s, o.epoch);
+    superblock::S_MAX_MNT_COUNT.put(s, superblock::NEVER_CHECKED);
+    superblock::S_MAGIC.put(s, superblock::MAGIC);
+    superblock::S_STATE.put(s, superblock::VALID_FS);
+    superblock::S_ERRORS.put(s, superblock::ERRORS_CONTINUE);
+    superblock::S_REV_LEVEL.put(s, superblock::DYNAMIC_REV);
+    superblock::S_FIRST_INO.put(s, FIRST_INO);
+    superblock::S_INODE_SIZE.put(s, INODE_SIZE_FIELD);
+    superblock::S_BLOCK_GROUP_NR.put_low(s, group);
+    superblock::S_UUID.put(s, &o.uuid);
+    superblock::S_VOLUME_NAME.put(s, &o.label.0);
+    superblock::S_RESERVED_GDT_BLOCKS.put_low(s, g.reserved_blocks);
+    superblock::S_HASH_SEED.put(s, &o.hash_seed);
+    superblock::S_DEF_HASH_VERSION.put(s, superblock::HASH_HALF_MD4);
+    superblock::S_DEFAULT_MOUNT_OPTS.put(s, superblock::DEFM_XATTR_USER_ACL);
+    superblock::S_MIN_EXTRA_ISIZE.put(s, EXTRA_ISIZE);
+    superblock::S_WANT_EXTRA_ISIZE.put(s, EXTRA_ISIZE);
+    superblock::S_FLAGS.put(s, superblock::FLAGS_SIGNED_HASH);
+    superblock::S_LOG_GROUPS_PER_FLEX.put(s, LOG_FLEX);
+    superblock::S_CHECKSUM_TYPE.put(s, superblock::CRC32C_CHKSUM);
+    superblock::S_OVERHEAD_CLUSTERS.put_low(s, g.fixed_blocks() + g.journal_blocks);
+    let features = Features::MADE;
+    if g.journal_blocks > 0 {
+        features.put(s);
+        name_journal(plan, s);
+    } else {
+        Features { compat: features.compat & !COMPAT_HAS_JOURNAL, ..features }.put(s);
     }
-    f.u16(0x15c, 32); // s_min_extra_isize
-    f.u16(0x15e, 32);
-    f.u32(0x160, 1); // s_flags: signed directory hash, whatever the host's char is
-    f.0[0x174] = 4; // s_log_groups_per_flex: 16
-    f.0[0x175] = 1; // s_checksum_type: crc32c
-    f.low(0x248, g.fixed_blocks() + g.journal_blocks); // s_overhead_clusters
-    let sum = checksum::update(u32::MAX, &f.0[..0x3fc]);
-    f.u32(0x3fc, sum);
+    superblock::sign(s);
+}
+
+/// Says where the journal is, and once more what its inode says.
+fn name_journal<C: Copy>(plan: &Plan<C>, s: &mut [u8]) {
+    let size = plan.geometry.journal_blocks * BLOCK;
+    superblock::S_JOURNAL_INUM.put(s, JOURNAL_INO);
+    superblock::S_JNL_BACKUP_TYPE.put(s, superblock::JNL_BACKUP_BLOCKS);
+    let tree = ExtentTree { runs: &plan.journal, blocks: &plan.journal_tree };
+    tree.inline(superblock::S_JNL_BLOCKS.slice_mut(s));
+    superblock::S_JNL_SIZE_HI.put_low(s, size >> 32);
+    superblock::S_JNL_SIZE_LO.put_low(s, size);
 }
 
 fn descriptors<C: Copy>(plan: &Plan<C>, block: u64, out: &mut [u8]) {
     out.fill(0);
-    let first = block * (BLOCK / DESCRIPTOR);
+    let first = block * DESCRIPTORS_PER_BLOCK;
     let mut scratch = vec![0; BLOCK_LEN];
-    for (group, bytes) in (first..plan.geometry.groups).zip(out.chunks_exact_mut(num::to_usize(DESCRIPTOR))) {
+    for (group, bytes) in (first..plan.geometry.groups).zip(out.chunks_exact_mut(ints::to_usize(group::LEN)))
+    {
         descriptor(plan, group, bytes, &mut scratch);
     }
 }
 
-fn descriptor<C: Copy>(plan: &Plan<C>, group: u64, out: &mut [u8], scratch: &mut [u8]) {
+fn descriptor<C: Copy>(plan: &Plan<C>, number: u64, d: &mut [u8], scratch: &mut [u8]) {
     let g = &plan.geometry;
-    let [block_map, inode_map, table] = g.tables[num::to_usize(group)];
-    let first = group * g.inodes_per_group;
+    let [block_map, inode_map, table] = g.tables[ints::to_usize(number)];
+    let first = number * g.inodes_per_group;
     let used_inodes = plan.space.used_inodes().saturating_sub(first).min(g.inodes_per_group);
-    let zeroed = if plan.options.purpose == Purpose::Image { ITABLE_ZEROED } else { 0 };
-    let uninit = if used_inodes == 0 { INODE_UNINIT } else { 0 };
-    let low16 = |n: u64| {
-        let [a, b, ..] = n.to_le_bytes();
-        u16::from_le_bytes([a, b])
-    };
-    let mut f = Fields(out);
-    f.low(0x00, block_map);
-    f.low(0x04, inode_map);
-    f.low(0x08, table);
-    f.u16(0x0c, low16(g.group(group).len - plan.used_blocks(group)));
-    f.u16(0x0e, low16(g.inodes_per_group - used_inodes));
-    f.u16(0x10, low16(directories_in(plan, first + 1, first + g.inodes_per_group)));
-    f.u16(0x12, zeroed | uninit);
-    block_bitmap(plan, group, scratch);
-    f.u16(0x18, checksum::low16(checksum::update(fs_seed(plan), scratch)));
+    let zeroed = if plan.options.purpose == Purpose::Image { group::INODE_ZEROED } else { 0 };
+    let uninit = if used_inodes == 0 { group::INODE_UNINIT } else { 0 };
+    let seed = plan.file_system_seed();
+    group::BG_BLOCK_BITMAP.put(d, block_map);
+    group::BG_INODE_BITMAP.put(d, inode_map);
+    group::BG_INODE_TABLE.put(d, table);
+    group::BG_FREE_BLOCKS_COUNT.put(d, g.group(number).len - plan.used_blocks(number));
+    group::BG_FREE_INODES_COUNT.put(d, g.inodes_per_group - used_inodes);
+    group::BG_USED_DIRS_COUNT.put(d, directories_in(plan, first + 1, first + g.inodes_per_group));
+    group::BG_FLAGS.put(d, zeroed | uninit);
+    block_bitmap(plan, number, scratch);
+    group::BG_BLOCK_BITMAP_CSUM.put(d, group::bitmap_sum(seed, scratch, d.len()).into());
     if uninit == 0 {
-        inode_bitmap(plan, group, scratch);
-        let covered = &scratch[..num::to_usize(g.inodes_per_group / 8)];
-        f.u16(0x1a, checksum::low16(checksum::update(fs_seed(plan), covered)));
+        inode_bitmap(plan, number, scratch);
+        let covered = &scratch[..ints::to_usize(g.inodes_per_group / 8)];
+        group::BG_INODE_BITMAP_CSUM.put(d, group::bitmap_sum(seed, covered, d.len()).into());
     }
-    f.u16(0x1c, low16(g.inodes_per_group - used_inodes)); // bg_itable_unused
-    let number = group.to_le_bytes();
-    let sum = checksum::update(checksum::update(fs_seed(plan), &number[..4]), f.0);
-    f.u16(0x1e, checksum::low16(sum));
+    group::BG_ITABLE_UNUSED.put(d, g.inodes_per_group - used_inodes);
+    // cannot fail: with more groups the plan is refused
+    group::sign(seed, u32::try_from(number).unwrap_or(0), d);
 }
 
 /// How many directories have inodes in a range of numbers.
@@ -197,14 +159,14 @@ fn directories_in<C>(plan: &Plan<C>, from: u64, to: u64) -> u64 {
     // Directories are in walking order, so their inodes ascend; lost+found, the last, has a reserved number.
     let (lost_found, walked) =
         plan.space.directories.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
-    let below = |limit: u64| num::to_u64(walked.partition_point(|dir| u64::from(dir.inode) < limit));
+    let below = |limit: u64| ints::to_u64(walked.partition_point(|dir| u64::from(dir.inode) < limit));
     let lost_found = lost_found.is_some_and(|dir| (from..=to).contains(&u64::from(dir.inode)));
     below(to + 1) - below(from) + u64::from(lost_found)
 }
 
 fn set_bits(out: &mut [u8], from: u64, to: u64) {
     for bit in from..to {
-        let byte = num::to_usize(bit / 8);
+        let byte = ints::to_usize(bit / 8);
         if bit % 8 == 0 && bit + 8 <= to {
             out[byte] = 0xff;
         } else {
@@ -237,8 +199,8 @@ fn resize_indirect<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
     let g = &plan.geometry;
     let first = 1 + g.descriptor_blocks;
     for n in 0..g.reserved_blocks {
-        let slot = num::to_usize((g.descriptor_blocks + n) % 1024);
-        Fields(out).low(slot * 4, first + n);
+        let slot = ints::to_usize((g.descriptor_blocks + n) % POINTERS_PER_BLOCK);
+        Le32(slot * Le32::LEN).put_low(out, first + n);
     }
 }
 
@@ -246,26 +208,26 @@ fn reserved<C: Copy>(plan: &Plan<C>, n: u64, out: &mut [u8]) {
     out.fill(0);
     let block = 1 + plan.geometry.descriptor_blocks + n;
     for (slot, group) in plan.geometry.backups().enumerate() {
-        Fields(out).low(slot * 4, group * GROUP_BLOCKS + block);
+        Le32(slot * Le32::LEN).put_low(out, group * GROUP_BLOCKS + block);
     }
 }
 
 fn directory_block<C: Copy>(plan: &Plan<C>, at: usize, out: &mut [u8]) {
     let (directory, block) = plan.directory_blocks[at];
     let (dir, shape) = (&plan.space.directories[index(directory)], &plan.shapes[index(directory)]);
-    Renderer { space: &plan.space, dir, shape, seed: seed(plan, dir.inode) }.block(block, out);
+    Renderer { space: &plan.space, dir, shape, seed: plan.seed(dir.inode) }.block(block, out);
 }
 
-/// The journal's superblock, version 2, big-endian, of an empty journal.
-fn journal<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
+/// The superblock of a journal in which nothing is.
+fn empty_journal<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
     out.fill(0);
-    let mut be32 = |at: usize, value: u32| out[at..at + 4].copy_from_slice(&value.to_be_bytes());
-    be32(0x00, 0xc03b_3998);
-    be32(0x04, 4); // superblock, version 2
-    be32(0x0c, 4096);
-    be32(0x10, u32::try_from(plan.geometry.journal_blocks).unwrap_or(0));
-    be32(0x14, 1); // s_first
-    be32(0x18, 1); // s_sequence
-    be32(0x40, 1); // s_nr_users
-    out[0x30..0x40].copy_from_slice(&plan.options.uuid);
+    journal::H_MAGIC.put(out, journal::MAGIC);
+    journal::H_BLOCKTYPE.put(out, journal::SUPERBLOCK_V2);
+    // cannot fail: a block has 4096 bytes, a journal at most 16384 blocks
+    journal::S_BLOCKSIZE.put(out, u32::try_from(BLOCK).unwrap_or(0));
+    journal::S_MAXLEN.put(out, u32::try_from(plan.geometry.journal_blocks).unwrap_or(0));
+    journal::S_FIRST.put(out, 1);
+    journal::S_SEQUENCE.put(out, 1);
+    journal::S_NR_USERS.put(out, 1);
+    journal::S_UUID.put(out, &plan.options.uuid);
 }

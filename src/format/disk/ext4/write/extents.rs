@@ -1,27 +1,20 @@
 //! Which blocks a file has, and the tree in which ext4 says so.
-//!
-//! ```text
-//! header  0xf30a u16 | entries u16 | max u16 | depth u16 | generation u32
-//! extent  logical u32 | len u16 | start_hi u16 | start_lo u32
-//! index   logical u32 | block_lo u32 | block_hi u16 | 0 u16
-//! tail    checksum u32                                        in blocks, not in the inode
-//! ```
-//! Source: kernel `fs/ext4/ext4_extents.h`.
 
 use super::geometry::Run;
 use super::options::Error;
 use crate::format::disk::ext4::ondisk::block::BLOCK_LEN;
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::num;
+use crate::format::disk::ext4::ondisk::extent;
+use crate::format::disk::ext4::ondisk::inode::I_BLOCK;
+use crate::ints;
 
 /// Entries in the inode.
-const INLINE: usize = 4;
+const INLINE: usize = (I_BLOCK.len() - extent::HEADER) / extent::ENTRY;
 /// Entries in a block.
-const PER_BLOCK: usize = 340;
+const PER_BLOCK: usize = (BLOCK_LEN - extent::HEADER) / extent::ENTRY;
 /// The longest extent, in blocks; longer ones would be read as unwritten.
-const MAX_LEN: u64 = 32_768;
+const MAX_LEN: u64 = extent::INIT_MAX_LEN as u64;
 
-/// One extent.
+/// Blocks that follow each other in the file and on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
     logical: u64,
@@ -40,19 +33,19 @@ pub struct ExtentTree<'a> {
 /// How many blocks the tree over these runs needs outside the inode.
 pub fn tree_blocks(runs: &[Run]) -> Result<u64, Error> {
     let extents: u64 = runs.iter().map(|run| run.len.div_ceil(MAX_LEN)).sum();
-    let extents = num::to_usize(extents);
+    let extents = ints::to_usize(extents);
     if extents <= INLINE {
         return Ok(0);
     }
     let leaves = extents.div_ceil(PER_BLOCK);
     if leaves <= INLINE {
-        return Ok(num::to_u64(leaves));
+        return Ok(ints::to_u64(leaves));
     }
     let inner = leaves.div_ceil(PER_BLOCK);
     if inner > INLINE {
         return Err(Error::TooLarge);
     }
-    Ok(num::to_u64(leaves + inner))
+    Ok(ints::to_u64(leaves + inner))
 }
 
 impl ExtentTree<'_> {
@@ -113,35 +106,32 @@ impl ExtentTree<'_> {
             let firsts = pieces.chunks(PER_BLOCK).map(|chunk| chunk[0].logical).skip(first);
             put_index(out, firsts.zip(self.blocks[first..last].iter().copied()));
         }
-        let sum = checksum::update(seed, &out[..BLOCK_LEN - 4]);
-        out[BLOCK_LEN - 4..].copy_from_slice(&sum.to_le_bytes());
+        extent::sign(seed, out);
     }
 }
 
-fn header(out: &mut [u8], entries: usize, max: usize, depth: u8) {
-    out[0..2].copy_from_slice(&0xf30a_u16.to_le_bytes());
-    // cannot fail: at most 340
-    out[2..4].copy_from_slice(&u16::try_from(entries).unwrap_or(0).to_le_bytes());
-    out[4..6].copy_from_slice(&u16::try_from(max).unwrap_or(0).to_le_bytes());
-    out[6] = depth;
+fn header(out: &mut [u8], entries: usize, max: usize, depth: u16) {
+    extent::EH_MAGIC.put(out, extent::MAGIC);
+    extent::EH_ENTRIES.put_low(out, ints::to_u64(entries));
+    extent::EH_MAX.put_low(out, ints::to_u64(max));
+    extent::EH_DEPTH.put(out, depth);
 }
 
-fn low32(n: u64) -> [u8; 4] {
-    let [a, b, c, d, ..] = n.to_le_bytes();
-    [a, b, c, d]
+fn slots(out: &mut [u8]) -> impl Iterator<Item = &mut [u8]> {
+    out[extent::HEADER..].chunks_exact_mut(extent::ENTRY)
 }
 
 fn put_extents(out: &mut [u8], pieces: &[Piece]) {
-    for (piece, slot) in pieces.iter().zip(out[12..].chunks_exact_mut(12)) {
-        slot[0..4].copy_from_slice(&low32(piece.logical));
-        slot[4..6].copy_from_slice(&low32(piece.len)[..2]);
-        slot[8..12].copy_from_slice(&low32(piece.start));
+    for (piece, slot) in pieces.iter().zip(slots(out)) {
+        extent::EE_BLOCK.put_low(slot, piece.logical);
+        extent::EE_LEN.put_low(slot, piece.len);
+        extent::EE_START_LO.put_low(slot, piece.start);
     }
 }
 
 fn put_index(out: &mut [u8], entries: impl Iterator<Item = (u64, u64)>) {
-    for ((logical, block), slot) in entries.zip(out[12..].chunks_exact_mut(12)) {
-        slot[0..4].copy_from_slice(&low32(logical));
-        slot[4..8].copy_from_slice(&low32(block));
+    for ((logical, block), slot) in entries.zip(slots(out)) {
+        extent::EI_BLOCK.put_low(slot, logical);
+        extent::EI_LEAF_LO.put_low(slot, block);
     }
 }

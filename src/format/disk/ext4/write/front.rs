@@ -1,9 +1,10 @@
 //! Files whose blocks are known before the rest of the tree is.
 
 use super::extents::tree_blocks;
-use super::geometry::{GROUP_BLOCKS, Geometry, Run, has_backup};
+use super::geometry::{Geometry, Run};
 use super::options::Error;
-use crate::format::disk::ext4::ondisk::block::BLOCK;
+use crate::format::disk::ext4::ondisk::block::{BLOCK, GROUP_BLOCKS};
+use crate::format::disk::ext4::ondisk::group::has_backup;
 
 /// Gives out blocks in ascending order, around what is fixed.
 pub struct Cursor<I: Iterator<Item = Run>> {
@@ -55,8 +56,8 @@ impl<I: Iterator<Item = Run>> Cursor<I> {
     }
 }
 
-/// Where the files of a front lie, told one after the other in the order of the tree: for who has them before the tree is
-/// complete. What it says is what [`super::plan`] decides where the file system is no longer than 1 TiB.
+/// Where the files of a front lie, told one after the other in the order of the tree: for a caller that has
+/// them before the tree is complete. What it says is what [`super::plan`] decides where the file system is no longer than 1 TiB.
 pub struct Front(Cursor<Box<dyn Iterator<Item = Run> + Send>>);
 
 impl Default for Front {

@@ -13,21 +13,16 @@
 //! in all, come last.
 
 use super::options::Error;
-use crate::format::disk::ext4::ondisk::block::BLOCK;
-use crate::num;
+use crate::format::disk::ext4::ondisk::block::{
+    BLOCK, DESCRIPTORS_PER_BLOCK, GROUP_BLOCKS, INODES_PER_BLOCK,
+};
+use crate::format::disk::ext4::ondisk::group::has_backup;
+use crate::ints;
 
-/// Blocks in a group: the bits of a one-block bitmap.
-pub const GROUP_BLOCKS: u64 = 32_768;
+/// The binary logarithm of [`FLEX`].
+pub const LOG_FLEX: u8 = 4;
 /// Groups whose bitmaps and tables lie together.
-pub const FLEX: u64 = 16;
-/// Bytes of an inode.
-pub const INODE_SIZE: u64 = 256;
-/// Inodes in a block.
-pub const INODES_PER_BLOCK: u64 = BLOCK / INODE_SIZE;
-/// Bytes of a group descriptor without the 64bit feature.
-pub const DESCRIPTOR: u64 = 32;
-/// Inodes below this number are reserved; it is lost+found.
-pub const FIRST_INODE: u32 = 11;
+const FLEX: u64 = 1 << LOG_FLEX;
 /// A last group smaller than its metadata and this is left out, as mke2fs does.
 const LAST_GROUP_SLACK: u64 = 50;
 /// Descriptor blocks for 2 TiB: the growth that every file system is prepared for.
@@ -40,7 +35,7 @@ const MAX_RESERVED: u64 = 1024;
 pub struct Run {
     /// The first block.
     pub start: u64,
-    /// How many.
+    /// How many blocks it has.
     pub len: u64,
 }
 
@@ -110,7 +105,7 @@ impl Geometry {
 
     /// Blocks of superblocks with what follows them, and of tables.
     pub fn fixed_blocks(&self) -> u64 {
-        let copies = 1 + num::to_u64(self.backups().count());
+        let copies = 1 + ints::to_u64(self.backups().count());
         copies * self.backup_len() + self.groups * (2 + self.table_blocks())
     }
 
@@ -121,10 +116,10 @@ impl Geometry {
 
     /// Places bitmaps and inode tables behind `end`, the first block that nothing else uses.
     pub fn place_tables(&mut self, end: u64) -> Result<(), Error> {
-        let mut tables = vec![[0; 3]; num::to_usize(self.groups)];
+        let mut tables = vec![[0; 3]; ints::to_usize(self.groups)];
         let mut cursor = end;
-        for leader in (0..self.groups).step_by(num::to_usize(FLEX)) {
-            let members = num::to_usize(leader)..num::to_usize((leader + FLEX).min(self.groups));
+        for leader in (0..self.groups).step_by(ints::to_usize(FLEX)) {
+            let members = ints::to_usize(leader)..ints::to_usize((leader + FLEX).min(self.groups));
             cursor = cursor.max(leader * GROUP_BLOCKS);
             for (kind, len) in [(0, 1), (1, 1), (2, self.table_blocks())] {
                 for table in &mut tables[members.clone()] {
@@ -173,18 +168,6 @@ impl Geometry {
     }
 }
 
-/// Whether a group has superblock and descriptors (sparse_super).
-pub fn has_backup(group: u64) -> bool {
-    let power_of = |base: u64| {
-        let mut n = base;
-        while n < group {
-            n *= base;
-        }
-        n == group
-    };
-    group <= 1 || power_of(3) || power_of(5) || power_of(7)
-}
-
 /// Blocks of the journal: enough for a small machine, little to write; 0 where there is no room for one.
 const fn journal_blocks(blocks: u64) -> u64 {
     match blocks {
@@ -219,7 +202,7 @@ impl Shape {
         if blocks > u64::from(u32::MAX) || inodes_per_group * groups > u64::from(u32::MAX) {
             return Err(Error::TooLarge);
         }
-        let descriptor_blocks = (groups * DESCRIPTOR).div_ceil(BLOCK);
+        let descriptor_blocks = groups.div_ceil(DESCRIPTORS_PER_BLOCK);
         let goal = GROWTH_DESCRIPTOR_BLOCKS.max(2 * descriptor_blocks);
         let reserved_blocks = (goal - descriptor_blocks).min(MAX_RESERVED);
         Ok(Self { blocks, groups, inodes_per_group, descriptor_blocks, reserved_blocks })
@@ -258,12 +241,6 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn backups_are_in_powers_of_three_five_and_seven() {
-        let groups: Vec<u64> = (0..130).filter(|group| has_backup(*group)).collect();
-        assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
-    }
 
     #[test]
     fn metadata_does_not_overlap_and_lies_inside() {

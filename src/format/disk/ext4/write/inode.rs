@@ -1,40 +1,27 @@
-//! Inodes as bytes: offsets are those of kernel `fs/ext4/ext4.h` (`ext4_inode`).
+//! Inodes as bytes.
 
 use super::allocate::Plan;
 use super::directory::byte_len;
-use super::encode::{Fields, seed};
 use super::extents::ExtentTree;
-use super::geometry::{FIRST_INODE, INODE_SIZE, INODES_PER_BLOCK};
-use super::namespace::{Body, Inode, ROOT, count, index};
-use crate::format::disk::ext4::ondisk::block::BLOCK;
-use crate::format::disk::ext4::ondisk::checksum;
-use crate::num;
+use super::namespace::{Body, Inode, count, index};
+use crate::format::disk::ext4::ondisk::block::{BLOCK, INODE_SIZE, INODES_PER_BLOCK, POINTERS_PER_BLOCK};
+use crate::format::disk::ext4::ondisk::inode::{
+    self, DIND_BLOCK, EXTENTS_FL, EXTRA_ISIZE, FIRST_INO, I_BLOCK, INDEX_FL, JOURNAL_INO, LINK_MAX,
+    NDIR_BLOCKS, RESIZE_INO, ROOT_INO, S_IFDIR, S_IFLNK, S_IFREG,
+};
+use crate::ints;
 use crate::tree::Attrs;
-
-const RESIZE_INODE: u32 = 7;
-/// The inode of the journal.
-pub const JOURNAL_INODE: u32 = 8;
-const EXTENTS: u32 = 0x8_0000;
-const INDEX: u32 = 0x1000;
-
-/// Above this a directory's link count says only that it is not known (dir_nlink).
-const MAX_LINKS: u32 = 65_000;
 
 /// Renders the inodes from number `first`, as many as fit.
 pub fn inodes<C: Copy>(plan: &Plan<C>, first: u64, out: &mut [u8]) {
     out.fill(0);
     debug_assert_eq!((first - 1) % INODES_PER_BLOCK, 0);
     for (number, bytes) in
-        (first..=plan.space.used_inodes()).zip(out.chunks_exact_mut(num::to_usize(INODE_SIZE)))
+        (first..=plan.space.used_inodes()).zip(out.chunks_exact_mut(ints::to_usize(INODE_SIZE)))
     {
-        let number = count(num::to_usize(number));
-        inode(plan, number, bytes);
-        let sum = checksum::update(seed(plan, number), bytes);
-        let mut f = Fields(bytes);
-        f.u16(0x7c, checksum::low16(sum));
-        if f.0[0x80] != 0 {
-            f.u16(0x82, checksum::high16(sum));
-        }
+        let number = count(ints::to_usize(number));
+        render(plan, number, bytes);
+        inode::sign(plan.seed(number), bytes);
     }
 }
 
@@ -49,28 +36,28 @@ struct Common {
 }
 
 fn common(out: &mut [u8], epoch: u32, c: &Common) {
-    let mut f = Fields(out);
-    f.u16(0x00, c.mode);
-    f.bytes(0x02, &c.attrs.uid.to_le_bytes()[..2]);
-    f.low(0x04, c.size);
-    f.u32(0x08, epoch);
-    f.u32(0x0c, epoch);
-    f.u32(0x10, c.attrs.mtime);
-    f.bytes(0x18, &c.attrs.gid.to_le_bytes()[..2]);
-    f.u16(0x1a, c.links);
+    inode::I_MODE.put(out, c.mode);
+    inode::I_UID.put_low(out, c.attrs.uid.into());
+    inode::I_UID_HIGH.put_low(out, u64::from(c.attrs.uid) >> 16);
+    inode::I_GID.put_low(out, c.attrs.gid.into());
+    inode::I_GID_HIGH.put_low(out, u64::from(c.attrs.gid) >> 16);
+    inode::I_SIZE_LO.put_low(out, c.size);
+    inode::I_SIZE_HIGH.put_low(out, c.size >> 32);
     let sectors = c.blocks * (BLOCK / 512);
-    f.low(0x1c, sectors);
-    f.u32(0x20, c.flags);
-    f.low(0x6c, c.size >> 32);
-    f.bytes(0x74, &(sectors >> 32).to_le_bytes()[..2]);
-    f.bytes(0x78, &c.attrs.uid.to_le_bytes()[2..]);
-    f.bytes(0x7a, &c.attrs.gid.to_le_bytes()[2..]);
-    f.u16(0x80, 32);
-    f.u32(0x84, time_extra(epoch));
-    f.u32(0x88, time_extra(c.attrs.mtime));
-    f.u32(0x8c, time_extra(epoch));
-    f.u32(0x90, epoch); // crtime
-    f.u32(0x94, time_extra(epoch));
+    inode::I_BLOCKS_LO.put_low(out, sectors);
+    inode::I_BLOCKS_HIGH.put_low(out, sectors >> 32);
+    inode::I_LINKS_COUNT.put(out, c.links);
+    inode::I_FLAGS.put(out, c.flags);
+    inode::I_EXTRA_ISIZE.put(out, EXTRA_ISIZE);
+    for (time, extra, seconds) in [
+        (inode::I_ATIME, inode::I_ATIME_EXTRA, epoch),
+        (inode::I_CTIME, inode::I_CTIME_EXTRA, epoch),
+        (inode::I_MTIME, inode::I_MTIME_EXTRA, c.attrs.mtime),
+        (inode::I_CRTIME, inode::I_CRTIME_EXTRA, epoch),
+    ] {
+        time.put(out, seconds);
+        extra.put(out, time_extra(seconds));
+    }
 }
 
 /// The epoch bits of a time: seconds are read as signed, from 2038 on they need one.
@@ -78,17 +65,17 @@ const fn time_extra(time: u32) -> u32 {
     time >> 31
 }
 
-fn inode<C: Copy>(plan: &Plan<C>, number: u32, out: &mut [u8]) {
+fn render<C: Copy>(plan: &Plan<C>, number: u32, out: &mut [u8]) {
     match number {
-        ROOT => directory(plan, 0, plan.space.root, out),
-        RESIZE_INODE => resize_inode(plan, out),
-        JOURNAL_INODE if plan.geometry.journal_blocks > 0 => journal_inode(plan, out),
-        FIRST_INODE => {
+        ROOT_INO => directory(plan, 0, plan.space.root, out),
+        RESIZE_INO => resize_inode(plan, out),
+        JOURNAL_INO if plan.geometry.journal_blocks > 0 => journal_inode(plan, out),
+        FIRST_INO => {
             let attrs = Attrs { mode: 0o700, uid: 0, gid: 0, mtime: plan.options.epoch };
             directory(plan, count(plan.shapes.len() - 1), attrs, out);
         }
-        n if n > FIRST_INODE => {
-            let inode = plan.space.inodes[index(n - FIRST_INODE - 1)];
+        n if n > FIRST_INO => {
+            let inode = plan.space.inodes[index(n - FIRST_INO - 1)];
             match inode.body {
                 Body::Directory(at) => directory(plan, at, inode.attrs, out),
                 Body::File(at) => file(plan, at, inode, out),
@@ -102,35 +89,35 @@ fn inode<C: Copy>(plan: &Plan<C>, number: u32, out: &mut [u8]) {
 fn directory<C: Copy>(plan: &Plan<C>, at: u32, attrs: Attrs, out: &mut [u8]) {
     let shape = &plan.shapes[index(at)];
     let links = 2 + plan.space.directories[index(at)].subdirectories;
-    let links = if links >= MAX_LINKS { 1 } else { u16::try_from(links).unwrap_or(1) };
+    let links = if links >= LINK_MAX { 1 } else { u16::try_from(links).unwrap_or(1) };
     let size = byte_len(shape);
-    let flags = EXTENTS | if shape.is_tree() { INDEX } else { 0 };
-    let mode = 0o040_000 | attrs.mode;
+    let flags = EXTENTS_FL | if shape.is_tree() { INDEX_FL } else { 0 };
+    let mode = S_IFDIR | attrs.mode;
     common(out, plan.options.epoch, &Common { mode, attrs, links, size, blocks: size / BLOCK, flags });
-    ExtentTree { runs: plan.directory_runs.of(at), blocks: &[] }.inline(&mut out[0x28..0x64]);
+    ExtentTree { runs: plan.directory_runs.of(at), blocks: &[] }.inline(I_BLOCK.slice_mut(out));
 }
 
 fn file<C: Copy>(plan: &Plan<C>, at: u32, inode: Inode, out: &mut [u8]) {
     let size = plan.space.files[index(at)].len;
     let tree: &[u64] = plan.trees.get(&at).map_or(&[], Vec::as_slice);
-    let blocks = size.div_ceil(BLOCK) + num::to_u64(tree.len());
-    let (attrs, mode) = (inode.attrs, 0o100_000 | inode.attrs.mode);
-    common(out, plan.options.epoch, &Common { mode, attrs, links: 1, size, blocks, flags: EXTENTS });
-    ExtentTree { runs: plan.file_runs.of(at), blocks: tree }.inline(&mut out[0x28..0x64]);
+    let blocks = size.div_ceil(BLOCK) + ints::to_u64(tree.len());
+    let (attrs, mode) = (inode.attrs, S_IFREG | inode.attrs.mode);
+    common(out, plan.options.epoch, &Common { mode, attrs, links: 1, size, blocks, flags: EXTENTS_FL });
+    ExtentTree { runs: plan.file_runs.of(at), blocks: tree }.inline(I_BLOCK.slice_mut(out));
 }
 
 fn symlink<C: Copy>(plan: &Plan<C>, inode: Inode, out: &mut [u8]) {
-    let (attrs, mode, epoch) = (inode.attrs, 0o120_000 | inode.attrs.mode, plan.options.epoch);
+    let (attrs, mode, epoch) = (inode.attrs, S_IFLNK | inode.attrs.mode, plan.options.epoch);
     match inode.body {
         Body::SlowSymlink(at) => {
             let size = u64::from(plan.space.slow_symlinks[index(at)].len);
-            common(out, epoch, &Common { mode, attrs, links: 1, size, blocks: 1, flags: EXTENTS });
-            ExtentTree { runs: plan.symlink_runs.of(at), blocks: &[] }.inline(&mut out[0x28..0x64]);
+            common(out, epoch, &Common { mode, attrs, links: 1, size, blocks: 1, flags: EXTENTS_FL });
+            ExtentTree { runs: plan.symlink_runs.of(at), blocks: &[] }.inline(I_BLOCK.slice_mut(out));
         }
         Body::FastSymlink(at, len) => {
             let target = plan.space.fast_target(at, len);
             common(out, epoch, &Common { mode, attrs, links: 1, size: u64::from(len), blocks: 0, flags: 0 });
-            out[0x28..0x28 + target.len()].copy_from_slice(target);
+            I_BLOCK.slice_mut(out)[..target.len()].copy_from_slice(target);
         }
         Body::File(_) | Body::Directory(_) => {}
     }
@@ -139,10 +126,14 @@ fn symlink<C: Copy>(plan: &Plan<C>, inode: Inode, out: &mut [u8]) {
 fn journal_inode<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
     let epoch = plan.options.epoch;
     let attrs = Attrs { mode: 0o600, uid: 0, gid: 0, mtime: epoch };
-    let blocks = plan.geometry.journal_blocks + num::to_u64(plan.journal_tree.len());
+    let blocks = plan.geometry.journal_blocks + ints::to_u64(plan.journal_tree.len());
     let size = plan.geometry.journal_blocks * BLOCK;
-    common(out, epoch, &Common { mode: 0o100_600, attrs, links: 1, size, blocks, flags: EXTENTS });
-    ExtentTree { runs: &plan.journal, blocks: &plan.journal_tree }.inline(&mut out[0x28..0x64]);
+    common(
+        out,
+        epoch,
+        &Common { mode: S_IFREG | attrs.mode, attrs, links: 1, size, blocks, flags: EXTENTS_FL },
+    );
+    ExtentTree { runs: &plan.journal, blocks: &plan.journal_tree }.inline(I_BLOCK.slice_mut(out));
 }
 
 /// The resize inode: one doubly indirect block that leads to every reserved descriptor block of the first group,
@@ -151,9 +142,11 @@ fn resize_inode<C: Copy>(plan: &Plan<C>, out: &mut [u8]) {
     let g = &plan.geometry;
     let epoch = plan.options.epoch;
     let attrs = Attrs { mode: 0o600, uid: 0, gid: 0, mtime: epoch };
-    let backups = num::to_u64(g.backups().count());
+    let backups = ints::to_u64(g.backups().count());
     let blocks = 1 + g.reserved_blocks * (1 + backups);
-    let size = (1024 * 1024 + 1024 + 12) * BLOCK;
-    common(out, epoch, &Common { mode: 0o100_600, attrs, links: 1, size, blocks, flags: 0 });
-    Fields(out).low(0x28 + 13 * 4, plan.resize_indirect);
+    // As far as the doubly indirect block can lead.
+    let pointers = POINTERS_PER_BLOCK;
+    let size = (pointers * pointers + pointers + ints::to_u64(NDIR_BLOCKS)) * BLOCK;
+    common(out, epoch, &Common { mode: S_IFREG | attrs.mode, attrs, links: 1, size, blocks, flags: 0 });
+    inode::pointer(DIND_BLOCK).put_low(out, plan.resize_indirect);
 }

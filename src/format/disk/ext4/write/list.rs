@@ -1,12 +1,12 @@
 //! What of a file system is written: extents, and what each encoded one renders.
 
 use super::allocate::{Plan, Runs};
-use super::geometry::{GROUP_BLOCKS, INODES_PER_BLOCK, Run};
+use super::geometry::Run;
 use super::namespace::count;
 use super::options::Purpose;
 use crate::extent::{Extent, Fill, MAX_ENCODED};
-use crate::format::disk::ext4::ondisk::block::BLOCK;
-use crate::num;
+use crate::format::disk::ext4::ondisk::block::{BLOCK, GROUP_BLOCKS, INODES_PER_BLOCK};
+use crate::ints;
 
 /// The most blocks in one encoded extent.
 const CHUNK: u64 = MAX_ENCODED / BLOCK;
@@ -108,7 +108,7 @@ impl<C: Copy> Plan<C> {
             first += run.len;
         }
         for (run, first) in merged {
-            list.encoded(run, |block| token(count(num::to_usize(first + block))));
+            list.encoded(run, |block| token(count(ints::to_usize(first + block))));
         }
     }
 

@@ -10,20 +10,14 @@ mod directory;
 pub(crate) mod encode;
 mod extents;
 mod front;
-pub(crate) mod geometry;
+mod geometry;
 mod inode;
 mod list;
 mod namespace;
 pub(crate) mod options;
-pub(crate) mod plan;
+mod plan;
 
 pub use front::Front;
-
-pub use options::Error;
-pub use options::Label;
-pub use options::Options;
-pub use options::Purpose;
-pub use options::Size;
-pub use plan::Ext4;
-pub use plan::Summary;
-pub use plan::plan;
+pub use namespace::Lent;
+pub use options::{Error, Label, Options, Purpose, Size, Summary};
+pub use plan::{Ext4, plan, plan_with};

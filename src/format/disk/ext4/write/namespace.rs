@@ -1,16 +1,15 @@
 //! Inodes and names: the tree, numbered and packed into a few flat tables.
 
-use super::geometry::FIRST_INODE;
 use super::options::Error;
 use crate::format::disk::ext4::ondisk::block::MAX_FILE;
-use crate::num;
+use crate::format::disk::ext4::ondisk::directory::{FT_DIR, FT_REG_FILE, FT_SYMLINK};
+use crate::format::disk::ext4::ondisk::inode::{FIRST_INO, I_BLOCK, ROOT_INO};
+use crate::ints;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use std::ops::Range;
 
-/// The root's inode.
-pub const ROOT: u32 = 2;
 /// The longest symlink target that fits into an inode.
-const FAST_SYMLINK: usize = 59;
+const FAST_SYMLINK: usize = I_BLOCK.len() - 1;
 
 /// What an inode is, with its place in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub enum Body {
     SlowSymlink(u32),
 }
 
-/// One inode.
+/// An inode: what its tree says of it, and which table says the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Inode {
     /// Owner, permissions, time.
@@ -39,18 +38,18 @@ pub struct Inode {
 pub struct Entry {
     /// Where the name is in [`Namespace::bytes`].
     name: u32,
-    /// Its length.
+    /// Its length in bytes, at most 255.
     name_len: u8,
     /// The type in the directory entry: 1 file, 2 directory, 7 symlink.
     pub kind: u8,
-    /// The inode.
+    /// The number of its inode.
     pub inode: u32,
 }
 
-/// One directory.
+/// A directory, as a range of the list of entries.
 #[derive(Clone, Debug)]
 pub struct Dir {
-    /// Its inode.
+    /// The number of its inode.
     pub inode: u32,
     /// The inode of the one above.
     pub parent: u32,
@@ -63,7 +62,7 @@ pub struct Dir {
 /// One regular file.
 #[derive(Clone, Copy, Debug)]
 pub struct File<C> {
-    /// Its inode.
+    /// The number of its inode.
     pub inode: u32,
     /// Length in bytes.
     pub len: u64,
@@ -76,7 +75,7 @@ pub struct File<C> {
 pub struct SlowSymlink {
     /// Where the target is in [`Namespace::bytes`].
     target: u32,
-    /// Its length.
+    /// The length of the target in bytes.
     pub len: u16,
 }
 
@@ -99,9 +98,37 @@ pub struct Namespace<C> {
     bytes: Vec<u8>,
 }
 
+/// The directory whose files come first on the disk, and entries that it has beside its own.
+pub struct FrontDirectory<'a, C> {
+    /// Its path.
+    pub path: &'a str,
+    /// Trees that their owner keeps, by name, sorted bytewise.
+    pub lent: &'a [Lent<'a, C>],
+}
+
+/// A name, and the tree that it stands for.
+pub type Lent<'a, C> = (&'a [u8], &'a Node<C>);
+
+impl<C> FrontDirectory<'_, C> {
+    /// The entries of a directory in bytewise order, with those that are lent to it.
+    fn children<'b>(&'b self, directory: &'b Directory<C>, path: &[u8]) -> Result<Vec<Lent<'b, C>>, Error> {
+        let mut children: Vec<Lent<'b, C>> = directory.iter().collect();
+        if path == self.path.as_bytes() && !self.lent.is_empty() {
+            children.extend_from_slice(self.lent);
+            children.sort_by_key(|(name, _)| *name);
+            if let Some(twice) = children.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                let path = format!("{}/{}", show(path), show(twice[0].0));
+                return Err(Error::Name { path, message: "is there twice" });
+            }
+        }
+        Ok(children)
+    }
+}
+
 impl<C: Copy> Namespace<C> {
-    /// Numbers and packs a tree; `front` is the directory whose files come first on the disk.
-    pub fn new(root: &Node<C>, front: &str) -> Result<Self, Error> {
+    /// Numbers and packs a tree. The files of the directory `front.path` come first on the disk, and beside its own
+    /// entries it has those that are lent.
+    pub fn new(root: &Node<C>, front: &FrontDirectory<'_, C>) -> Result<Self, Error> {
         let Kind::Directory(directory) = &root.kind else { return Err(Error::RootKind) };
         if directory.get(b"lost+found").is_some() {
             return Err(Error::Name {
@@ -119,9 +146,9 @@ impl<C: Copy> Namespace<C> {
             slow_symlinks: Vec::new(),
             bytes: Vec::new(),
         };
-        space.directory(directory, (ROOT, ROOT), &mut Vec::new(), front)?;
+        space.directory(directory, (ROOT_INO, ROOT_INO), &mut Vec::new(), front)?;
         // lost+found comes last in the tables, and counts as a subdirectory of the root.
-        let entry = Entry { name: space.keep(b"lost+found")?, name_len: 10, kind: 2, inode: FIRST_INODE };
+        let entry = Entry { name: space.keep(b"lost+found")?, name_len: 10, kind: FT_DIR, inode: FIRST_INO };
         space.root_entry(entry);
         space.inodes.shrink_to_fit();
         space.entries.shrink_to_fit();
@@ -131,7 +158,7 @@ impl<C: Copy> Namespace<C> {
 
     /// How many inodes are used, reserved ones included; also the highest number in use.
     pub fn used_inodes(&self) -> u64 {
-        u64::from(FIRST_INODE) + num::to_u64(self.inodes.len())
+        u64::from(FIRST_INO) + ints::to_u64(self.inodes.len())
     }
 
     /// The name of an entry.
@@ -166,15 +193,16 @@ impl<C: Copy> Namespace<C> {
         directory: &Directory<C>,
         (inode, parent): (u32, u32),
         path: &mut Vec<u8>,
-        front: &str,
+        front: &FrontDirectory<'_, C>,
     ) -> Result<(), Error> {
         let first = self.entries.len();
-        for (name, node) in directory.iter() {
+        let children = front.children(directory, path)?;
+        for (name, node) in &children {
             check_name(name, path)?;
             let kind = match node.kind {
-                Kind::File { .. } => 1,
-                Kind::Directory(_) => 2,
-                Kind::Symlink(_) => 7,
+                Kind::File { .. } => FT_REG_FILE,
+                Kind::Directory(_) => FT_DIR,
+                Kind::Symlink(_) => FT_SYMLINK,
             };
             // cannot fail: checked above to be at most 255
             let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
@@ -187,7 +215,7 @@ impl<C: Copy> Namespace<C> {
         let range = count(first)..count(self.entries.len());
         let subdirectories = count(self.entries[first..].iter().filter(|entry| entry.kind == 2).count());
         self.directories.push(Dir { inode, parent, entries: range, subdirectories });
-        for (at, (name, node)) in (first..).zip(directory.iter()) {
+        for (at, (name, node)) in (first..).zip(&children) {
             let depth = path.len();
             path.push(b'/');
             path.extend_from_slice(name);
@@ -197,7 +225,13 @@ impl<C: Copy> Namespace<C> {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node<C>, parent: u32, path: &mut Vec<u8>, front: &str) -> Result<u32, Error> {
+    fn node(
+        &mut self,
+        node: &Node<C>,
+        parent: u32,
+        path: &mut Vec<u8>,
+        front: &FrontDirectory<'_, C>,
+    ) -> Result<u32, Error> {
         let number = u32::try_from(self.used_inodes() + 1).map_err(|_| Error::TooLarge)?;
         let slot = self.inodes.len();
         let attrs = node.attrs;
@@ -214,7 +248,7 @@ impl<C: Copy> Namespace<C> {
             Kind::Directory(directory) => {
                 let (at, first) = (count(self.directories.len()), count(self.files.len()));
                 self.directory(directory, (number, parent), path, front)?;
-                if path == front.as_bytes() {
+                if path == front.path.as_bytes() {
                     self.front = first..count(self.files.len());
                 }
                 Body::Directory(at)
@@ -262,7 +296,7 @@ fn show(path: &[u8]) -> String {
 
 /// A table index as a `usize`.
 pub fn index(n: u32) -> usize {
-    num::to_usize(u64::from(n))
+    ints::to_usize(u64::from(n))
 }
 
 /// A table length that was checked to fit; tables never have more entries than there are inodes.

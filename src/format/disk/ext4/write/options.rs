@@ -1,4 +1,6 @@
-//! What an ext4 is to be, and why it cannot be.
+//! What an ext4 is to be, why it cannot be, and the numbers of one that is planned.
+
+use crate::format::disk::ext4::ondisk::block::BLOCK;
 
 /// A volume label: at most 16 bytes, none of them NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +46,11 @@ pub enum Purpose {
 pub struct Options {
     /// How long it is.
     pub size: Size,
-    /// The UUID.
+    /// The UUID, also the seed of all checksums.
     pub uuid: [u8; 16],
     /// The seed of directory hashes.
     pub hash_seed: [u8; 16],
-    /// The label.
+    /// The label, which `lsblk` and `/dev/disk/by-label` show.
     pub label: Label,
     /// All times but mtimes, seconds since 1970.
     pub epoch: u32,
@@ -68,15 +70,15 @@ pub enum Error {
     /// A name cannot be used.
     #[error("{path:?} {message}")]
     Name {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
-        /// Why.
+        /// What is wrong there, as the end of a sentence.
         message: &'static str,
     },
     /// A symlink's target cannot be used.
     #[error("{path:?}: the target of a symlink has {len} bytes, expected 1 to 4095 and no NUL")]
     Target {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
         /// Its length in bytes.
         len: usize,
@@ -84,7 +86,7 @@ pub enum Error {
     /// A file is too long.
     #[error("{path:?} has {len} bytes, more than ext4 can hold")]
     FileTooLong {
-        /// Where.
+        /// The path from the root of the tree, with slashes.
         path: String,
         /// Its length in bytes.
         len: u64,
@@ -103,4 +105,31 @@ pub enum Error {
     /// More than ext4 without the 64bit feature can hold.
     #[error("the file system would be larger than 16 TiB or have more than 2^32 inodes")]
     TooLarge,
+}
+
+/// The numbers of a planned file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Blocks of 4096 bytes.
+    pub blocks: u64,
+    /// Blocks that hold nothing.
+    pub free_blocks: u64,
+    /// Blocks of those that only root can use.
+    pub reserved_blocks: u64,
+    /// Inodes in all.
+    pub inodes: u64,
+    /// Inodes that are not used.
+    pub free_inodes: u64,
+    /// Block groups of 128 MiB, the last one maybe shorter.
+    pub groups: u64,
+    /// Blocks of the journal.
+    pub journal_blocks: u64,
+}
+
+impl Summary {
+    /// Bytes that can still be written, by root.
+    #[must_use]
+    pub const fn free_bytes(&self) -> u64 {
+        self.free_blocks * BLOCK
+    }
 }

@@ -3,39 +3,12 @@
 use super::allocate::Plan;
 use super::encode;
 use super::list::Token;
-use super::options::Error;
-use super::options::Options;
+use super::namespace::Lent;
+use super::options::{Error, Options, Summary};
 use crate::extent::Extent;
 use crate::extent::Layout;
 use crate::format::disk::ext4::ondisk::block::BLOCK;
 use crate::tree::Node;
-
-/// The numbers of a planned file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// Blocks of 4096 bytes.
-    pub blocks: u64,
-    /// Blocks that hold nothing.
-    pub free_blocks: u64,
-    /// Blocks of those that only root can use.
-    pub reserved_blocks: u64,
-    /// Inodes in all.
-    pub inodes: u64,
-    /// Inodes that are not used.
-    pub free_inodes: u64,
-    /// Block groups.
-    pub groups: u64,
-    /// Blocks of the journal.
-    pub journal_blocks: u64,
-}
-
-impl Summary {
-    /// Bytes that can still be written, by root.
-    #[must_use]
-    pub const fn free_bytes(&self) -> u64 {
-        self.free_blocks * BLOCK
-    }
-}
 
 /// A planned file system.
 pub struct Ext4<C> {
@@ -46,13 +19,19 @@ pub struct Ext4<C> {
 
 /// Plans a file system that holds `root`.
 pub fn plan<C: Copy>(root: &Node<C>, options: &Options) -> Result<Ext4<C>, Error> {
-    let plan = Plan::new(root, options)?;
+    plan_with(root, &[], options)
+}
+
+/// Plans a file system that holds `root`, and in the directory [`Options::front`] also the trees of `lent`, which are
+/// sorted bytewise by name and stay where they are.
+pub fn plan_with<C: Copy>(root: &Node<C>, lent: &[Lent<'_, C>], options: &Options) -> Result<Ext4<C>, Error> {
+    let plan = Plan::new(root, lent, options)?;
     let (extents, tokens) = plan.extents();
     Ok(Ext4 { plan, extents, tokens })
 }
 
 impl<C> Ext4<C> {
-    /// Its numbers.
+    /// What superblock and people are told of it.
     #[must_use]
     pub const fn summary(&self) -> Summary {
         self.plan.summary

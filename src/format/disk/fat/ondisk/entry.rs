@@ -1,20 +1,13 @@
-//! Slots of directories.
-//!
-//! ```text
-//! short: name 11, attributes 1, NT case 1, created 1+2+2, accessed 2, cluster high 2, written 2+2, cluster low 2, size 4
-//! long:  order 1 (0x40: last part), units 10, 0x0f 1, type 1, checksum 1, units 12, cluster 2 (0), units 4
-//! ```
-//! The parts of a long name come last first, directly before the short one. After the name comes a zero, then ones.
+//! Names and what is known of them, as slots.
 
 use super::name::Name;
-use super::slot::{ATTR_LONG_NAME, SLOT, checksum};
+use super::slot::{
+    ATTR_LONG_NAME, DIR_ATTR, DIR_CRT_DATE, DIR_CRT_TIME, DIR_FILE_SIZE, DIR_FST_CLUS_HI, DIR_FST_CLUS_LO,
+    DIR_LST_ACC_DATE, DIR_NAME, DIR_WRT_DATE, DIR_WRT_TIME, LAST_PART, LDIR_ATTR, LDIR_CHKSUM, LDIR_ORD,
+    SLOT_LEN, UNITS, checksum, unit_fields,
+};
 use super::stamp::Stamp;
-
-/// UTF-16 units in a slot.
-pub(crate) const UNITS: usize = 13;
-/// Marks the part of a long name that is its end and comes first.
-pub(crate) const LAST_PART: u8 = 0x40;
-const SLOT_LEN: usize = crate::num::to_usize(SLOT);
+use crate::ints;
 
 /// What a short slot says besides the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +21,7 @@ pub(crate) struct Facts {
 /// How many slots a name takes.
 pub(crate) fn slots(name: &Name) -> u64 {
     let parts = name.long.as_ref().map_or(0, |long| long.encode_utf16().count().div_ceil(UNITS));
-    crate::num::to_u64(parts) + 1
+    ints::to_u64(parts) + 1
 }
 
 /// Adds the slots of a name.
@@ -41,18 +34,20 @@ pub(crate) fn push(out: &mut Vec<u8>, name: &Name, facts: &Facts) {
 
 /// Adds a short slot.
 pub(crate) fn push_short(out: &mut Vec<u8>, short: &[u8; 11], facts: &Facts) {
-    let [c0, c1, c2, c3] = facts.cluster.to_le_bytes();
-    let [d0, d1] = facts.stamp.date.to_le_bytes();
-    let [t0, t1] = facts.stamp.time.to_le_bytes();
-    out.extend_from_slice(short);
-    out.extend_from_slice(&[facts.attributes, 0]);
-    // Created, to 10 ms; accessed; written: one time is known.
-    out.extend_from_slice(&[0, t0, t1, d0, d1]);
-    out.extend_from_slice(&[d0, d1]);
-    out.extend_from_slice(&[c2, c3]);
-    out.extend_from_slice(&[t0, t1, d0, d1]);
-    out.extend_from_slice(&[c0, c1]);
-    out.extend_from_slice(&facts.size.to_le_bytes());
+    let mut slot = [0; SLOT_LEN];
+    DIR_NAME.put(&mut slot, short);
+    DIR_ATTR.put(&mut slot, facts.attributes);
+    // Created, accessed, written: one time is known.
+    for date in [DIR_CRT_DATE, DIR_LST_ACC_DATE, DIR_WRT_DATE] {
+        date.put(&mut slot, facts.stamp.date);
+    }
+    for time in [DIR_CRT_TIME, DIR_WRT_TIME] {
+        time.put(&mut slot, facts.stamp.time);
+    }
+    DIR_FST_CLUS_HI.put_low(&mut slot, u64::from(facts.cluster) >> 16);
+    DIR_FST_CLUS_LO.put_low(&mut slot, facts.cluster.into());
+    DIR_FILE_SIZE.put(&mut slot, facts.size);
+    out.extend_from_slice(&slot);
 }
 
 fn push_long(out: &mut Vec<u8>, long: &str, sum: u8) {
@@ -67,19 +62,14 @@ fn push_long(out: &mut Vec<u8>, long: &str, sum: u8) {
         // cannot fail: names have at most 255 units, so 20 parts
         let order = u8::try_from(at + 1).unwrap_or(0) | last;
         let mut slot = [0; SLOT_LEN];
-        slot[0] = order;
-        slot[11] = ATTR_LONG_NAME;
-        slot[13] = sum;
-        for (to, unit) in unit_places().zip(padded) {
-            slot[to..to + 2].copy_from_slice(&unit.to_le_bytes());
+        LDIR_ORD.put(&mut slot, order);
+        LDIR_ATTR.put(&mut slot, ATTR_LONG_NAME);
+        LDIR_CHKSUM.put(&mut slot, sum);
+        for (field, unit) in unit_fields().zip(padded) {
+            field.put(&mut slot, unit);
         }
         out.extend_from_slice(&slot);
     }
-}
-
-/// Where in a slot the units of a long name are.
-pub(crate) fn unit_places() -> impl Iterator<Item = usize> {
-    (1..11).chain(14..26).chain(28..32).step_by(2)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The fields of a FAT: shared by writer and reader.
+//! What lies where in a FAT: shared by writer, reader and judge.
 
+pub(crate) mod boot_sector;
 pub(crate) mod case;
 pub(crate) mod entry;
-pub(crate) mod label;
 pub(crate) mod name;
 pub(crate) mod slot;
 pub(crate) mod stamp;

@@ -13,7 +13,7 @@ const TO_MARCH_0: u32 = 719_468;
 /// A date and a time as they are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// The date.
+    /// Year since 1980, month and day, as the head of the file shows them.
     pub date: u16,
     /// The time, in steps of two seconds.
     pub time: u16,

@@ -1,6 +1,6 @@
 //! Small reads out of a cache, and the face that `fatfs` wants to see.
 
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -20,7 +20,7 @@ pub(crate) struct Cached<R> {
 impl<R: ReadAt> Cached<R> {
     /// Begins with an empty cache.
     pub fn new(inner: R) -> Self {
-        Self { inner, blocks: vec![(NOTHING, Vec::new()); num::to_usize(BLOCKS)] }
+        Self { inner, blocks: vec![(NOTHING, Vec::new()); ints::to_usize(BLOCKS)] }
     }
 
     /// The length of the medium.
@@ -30,32 +30,32 @@ impl<R: ReadAt> Cached<R> {
 
     /// Fills `buf` from `offset`.
     pub fn read(&mut self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        if num::to_u64(buf.len()) >= BLOCK {
+        if ints::to_u64(buf.len()) >= BLOCK {
             return self.inner.read_exact_at(buf, offset);
         }
         let (mut offset, mut buf) = (offset, buf);
         while !buf.is_empty() {
             let block = self.block(offset / BLOCK)?;
-            let from = num::to_usize(offset % BLOCK);
+            let from = ints::to_usize(offset % BLOCK);
             let rest =
                 block.get(from..).filter(|rest| !rest.is_empty()).ok_or(io::ErrorKind::UnexpectedEof)?;
             let len = rest.len().min(buf.len());
             let (front, back) = buf.split_at_mut(len);
             front.copy_from_slice(&rest[..len]);
             buf = back;
-            offset = offset.checked_add(num::to_u64(len)).ok_or(io::ErrorKind::UnexpectedEof)?;
+            offset = offset.checked_add(ints::to_u64(len)).ok_or(io::ErrorKind::UnexpectedEof)?;
         }
         Ok(())
     }
 
     /// A block; the last one of a medium may be shorter.
     fn block(&mut self, number: u64) -> io::Result<&[u8]> {
-        let slot = &mut self.blocks[num::to_usize(number % BLOCKS)];
+        let slot = &mut self.blocks[ints::to_usize(number % BLOCKS)];
         if slot.0 != number {
             slot.0 = NOTHING;
             let start = number * BLOCK;
             let len = self.inner.size().saturating_sub(start).min(BLOCK);
-            slot.1.resize(num::to_usize(len), 0);
+            slot.1.resize(ints::to_usize(len), 0);
             self.inner.read_exact_at(&mut slot.1, start)?;
             slot.0 = number;
         }
@@ -79,9 +79,9 @@ impl<R: ReadAt> Disk<R> {
 impl<R: ReadAt> Read for Disk<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.cached.size().saturating_sub(self.position);
-        let len = buf.len().min(num::to_usize(left));
+        let len = buf.len().min(ints::to_usize(left));
         self.cached.read(&mut buf[..len], self.position)?;
-        self.position += num::to_u64(len);
+        self.position += ints::to_u64(len);
         Ok(len)
     }
 }

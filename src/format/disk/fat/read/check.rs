@@ -1,26 +1,29 @@
 //! Walks a volume and refuses what is not sound.
 
-use super::boot::{Boot, SCAN};
+use super::boot::Boot;
 use super::cache::Cached;
-use super::long_name::{CodePage, LongName, ShortCase, short_text};
-use super::{ChainFault, Error, FileRef, MAX_ENTRIES};
+use super::error::{ChainFault, Error, MAX_ENTRIES};
+use super::free_runs::{self, Run};
+use super::long_name::{LongName, ShortCase, label_text, short_text};
+use crate::format::disk::fat::ondisk::boot_sector::{FIRST_CLUSTER, FatType};
 use crate::format::disk::fat::ondisk::case::fold;
 use crate::format::disk::fat::ondisk::name;
 use crate::format::disk::fat::ondisk::slot::{
-    ATTR_DIRECTORY, ATTR_LONG_NAME, ATTR_VOLUME_ID, MAX_DEPTH, MAX_DIRECTORY, SLOT,
+    ATTR_DIRECTORY, ATTR_LONG_NAME, ATTR_VOLUME_ID, DELETED, DIR_ATTR, DIR_FILE_SIZE, DIR_FST_CLUS_HI,
+    DIR_FST_CLUS_LO, DIR_NAME, DIR_WRT_DATE, DIR_WRT_TIME, END, MAX_DEPTH, MAX_DIRECTORY, SLOT_LEN,
 };
 use crate::format::disk::fat::ondisk::stamp::Stamp;
-use crate::format::disk::fat::write::options::FatType;
-use crate::num;
+use crate::ints;
 use crate::stream::ReadAt;
 use crate::tree::{Attrs, Directory, Kind, Node};
 use std::collections::BTreeSet;
 
-const SLOT_LEN: usize = num::to_usize(SLOT);
-/// The first byte of a slot: nothing from here on.
-const END: u8 = 0;
-/// The first byte of a slot: deleted.
-const DELETED: u8 = 0xe5;
+/// Where a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRef {
+    /// Its first cluster, 0 for an empty file.
+    pub cluster: u32,
+}
 
 /// What a sound volume holds.
 pub(crate) struct Found {
@@ -30,22 +33,14 @@ pub(crate) struct Found {
     pub runs: Vec<Run>,
 }
 
-/// Free clusters in a row: the first, and how many.
-pub(crate) type Run = (u64, u64);
-
-/// How many free runs are kept at most: the last ones.
-const MAX_RUNS: usize = 1024;
-/// The shortest free run that is kept, in bytes.
-const MIN_RUN: u64 = 1 << 20;
-
 /// Checks a volume whose boot sector is sound.
 pub(crate) fn check<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<Found, Error> {
-    let (free_clusters, runs) = find_free(disk, boot)?;
-    let used = vec![0; num::to_usize(u64::from(boot.clusters) / 64 + 1)];
+    let (free_clusters, runs) = free_runs::find(disk, boot)?;
+    let used = vec![0; ints::to_usize(u64::from(boot.clusters) / 64 + 1)];
     let mut walker = Walker { disk, boot, used, entries: 0, label: None, path: Vec::new() };
     let slots = match boot.fat_type {
         FatType::Fat16 => {
-            let mut slots = vec![0; num::to_usize(boot.root * boot.sector_bytes)];
+            let mut slots = vec![0; ints::to_usize(boot.root * boot.sector_bytes)];
             walker.read(&mut slots, boot.root_start * boot.sector_bytes)?;
             slots
         }
@@ -55,65 +50,9 @@ pub(crate) fn check<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<Foun
     Ok(Found { root, label: walker.label, free_clusters, runs })
 }
 
-/// The text of a label field.
-pub(crate) fn label_text(field: &[u8]) -> String {
-    let text: String = field.iter().map(|b| CodePage.char_of(if *b == 0x05 { 0xe5 } else { *b })).collect();
-    text.trim_end_matches([' ', '\0']).to_owned()
-}
-
 /// FAT knows no owners and modes; these are what Linux shows.
 fn node(mtime: u32, kind: Kind<FileRef>) -> Node<FileRef> {
     Node { attrs: Attrs { mode: 0o755, uid: 0, gid: 0, mtime }, kind }
-}
-
-/// Counts free clusters, and finds the last long runs of them.
-fn find_free<R: ReadAt>(disk: &mut Cached<R>, boot: &Boot) -> Result<(u64, Vec<Run>), Error> {
-    let width = entry_bytes(boot.fat_type);
-    let start = boot.fat_start * boot.sector_bytes;
-    let (mut at, end) = (2 * width, (u64::from(boot.clusters) + 2) * width);
-    let (mut buf, mut free, mut cluster, mut run) = (vec![0; SCAN], 0, 2, 0);
-    let mut runs = std::collections::VecDeque::new();
-    let mut end_run = |cluster: u64, run: u64| {
-        if run * boot.cluster_bytes() >= MIN_RUN {
-            if runs.len() == MAX_RUNS {
-                runs.pop_front();
-            }
-            runs.push_back((cluster - run, run));
-        }
-    };
-    while at < end {
-        let len = num::to_usize(end - at).min(SCAN);
-        let offset = start + at;
-        disk.read(&mut buf[..len], offset).map_err(|source| Error::Io { offset, source })?;
-        for entry in buf[..len].chunks_exact(num::to_usize(width)) {
-            if value(entry) == 0 {
-                (free, run) = (free + 1, run + 1);
-            } else {
-                end_run(cluster, run);
-                run = 0;
-            }
-            cluster += 1;
-        }
-        at += num::to_u64(len);
-    }
-    end_run(cluster, run);
-    Ok((free, runs.into()))
-}
-
-/// An entry of a FAT, without the four reserved bits of FAT32.
-fn value(entry: &[u8]) -> u32 {
-    match *entry {
-        [a, b] => u32::from(u16::from_le_bytes([a, b])),
-        [a, b, c, d] => u32::from_le_bytes([a, b, c, d & 0x0f]),
-        _ => 0,
-    }
-}
-
-const fn entry_bytes(fat_type: FatType) -> u64 {
-    match fat_type {
-        FatType::Fat16 => 2,
-        FatType::Fat32 => 4,
-    }
 }
 
 /// A directory that is walked.
@@ -133,24 +72,20 @@ struct Entry {
 
 impl Entry {
     fn attributes(&self) -> u8 {
-        self.slot[11]
-    }
-
-    fn u16(&self, at: usize) -> u16 {
-        u16::from_le_bytes([self.slot[at], self.slot[at + 1]])
+        DIR_ATTR.get(&self.slot)
     }
 
     fn cluster(&self, fat_type: FatType) -> u32 {
-        let high = if fat_type == FatType::Fat32 { self.u16(20) } else { 0 };
-        (u32::from(high) << 16) | u32::from(self.u16(26))
+        let high = if fat_type == FatType::Fat32 { DIR_FST_CLUS_HI.get(&self.slot) } else { 0 };
+        (u32::from(high) << 16) | u32::from(DIR_FST_CLUS_LO.get(&self.slot))
     }
 
     fn len(&self) -> u64 {
-        u64::from(self.u16(28)) | (u64::from(self.u16(30)) << 16)
+        DIR_FILE_SIZE.get(&self.slot).into()
     }
 
     fn mtime(&self) -> u32 {
-        Stamp { time: self.u16(22), date: self.u16(24) }.to_unix()
+        Stamp { time: DIR_WRT_TIME.get(&self.slot), date: DIR_WRT_DATE.get(&self.slot) }.to_unix()
     }
 }
 
@@ -212,7 +147,7 @@ impl<R: ReadAt> Walker<'_, R> {
         let (mut long, mut entries, mut names) = (LongName::default(), Vec::new(), BTreeSet::new());
         for slot in slots.chunks_exact(SLOT_LEN) {
             let slot = slot.first_chunk::<SLOT_LEN>().copied().unwrap_or([END; SLOT_LEN]);
-            let attributes = slot[11];
+            let attributes = DIR_ATTR.get(&slot);
             match slot[0] {
                 END => break,
                 DELETED => long.clear(),
@@ -220,7 +155,7 @@ impl<R: ReadAt> Walker<'_, R> {
                 _ if attributes & ATTR_VOLUME_ID != 0 => {
                     long.clear();
                     if self.path.is_empty() {
-                        self.label.get_or_insert_with(|| label_text(&slot[..11]));
+                        self.label.get_or_insert_with(|| label_text(&DIR_NAME.get(&slot)));
                     }
                 }
                 b'.' => {
@@ -244,15 +179,15 @@ impl<R: ReadAt> Walker<'_, R> {
     /// Checks `.` and `..`, which are the only short names that begin with a dot.
     fn check_dots(&self, slot: &[u8; SLOT_LEN], place: Place) -> Result<(), Error> {
         let cluster = Entry { name: String::new(), slot: *slot }.cluster(self.boot.fat_type);
-        let is_right = match slot.first_chunk::<11>() {
-            Some(b".          ") => cluster == place.cluster,
+        let is_right = match &DIR_NAME.get(slot) {
+            b".          " => cluster == place.cluster,
             // Some writers give the root its cluster rather than 0.
-            Some(b"..         ") => {
+            b"..         " => {
                 cluster == place.parent || (place.parent == 0 && cluster == self.boot.root_cluster)
             }
             _ => false,
         };
-        let is_directory = slot[11] & ATTR_DIRECTORY != 0;
+        let is_directory = DIR_ATTR.get(slot) & ATTR_DIRECTORY != 0;
         if is_right && is_directory && !self.path.is_empty() {
             return Ok(());
         }
@@ -261,10 +196,10 @@ impl<R: ReadAt> Walker<'_, R> {
 
     /// Reads all clusters of a directory.
     fn directory_slots(&mut self, first: u32) -> Result<Vec<u8>, Error> {
-        let cluster_bytes = num::to_usize(self.boot.cluster_bytes());
+        let cluster_bytes = ints::to_usize(self.boot.cluster_bytes());
         let (mut slots, mut cluster) = (Vec::new(), Some(first));
         while let Some(this) = cluster {
-            if num::to_u64(slots.len()) >= MAX_DIRECTORY {
+            if ints::to_u64(slots.len()) >= MAX_DIRECTORY {
                 return Err(self.refuse("is longer than 65,536 slots"));
             }
             cluster = self.step(this)?;
@@ -290,16 +225,13 @@ impl<R: ReadAt> Walker<'_, R> {
     /// Takes a cluster of a chain and gives the next one, or `None` at the end.
     fn step(&mut self, cluster: u32) -> Result<Option<u32>, Error> {
         self.take(cluster).map_err(|fault| self.fault(fault))?;
-        let width = entry_bytes(self.boot.fat_type);
+        let fat_type = self.boot.fat_type;
+        let width = fat_type.entry_bytes();
         let mut entry = [0; 4];
-        let entry = &mut entry[..num::to_usize(width)];
+        let entry = &mut entry[..ints::to_usize(width)];
         self.read(entry, self.boot.fat_start * self.boot.sector_bytes + u64::from(cluster) * width)?;
-        let next = value(entry);
-        let end = match self.boot.fat_type {
-            FatType::Fat16 => 0xfff8,
-            FatType::Fat32 => 0x0fff_fff8,
-        };
-        if next >= end {
+        let next = fat_type.entry(entry);
+        if next >= fat_type.end_mark() {
             return Ok(None);
         }
         // Looked at again when it is taken; but a file may end here.
@@ -307,15 +239,15 @@ impl<R: ReadAt> Walker<'_, R> {
     }
 
     fn is_cluster(&self, cluster: u32) -> bool {
-        cluster >= 2 && cluster - 2 < self.boot.clusters
+        cluster.checked_sub(FIRST_CLUSTER).is_some_and(|at| at < self.boot.clusters)
     }
 
     fn take(&mut self, cluster: u32) -> Result<(), ChainFault> {
         if !self.is_cluster(cluster) {
             return Err(ChainFault::OutOfRange(cluster));
         }
-        let at = u64::from(cluster - 2);
-        let (word, bit) = (&mut self.used[num::to_usize(at / 64)], 1 << (at % 64));
+        let at = u64::from(cluster - FIRST_CLUSTER);
+        let (word, bit) = (&mut self.used[ints::to_usize(at / 64)], 1 << (at % 64));
         if *word & bit != 0 {
             return Err(ChainFault::UsedTwice(cluster));
         }
@@ -330,8 +262,7 @@ fn entry_of(
     long: &mut LongName,
     names: &mut BTreeSet<String>,
 ) -> Result<Entry, &'static str> {
-    let mut short = [0; 11];
-    short.copy_from_slice(&slot[..11]);
+    let short = DIR_NAME.get(slot);
     let (stored, shown) = (short_text(slot, ShortCase::AsStored), short_text(slot, ShortCase::AsShown));
     let name = long.finish(&short)?.unwrap_or(shown);
     if name.is_empty() || name == "." || name == ".." || name.chars().any(name::is_forbidden) {

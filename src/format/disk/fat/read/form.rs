@@ -4,43 +4,46 @@
 //! volume (EDK2 `FatPkg/EnhancedFatDxe/Init.c`); the four high bits of an entry are no part of it for Linux, and are one
 //! for U-Boot (`get_fatent`). So all of these are as they were made.
 
-use super::{Error, boot};
-use crate::num;
+use super::boot;
+use super::error::Error;
+use crate::format::disk::fat::ondisk::boot_sector::{
+    BPB_EXT_FLAGS, BPB_NUM_FATS, BPB_RSVD_SEC_CNT, FatType, LEN, SIGNATURE_WORD, Tail,
+};
+use crate::ints;
 use crate::stream::ReadAt;
 
 /// Bytes read at a time.
 const CHUNK: u64 = 64 << 10;
-const SECTOR: usize = 512;
 /// The reserved sectors of a FAT32 that hold something: boot sector, FSInfo, and the copies of both.
 const IN_USE: [usize; 4] = [0, 1, 6, 7];
-/// Where the code of the boot sector is, behind three bytes that halt.
-const CODE_FAT16: usize = 0x41;
-const CODE_FAT32: usize = 0x5d;
-const SIGNATURE: usize = 0x1fe;
+/// The four high bits of an entry of a FAT32, by its last byte.
+const HIGH_BITS: u8 = 0xf0;
 
 /// What is not plain, in words; empty for what nixflash made and Linux has used since.
 pub fn oddities<R: ReadAt>(volume: &R) -> Result<Vec<String>, Error> {
     let boot = boot::read(volume)?;
     let mut odd = Vec::new();
-    let mut sector = [0; SECTOR];
+    let mut sector = [0; LEN];
     read(volume, &mut sector, 0)?;
-    let is_32 = boot.root_cluster != 0;
-    let code = if is_32 { CODE_FAT32 } else { CODE_FAT16 };
-    if sector[code..SIGNATURE].iter().any(|byte| *byte != 0) {
+    let is_32 = boot.fat_type == FatType::Fat32;
+    // Behind three bytes that halt.
+    let halt = Tail::of(boot.fat_type).boot_code;
+    if sector[halt.0 + halt.len()..SIGNATURE_WORD.0].iter().any(|byte| *byte != 0) {
         odd.push("there is a program in its boot sector".to_owned());
     }
-    if sector[0x10] != 2 {
-        odd.push(format!("it has {} copies of its table of clusters, expected 2", sector[0x10]));
+    let copies = BPB_NUM_FATS.get(&sector);
+    if copies != 2 {
+        odd.push(format!("it has {copies} copies of its table of clusters, expected 2"));
     }
-    let flags = u16::from_le_bytes([sector[0x28], sector[0x29]]);
+    let flags = BPB_EXT_FLAGS.get(&sector);
     if is_32 && flags != 0 {
         odd.push(format!(
             "BPB_ExtFlags is {flags:#x}, expected 0: firmware reads another copy of the table, or none"
         ));
     }
-    if boot.sector_bytes == num::to_u64(SECTOR) {
-        let reserved = u64::from(u16::from_le_bytes([sector[0x0e], sector[0x0f]]));
-        for at in (1..reserved).filter(|at| !is_32 || !IN_USE.contains(&num::to_usize(*at))) {
+    if boot.sector_bytes == ints::to_u64(LEN) {
+        let reserved = u64::from(BPB_RSVD_SEC_CNT.get(&sector));
+        for at in (1..reserved).filter(|at| !is_32 || !IN_USE.contains(&ints::to_usize(*at))) {
             read(volume, &mut sector, at * boot.sector_bytes)?;
             if sector.iter().any(|byte| *byte != 0) {
                 odd.push(format!("something was written into its reserved sector {at}"));
@@ -55,15 +58,15 @@ pub fn oddities<R: ReadAt>(volume: &R) -> Result<Vec<String>, Error> {
 
 fn has_high_bits<R: ReadAt>(volume: &R, boot: &boot::Boot) -> Result<bool, Error> {
     let (start, len) = (boot.fat_start * boot.sector_bytes, boot.fat * boot.sector_bytes);
-    let mut buffer = vec![0; num::to_usize(CHUNK)];
+    let mut buffer = vec![0; ints::to_usize(CHUNK)];
     let mut at = 0;
     while at < len {
-        let now = num::to_usize(CHUNK.min(len - at));
+        let now = ints::to_usize(CHUNK.min(len - at));
         read(volume, &mut buffer[..now], start + at)?;
-        if buffer[..now].chunks_exact(4).any(|entry| entry[3] & 0xf0 != 0) {
+        if buffer[..now].chunks_exact(4).any(|entry| entry[3] & HIGH_BITS != 0) {
             return Ok(true);
         }
-        at += num::to_u64(now);
+        at += ints::to_u64(now);
     }
     Ok(false)
 }

@@ -1,7 +1,10 @@
 //! Names as `fatfs` reads them, so that what was checked is what it finds.
 
-use crate::format::disk::fat::ondisk::entry::{LAST_PART, UNITS, unit_places};
 use crate::format::disk::fat::ondisk::name::MAX_UNITS;
+use crate::format::disk::fat::ondisk::slot::{
+    DELETED, DIR_NT_RES, KANJI_E5, LAST_PART, LDIR_CHKSUM, LDIR_ORD, LOWER_BASE, LOWER_EXTENSION,
+    PART_NUMBER, SLOT_LEN, UNITS, checksum, unit_fields,
+};
 
 /// Characters 0x80 to 0xff of code page 437, which Linux assumes as well.
 const HIGH: &str = concat!(
@@ -39,14 +42,22 @@ impl fatfs::OemCpConverter for CodePage {
     }
 }
 
+/// The text of a label field.
+pub(crate) fn label_text(field: &[u8]) -> String {
+    let text: String = field.iter().map(|b| CodePage.char_of(unescaped(*b))).collect();
+    text.trim_end_matches([' ', '\0']).to_owned()
+}
+
 /// A short name as readers show it: `NAME.EXT`, a part in lower case where the NT bits say so.
-pub(crate) fn short_text(slot: &[u8; 32], case: ShortCase) -> String {
+pub(crate) fn short_text(slot: &[u8; SLOT_LEN], case: ShortCase) -> String {
     let (lower_base, lower_extension) = match case {
         ShortCase::AsStored => (false, false),
-        ShortCase::AsShown => (slot[12] & 0x08 != 0, slot[12] & 0x10 != 0),
+        ShortCase::AsShown => {
+            let bits = DIR_NT_RES.get(slot);
+            (bits & LOWER_BASE != 0, bits & LOWER_EXTENSION != 0)
+        }
     };
-    // 0xe5 would mark the slot as deleted.
-    let first = if slot[0] == 0x05 { 0xe5 } else { slot[0] };
+    let first = unescaped(slot[0]);
     let part = |bytes: &[u8], lower: bool| -> String {
         let bytes = &bytes[..bytes.iter().rposition(|b| *b != b' ').map_or(0, |last| last + 1)];
         let shown = |b: &u8| CodePage.char_of(if lower { b.to_ascii_lowercase() } else { *b });
@@ -60,6 +71,11 @@ pub(crate) fn short_text(slot: &[u8; 32], case: ShortCase) -> String {
         text.push_str(&extension);
     }
     text
+}
+
+/// The byte of a name that another stands for, because it would mark the slot as deleted.
+const fn unescaped(byte: u8) -> u8 {
+    if byte == KANJI_E5 { DELETED } else { byte }
 }
 
 /// Which form of a short name is wanted.
@@ -88,9 +104,9 @@ impl LongName {
     }
 
     /// Takes a slot.
-    pub fn take(&mut self, slot: &[u8; 32]) {
-        let (order, sum) = (slot[0] & 0x1f, slot[13]);
-        if slot[0] & LAST_PART != 0 && order != 0 {
+    pub fn take(&mut self, slot: &[u8; SLOT_LEN]) {
+        let (order, sum) = (LDIR_ORD.get(slot) & PART_NUMBER, LDIR_CHKSUM.get(slot));
+        if LDIR_ORD.get(slot) & LAST_PART != 0 && order != 0 {
             self.units = vec![0; usize::from(order) * UNITS];
             self.sum = sum;
         } else if order == 0 || self.order == 0 || order != self.order - 1 || sum != self.sum {
@@ -98,14 +114,14 @@ impl LongName {
         }
         self.order = order;
         let from = (usize::from(order) - 1) * UNITS;
-        for (unit, at) in self.units[from..from + UNITS].iter_mut().zip(unit_places()) {
-            *unit = u16::from_le_bytes([slot[at], slot[at + 1]]);
+        for (unit, field) in self.units[from..from + UNITS].iter_mut().zip(unit_fields()) {
+            *unit = field.get(slot);
         }
     }
 
     /// The long name that belongs to a short one, if it is complete; then begins anew.
     pub fn finish(&mut self, short: &[u8; 11]) -> Result<Option<String>, &'static str> {
-        let complete = self.order == 1 && self.sum == crate::format::disk::fat::ondisk::slot::checksum(short);
+        let complete = self.order == 1 && self.sum == checksum(short);
         let units = std::mem::take(&mut self.units);
         self.order = 0;
         let len = units.iter().rposition(|unit| ![0, 0xffff].contains(unit)).map_or(0, |last| last + 1);

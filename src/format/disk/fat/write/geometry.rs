@@ -1,16 +1,12 @@
 //! Where everything in a volume is, and the sectors that say so.
-//!
-//! ```text
-//! 0x00b BytsPerSec 2   0x00d SecPerClus 1  0x00e RsvdSecCnt 2  0x010 NumFATs 1      0x011 RootEntCnt 2
-//! 0x013 TotSec16 2     0x015 Media 1       0x016 FATSz16 2     0x018 SecPerTrk 2    0x01a NumHeads 2
-//! 0x01c HiddSec 4      0x020 TotSec32 4
-//! FAT16: 0x024 DrvNum 1, 0x026 BootSig 1, 0x027 VolID 4, 0x02b VolLab 11, 0x036 FilSysType 8
-//! FAT32: 0x024 FATSz32 4, 0x028 ExtFlags 2, 0x02a FSVer 2, 0x02c RootClus 4, 0x030 FSInfo 2, 0x032 BkBootSec 2,
-//!        0x040 DrvNum 1, 0x042 BootSig 1, 0x043 VolID 4, 0x047 VolLab 11, 0x052 FilSysType 8
-//! ```
 
-use super::options::{Error, FatType, Kind, Options};
+use super::error::Error;
+use super::options::{Kind, Options};
+use crate::format::disk::fat::ondisk::boot_sector::{
+    self, FAT16_MIN_CLUSTERS, FAT32_MAX_CLUSTERS, FAT32_MIN_CLUSTERS, FIRST_CLUSTER, FatType, Tail,
+};
 use crate::format::disk::fat::ondisk::slot::{SECTOR, SLOT};
+use crate::ints;
 
 /// Copies of the FAT.
 pub(crate) const FATS: u64 = 2;
@@ -20,8 +16,8 @@ const ROOT_SLOTS: u64 = 512;
 const AUTO_FAT32: u64 = 512 << 20;
 /// The type is decided by the number of clusters alone, and readers disagree by a few about where: fatgen103 tells
 /// makers of volumes to stay at least 16 away.
-const FAT16_CLUSTERS: std::ops::RangeInclusive<u64> = 4085 + 16..=65_524 - 16;
-const FAT32_CLUSTERS: std::ops::RangeInclusive<u64> = 65_525 + 16..=0x0fff_fff4 - 16;
+const FAT16_CLUSTERS: std::ops::RangeInclusive<u64> = FAT16_MIN_CLUSTERS + 16..=FAT32_MIN_CLUSTERS - 1 - 16;
+const FAT32_CLUSTERS: std::ops::RangeInclusive<u64> = FAT32_MIN_CLUSTERS + 16..=FAT32_MAX_CLUSTERS - 16;
 /// Sectors per cluster of a FAT16, in the order in which they are tried.
 const FAT16_TRIES: &[u64] = &[4, 8, 16, 32, 64, 2, 1];
 /// Sectors before the first FAT, at least.
@@ -32,6 +28,8 @@ const FSINFO_SECTOR: usize = 1;
 const BACKUP_SECTOR: usize = 6;
 /// A fixed disk.
 pub(crate) const MEDIA: u8 = 0xf8;
+/// The number that a PC's firmware gives the first hard disk.
+const FIRST_HARD_DISK: u8 = 0x80;
 /// `jmp` over the parameters, to the three bytes below.
 const JUMP_FAT16: [u8; 3] = [0xeb, 0x3c, 0x90];
 const JUMP_FAT32: [u8; 3] = [0xeb, 0x58, 0x90];
@@ -118,10 +116,7 @@ impl Geometry {
 
     /// Bytes of an entry of the FAT.
     pub const fn entry_bytes(&self) -> u64 {
-        match self.fat_type {
-            FatType::Fat16 => 2,
-            FatType::Fat32 => 4,
-        }
+        self.fat_type.entry_bytes()
     }
 
     /// Where a copy of the FAT begins, in bytes.
@@ -159,60 +154,58 @@ impl Geometry {
     }
 
     fn boot_sector(&self, options: &Options) -> [u8; 512] {
-        let mut out = [0; 512];
-        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+        let mut out = [0; boot_sector::LEN];
+        let b = &mut out;
         let (heads, per_track) = self.tracks();
-        put(0x003, b"NIXFLASH");
-        put(0x00b, &[0, 2]);
-        put(0x00d, &low::<1>(self.per_cluster));
-        put(0x00e, &low::<2>(self.reserved));
-        put(0x010, &low::<1>(FATS));
-        put(0x011, &low::<2>(self.root * SECTOR / SLOT));
-        put(0x015, &[MEDIA]);
-        put(0x018, &per_track.to_le_bytes());
-        put(0x01a, &heads.to_le_bytes());
-        put(0x01c, &options.hidden_sectors.to_le_bytes());
-        let short = self.fat_type == FatType::Fat16 && self.sectors <= 0xffff;
-        if short {
-            put(0x013, &low::<2>(self.sectors))
+        boot_sector::BS_OEM_NAME.put(b, b"NIXFLASH");
+        boot_sector::BPB_BYTS_PER_SEC.put_low(b, SECTOR);
+        boot_sector::BPB_SEC_PER_CLUS.put(b, low8(self.per_cluster));
+        boot_sector::BPB_RSVD_SEC_CNT.put_low(b, self.reserved);
+        boot_sector::BPB_NUM_FATS.put(b, low8(FATS));
+        boot_sector::BPB_ROOT_ENT_CNT.put_low(b, self.root * SECTOR / SLOT);
+        boot_sector::BPB_MEDIA.put(b, MEDIA);
+        boot_sector::BPB_SEC_PER_TRK.put(b, per_track);
+        boot_sector::BPB_NUM_HEADS.put(b, heads);
+        boot_sector::BPB_HIDD_SEC.put(b, options.hidden_sectors);
+        if self.fat_type == FatType::Fat16 && self.sectors <= 0xffff {
+            boot_sector::BPB_TOT_SEC16.put_low(b, self.sectors);
         } else {
-            put(0x020, &low::<4>(self.sectors))
+            boot_sector::BPB_TOT_SEC32.put_low(b, self.sectors);
         }
-        let tail = match self.fat_type {
+        let tail = Tail::of(self.fat_type);
+        match self.fat_type {
             FatType::Fat16 => {
-                put(0, &JUMP_FAT16);
-                put(0x016, &low::<2>(self.fat));
-                put(0x036, b"FAT16   ");
-                put(0x03e, &HALT);
-                0x024
+                boot_sector::BS_JMP_BOOT.put(b, &JUMP_FAT16);
+                boot_sector::BPB_FATSZ16.put_low(b, self.fat);
+                tail.fil_sys_type.put(b, b"FAT16   ");
             }
             FatType::Fat32 => {
-                put(0, &JUMP_FAT32);
-                put(0x024, &low::<4>(self.fat));
-                put(0x02c, &[2]);
-                put(0x030, &low::<2>(crate::num::to_u64(FSINFO_SECTOR)));
-                put(0x032, &low::<2>(crate::num::to_u64(BACKUP_SECTOR)));
-                put(0x052, b"FAT32   ");
-                put(0x05a, &HALT);
-                0x040
+                boot_sector::BS_JMP_BOOT.put(b, &JUMP_FAT32);
+                boot_sector::BPB_FATSZ32.put_low(b, self.fat);
+                boot_sector::BPB_ROOT_CLUS.put(b, FIRST_CLUSTER);
+                boot_sector::BPB_FS_INFO.put_low(b, ints::to_u64(FSINFO_SECTOR));
+                boot_sector::BPB_BK_BOOT_SEC.put_low(b, ints::to_u64(BACKUP_SECTOR));
+                tail.fil_sys_type.put(b, b"FAT32   ");
             }
-        };
-        put(tail, &[0x80, 0, 0x29]);
-        put(tail + 3, &options.volume_id.to_le_bytes());
-        put(tail + 7, options.label.field());
-        put(0x1fe, &[0x55, 0xaa]);
+        }
+        tail.boot_code.put(b, &HALT);
+        tail.drv_num.put(b, FIRST_HARD_DISK);
+        tail.boot_sig.put(b, boot_sector::EXTENDED_BOOT_SIGNATURE);
+        tail.vol_id.put(b, options.volume_id);
+        tail.vol_lab.put(b, options.label.field());
+        boot_sector::SIGNATURE_WORD.put(b, boot_sector::SIGNATURE);
         out
     }
 
     fn fs_info(&self, used: u64) -> [u8; 512] {
-        let mut out = [0; 512];
-        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0x000, b"RRaA");
-        put(0x1e4, b"rrAa");
-        put(0x1e8, &low::<4>(self.clusters - used));
-        // Where to look for a free cluster; all ones: unknown.
-        put(0x1ec, &if used < self.clusters { low::<4>(2 + used) } else { [0xff; 4] });
-        put(0x1fc, &[0, 0, 0x55, 0xaa]);
+        let mut out = [0; boot_sector::LEN];
+        let b = &mut out;
+        boot_sector::FSI_LEAD_SIG.put(b, boot_sector::LEAD_SIG);
+        boot_sector::FSI_STRUC_SIG.put(b, boot_sector::STRUC_SIG);
+        boot_sector::FSI_FREE_COUNT.put_low(b, self.clusters - used);
+        let next = if used < self.clusters { u64::from(FIRST_CLUSTER) + used } else { u64::MAX };
+        boot_sector::FSI_NXT_FREE.put_low(b, next);
+        boot_sector::FSI_TRAIL_SIG.put(b, boot_sector::TRAIL_SIG);
         out
     }
 
@@ -234,10 +227,9 @@ const fn fat32_tries(size: u64) -> &'static [u64] {
     }
 }
 
-/// The low bytes of a number that the measures keep below 2^(8 N).
-fn low<const N: usize>(n: u64) -> [u8; N] {
-    let bytes = n.to_le_bytes();
-    std::array::from_fn(|at| bytes[at])
+/// A number that the measures keep below 256.
+fn low8(n: u64) -> u8 {
+    n.to_le_bytes()[0]
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! Decides where everything in a volume is, and renders it.
 
+use super::error::Error;
 use super::geometry::{FATS, Geometry, MEDIA};
-use super::options::{Error, FatType, Options, Summary};
+use super::options::{Options, Summary};
 use crate::extent::{Extent, Fill, Layout, MAX_ENCODED};
-use crate::format::disk::fat::ondisk::entry;
-use crate::format::disk::fat::ondisk::entry::Facts;
-use crate::format::disk::fat::ondisk::name;
-use crate::format::disk::fat::ondisk::name::Name;
+use crate::format::disk::fat::ondisk::boot_sector::{ENTRY_MASK, FatType};
+use crate::format::disk::fat::ondisk::entry::{self, Facts};
+use crate::format::disk::fat::ondisk::name::{self, Name};
 use crate::format::disk::fat::ondisk::slot::{
     ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_ID, MAX_DEPTH, MAX_DIRECTORY, SECTOR, SLOT,
 };
 use crate::format::disk::fat::ondisk::stamp::Stamp;
-use crate::num;
+use crate::ints;
 use crate::tree::{Directory, Kind, Node};
 
 /// A directory that is the root: the first one.
@@ -113,7 +113,7 @@ impl<C: Copy> Planner<C> {
             let path = shown(path);
             if needed > given { Err(Error::DirectoryTooLong { path, needed, given }) } else { Ok(()) }
         };
-        too_long(num::to_u64(tree.len()))?;
+        too_long(ints::to_u64(tree.len()))?;
         let names = tree.iter().map(|(bytes, _)| {
             name::check(bytes)
                 .map_err(|fault| Error::Name { path: shown(&[&path[..], &[bytes]].concat()), fault })
@@ -275,9 +275,9 @@ impl<C: Copy> Fat<C> {
     /// Renders a part of a FAT: each used cluster points to the next one, or is the end of a run.
     fn encode_fat(&self, from: u64, out: &mut [u8]) {
         let bytes = self.geometry.entry_bytes();
-        let width = num::to_usize(bytes);
+        let width = ints::to_usize(bytes);
         let first = from / bytes;
-        let end_mark = u32::MAX >> 4;
+        let end_mark = ENTRY_MASK;
         let next = |entry: u64| match entry {
             0 => end_mark - 0xff + u32::from(MEDIA),
             // The end mark; its high bits say that the volume is clean.
@@ -291,7 +291,7 @@ impl<C: Copy> Fat<C> {
         }
         let ends = &self.ends[self.ends.partition_point(|end| *end < first)..];
         for end in ends {
-            let at = num::to_usize((end - first) * bytes);
+            let at = ints::to_usize((end - first) * bytes);
             let Some(slot) = out.get_mut(at..at + width) else { break };
             slot.copy_from_slice(&end_mark.to_le_bytes()[..width]);
         }
@@ -300,7 +300,7 @@ impl<C: Copy> Fat<C> {
     /// Renders all of a directory.
     fn encode_directory(&self, index: usize) -> Vec<u8> {
         let this = &self.directories[index];
-        let mut out = Vec::with_capacity(num::to_usize(this.len));
+        let mut out = Vec::with_capacity(ints::to_usize(this.len));
         let folder = |cluster: u64, stamp| Facts {
             attributes: ATTR_DIRECTORY,
             stamp,
@@ -348,7 +348,7 @@ impl<C: Copy> Layout<C> for Fat<C> {
             Piece::Zeros => out.fill(0),
             Piece::Directory(directory, from) => {
                 let bytes = self.encode_directory(directory);
-                let rest = bytes.get(num::to_usize(from)..).unwrap_or_default();
+                let rest = bytes.get(ints::to_usize(from)..).unwrap_or_default();
                 let (front, back) = out.split_at_mut(rest.len().min(out.len()));
                 front.copy_from_slice(&rest[..front.len()]);
                 back.fill(0);
