@@ -173,7 +173,7 @@ fn a_server_that_lies_or_lacks_a_path_leaves_nothing() {
                 Some(bytes)
             },
             6,
-            "/nix/store/",
+            "its FileHash is",
         ),
         (|name, bytes| (!name.contains("nar/")).then_some(bytes), 1, "the server answers 404"),
         (|name, bytes| (name != "nix-cache-info").then_some(bytes), 1, "it has no nix-cache-info"),

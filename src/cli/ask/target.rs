@@ -60,7 +60,9 @@ pub enum Images {
 
 /// How targets are agreed upon.
 #[derive(Clone, Copy, Debug)]
-pub struct Wishes {
+pub struct Wishes<'a> {
+    /// An image that looks like none, where nobody has said that its bytes are meant.
+    pub doubt: Option<&'a str>,
     /// Whether a person is asked.
     pub asking: Asking,
     /// What happens to images.
@@ -125,12 +127,13 @@ fn refused(refusal: &Refusal) -> Failure {
     }
 }
 
-/// Judges all targets, asks about each, and gives them only when all may be written.
+/// Judges all targets, asks about each, and gives them only when all may be written. A doubt about what is going to be
+/// written is part of the first question: whoever answered two of them could not know which was asked last.
 pub fn agree(
     paths: &[PathBuf],
     wanted: &Wanted<'_>,
     consent: &Consent,
-    wishes: &Wishes,
+    wishes: &Wishes<'_>,
     voice: &Voice,
 ) -> Result<Vec<Target>, Failure> {
     let listing = disks::listing()?;
@@ -168,6 +171,11 @@ pub fn agree(
         }
         targets.push(target);
     }
+    match wishes.doubt {
+        Some(doubt) if questions.is_empty() => agree_to_unknown(doubt)?,
+        Some(doubt) => voice.always(&unknown(doubt)),
+        None => {}
+    }
     for (facts, reasons, proof) in questions {
         let typed = ask(&facts.named, &facts.path, &reasons, proof, voice)?;
         match judge(&facts, &consent.policy(typed)) {
@@ -189,7 +197,7 @@ fn ensure_file_is_meant(
     named: &Named,
     path: &Path,
     consent: &Consent,
-    wishes: &Wishes,
+    wishes: &Wishes<'_>,
 ) -> Result<(), Failure> {
     let shown = path.display();
     match named {
@@ -229,13 +237,23 @@ pub fn can_ask() -> bool {
     terminal().is_some()
 }
 
+fn unknown(name: &str) -> String {
+    format!("{name} has neither a partition table nor a file system")
+}
+
+/// Refuses bytes that look like no image where nobody can be asked.
+pub fn ensure_can_ask_about(name: &str) -> Result<(), Failure> {
+    if can_ask() {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Source, unknown(name)).hint("if its bytes are meant, add --raw-anyway"))
+}
+
 /// Asks whether bytes are meant that look like no image.
-pub fn agree_to_unknown(name: &str) -> Result<(), Failure> {
-    let text = format!("{name} has neither a partition table nor a file system");
-    let Some(mut from) = terminal() else {
-        return Err(Failure::new(Code::Source, text).hint("if its bytes are meant, add --raw-anyway"));
-    };
-    ask_yes(&mut *from, &format!("{text}.\nWrite its bytes all the same? [y/N] "), name)
+fn agree_to_unknown(name: &str) -> Result<(), Failure> {
+    ensure_can_ask_about(name)?;
+    let Some(mut from) = terminal() else { return Ok(()) };
+    ask_yes(&mut *from, &format!("{}.\nWrite its bytes all the same? [y/N] ", unknown(name)), name)
 }
 
 /// A target that cannot be looked at.

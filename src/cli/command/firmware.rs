@@ -129,7 +129,7 @@ pub fn run(options: &Options, voice: &Voice) -> Outcome {
     let nothing = Consent { yes: true, allow_fixed: true, identity: None, unmount: false };
     let consent = if options.dry_run { &nothing } else { &options.consent };
     // A card in a file is changed, not overwritten.
-    let wishes = Wishes { asking: Asking::Person, images: Images::Overwrite };
+    let wishes = Wishes { doubt: None, asking: Asking::Person, images: Images::Overwrite };
     let mut targets = target::agree(std::slice::from_ref(&device), &wanted, consent, &wishes, voice)?;
     // cannot fail: one path gives one target
     let target = targets.pop().expect("one path was given");

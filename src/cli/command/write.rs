@@ -104,8 +104,9 @@ impl How {
         }
     }
 
-    const fn wishes(&self) -> Wishes {
+    const fn wishes(&self) -> Wishes<'_> {
         Wishes {
+            doubt: None,
             asking: if self.dry_run { Asking::Never } else { Asking::Person },
             images: if self.force { Images::Overwrite } else { Images::Keep },
         }
@@ -219,12 +220,13 @@ fn image(options: &Options, spec: &str, devices: &[PathBuf], voice: &Voice) -> O
         options.inputs.workers(),
         &stop,
     )?;
-    if opened.contents == Contents::Unknown && !options.how.raw_anyway && !options.how.dry_run {
-        target::agree_to_unknown(&opened.name)?;
-    }
+    let is_doubted = opened.contents == Contents::Unknown && !options.how.raw_anyway && !options.how.dry_run;
+    let doubt = is_doubted.then_some(&*opened.name);
+    doubt.map_or(Ok(()), target::ensure_can_ask_about)?;
     let reads = image_source::reads(spec);
     let wanted = Wanted { need: opened.source.len(), image_sector: None, reads: &reads };
-    let targets = target::agree(devices, &wanted, &options.consent, &options.how.wishes(), voice)?;
+    let wishes = Wishes { doubt, ..options.how.wishes() };
+    let targets = target::agree(devices, &wanted, &options.consent, &wishes, voice)?;
     let packed =
         if opened.layers.is_raw() { "raw".to_owned() } else { format!("packed as {}", opened.layers.name()) };
     opened.notes.iter().for_each(|note| voice.say(&format!("note: {note}")));
