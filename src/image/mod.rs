@@ -12,4 +12,6 @@ pub(crate) mod write;
 
 pub use copying::{CopyError, Feeder, Progress, copy};
 pub use sink::{Sink, SinkError};
+pub use read::disk::Inside;
 pub use source::{Piece, Source, SourceError};
+pub use write::container;

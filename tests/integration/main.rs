@@ -10,6 +10,7 @@ mod cli;
 mod common;
 mod compose;
 mod configuration;
+mod containers;
 mod contract;
 mod daemon;
 mod device;

@@ -2,6 +2,7 @@
 
 pub mod beside;
 pub mod complete_file;
+pub mod container;
 pub mod pack;
 pub mod raw;
 pub(crate) mod zst;
