@@ -61,6 +61,8 @@ pub struct Plan {
     pub summary: Summary,
     /// What was taken from a channel.
     pub pins: Vec<Pin>,
+    /// The platform of the system, such as `aarch64-linux`.
+    pub platform: String,
 }
 
 impl Plan {
@@ -234,6 +236,7 @@ pub fn decide(
         settled,
         summary,
         pins,
+        platform: board.system.clone(),
     })
 }
 

@@ -42,6 +42,7 @@ mod remote_faults;
 mod reproduce;
 mod secrets;
 mod servers;
+mod shapes;
 mod signature;
 mod sources;
 mod tamper;

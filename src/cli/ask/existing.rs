@@ -45,7 +45,8 @@ pub fn name(path: &Path) -> Name {
     let is_disk = |start: &&&str| {
         let rest = text.strip_prefix(**start).unwrap_or_default();
         let letters = rest.trim_end_matches(|c: char| c.is_ascii_digit());
-        let is_letters = matches!(letters.len(), 1 | 2) && letters.bytes().all(|byte| byte.is_ascii_lowercase());
+        let is_letters =
+            matches!(letters.len(), 1 | 2) && letters.bytes().all(|byte| byte.is_ascii_lowercase());
         let is_numbers = rest.starts_with(|c: char| c.is_ascii_digit());
         !rest.is_empty() && (is_letters || is_numbers)
     };

@@ -1,7 +1,8 @@
 //! The file that an image goes to: whether it can be written, and what is in it before all is planned.
 
-use crate::cli::command::compose::{Format, Options};
+use crate::cli::command::compose::Options;
 use crate::cli::exit::{Code, Failure};
+use crate::cli::option::image_format::{Format, Shape};
 use crate::cli::option::system_source::Quiet;
 use crate::cli::show::failures::{copy_failed, refused};
 use crate::cli::show::terminal;
@@ -9,7 +10,6 @@ use crate::cli::show::terminal::Voice;
 use crate::compose::{Found, MoveError, Plan};
 use crate::image::write::complete_file;
 use crate::image::write::complete_file::{Overwrite, Pending, RawFile};
-use crate::image::write::pack;
 use crate::image::write::pack::Packing;
 use crate::image::{CopyError, Progress};
 use crate::num::show_bytes;
@@ -22,14 +22,16 @@ use std::sync::atomic::AtomicBool;
 pub struct Output<'a> {
     /// Where; `-` for standard output.
     pub target: &'a Path,
-    /// How it is packed.
-    pub packing: Packing,
+    /// What it is.
+    pub shape: Shape,
     /// Whether what is there is replaced.
     pub overwrite: Overwrite,
     /// The file of its hash.
     pub sha256: Option<PathBuf>,
     /// The file of its block map.
     pub bmap: Option<PathBuf>,
+    /// The file with what Incus wants to know.
+    pub incus: Option<PathBuf>,
 }
 
 /// A file that has some of its contents.
@@ -45,7 +47,7 @@ pub struct Ground {
 impl<'a> Output<'a> {
     /// What the options say, and whether it can be written.
     pub fn of(target: &'a Path, options: &Options) -> Result<Self, Failure> {
-        let packing = packing(options, target)?;
+        let shape = shape(options, target)?;
         let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
         let beside = |suffix: &str| {
             let mut name = target.as_os_str().to_owned();
@@ -54,8 +56,11 @@ impl<'a> Output<'a> {
         };
         let (sha256, bmap) =
             (options.sums().then(|| beside(".sha256")), options.maps().then(|| beside(".bmap")));
+        let incus = options.incus.then(|| target.with_extension("incus.tar.xz"));
         if target != Path::new("-") {
-            for path in [Some(target), sha256.as_deref(), bmap.as_deref()].into_iter().flatten() {
+            for path in
+                [Some(target), sha256.as_deref(), bmap.as_deref(), incus.as_deref()].into_iter().flatten()
+            {
                 complete_file::check(path, overwrite).map_err(|error| unwritable(&error))?;
             }
         } else if sha256.is_some() || bmap.is_some() {
@@ -70,12 +75,12 @@ impl<'a> Output<'a> {
             )
             .hint("pipe it to a program, or name a file with -o"));
         }
-        Ok(Self { target, packing, overwrite, sha256, bmap })
+        Ok(Self { target, shape, overwrite, sha256, bmap, incus })
     }
 
     /// Whether the image is written all over at once, and not in its order.
     pub fn is_scattered(&self) -> bool {
-        let is_stream = self.target == Path::new("-") || self.packing != Packing::Raw;
+        let is_stream = self.target == Path::new("-") || self.shape != Shape::Disk(Packing::Raw);
         !is_stream && self.sha256.is_none() && self.bmap.is_none()
     }
 
@@ -108,29 +113,31 @@ impl<'a> Output<'a> {
     }
 }
 
-fn packing(options: &Options, target: &Path) -> Result<Packing, Failure> {
-    let level = |default: u32, range: std::ops::RangeInclusive<u32>| {
-        let level = options.level.unwrap_or(default);
-        if range.contains(&level) {
-            return Ok(level);
-        }
-        let (first, last) = (range.start(), range.end());
-        Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
+/// What the image is to be, and whether all else that is asked for goes with it.
+fn shape(options: &Options, target: &Path) -> Result<Shape, Failure> {
+    let format = match options.format {
+        Some(format) => format,
+        None => Format::of_name(target)?,
     };
-    let by_name = match Packing::of_name(target) {
-        Packing::Raw => Format::Raw,
-        Packing::Zst { .. } => Format::Zst,
-        Packing::Xz { .. } => Format::Xz,
-        Packing::Gz { .. } => Format::Gz,
-    };
-    match options.format.unwrap_or(by_name) {
-        Format::Raw if options.level.is_some() => {
-            Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"))
+    let shape = format.shape(options.level)?;
+    let usage = |what: &str| Failure::new(Code::Usage, what);
+    if options.incus && !matches!(format, Format::Qcow2 | Format::Qcow2Zstd | Format::Qcow2Plain) {
+        return Err(usage("--incus: Incus takes the disk of a virtual machine as qcow2 only")
+            .hint("name it with -o NAME.qcow2"));
+    }
+    let is_stream = target == Path::new("-");
+    match shape {
+        Shape::Container(form) if is_stream && !form.is_stream() => {
+            Err(usage("a packed qcow2 needs a file: its header is written last")
+                .hint("--format qcow2-plain can go to standard output"))
         }
-        Format::Raw => Ok(Packing::Raw),
-        Format::Zst => Ok(Packing::Zst { level: level(pack::DEFAULT_ZST_LEVEL, 1..=19)? }),
-        Format::Xz => Ok(Packing::Xz { level: level(pack::DEFAULT_XZ_LEVEL, 0..=9)? }),
-        Format::Gz => Ok(Packing::Gz { level: level(pack::DEFAULT_GZ_LEVEL, 0..=9)? }),
+        Shape::Container(_) if options.maps() => {
+            Err(usage("--bmap: a block map is of a disk, and this image is a container of one"))
+        }
+        _ if options.incus && is_stream => {
+            Err(usage("--incus needs a file: there is no name for its metadata beside -"))
+        }
+        shape => Ok(shape),
     }
 }
 

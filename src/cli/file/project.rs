@@ -2,8 +2,8 @@
 
 use crate::board;
 use crate::cli::command::boards;
-use crate::cli::command::compose::Format;
 use crate::cli::exit::{Code, Failure};
+use crate::cli::option::image_format::Format;
 use crate::cli::show::terminal::Voice;
 use crate::num::parse_bytes;
 use crate::source::is_address;
@@ -308,7 +308,11 @@ fn format(text: &str, format: Option<&Spanned<String>>) -> Result<Option<Format>
     use clap::ValueEnum;
     let Some(format) = format else { return Ok(None) };
     Format::from_str(format.as_ref(), false).map(Some).map_err(|_| {
-        let message = format!("format: {:?}: must be one of raw, zst, xz, gz", format.as_ref());
+        let known: Vec<String> = Format::value_variants()
+            .iter()
+            .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let message = format!("format: {:?}: must be one of {}", format.as_ref(), known.join(", "));
         wrong(text, format.span().start, &message)
     })
 }
@@ -318,7 +322,10 @@ fn level(text: &str, level: Option<&Spanned<u32>>) -> Result<Option<u32>, String
     if *level.as_ref() <= 19 {
         return Ok(Some(*level.as_ref()));
     }
-    let message = format!("level: {}: must be 1 to 19 for zst, 0 to 9 for xz and gz", level.as_ref());
+    let message = format!(
+        "level: {}: must be 1 to 19 for zst and qcow2-zstd, 0 to 9 for xz and gz, 1 to 9 for qcow2 and vmdk",
+        level.as_ref()
+    );
     Err(wrong(text, level.span().start, &message))
 }
 

@@ -1,6 +1,7 @@
 //! Sets of options that commands share.
 
 pub(crate) mod embed;
+pub(crate) mod image_format;
 pub(crate) mod image_source;
 pub(crate) mod network;
 pub(crate) mod pins;

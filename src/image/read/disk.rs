@@ -72,6 +72,10 @@ impl Source for Inside {
         let from = self.at;
         self.at += len;
         self.position += ints::to_u64(len);
-        Ok(Some(if is_zeros { Piece::Zeros(ints::to_u64(len)) } else { Piece::Data(&self.chunk[from..self.at]) }))
+        Ok(Some(if is_zeros {
+            Piece::Zeros(ints::to_u64(len))
+        } else {
+            Piece::Data(&self.chunk[from..self.at])
+        }))
     }
 }

@@ -4,7 +4,6 @@
 use crate::image::sink::{Sink, SinkError};
 use crate::num;
 use std::io::{self, Write};
-use std::path::Path;
 
 /// How an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +39,6 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// What the writers of a packed image may keep waiting on each other, in bytes of a xz block.
 const XZ_BLOCK: u64 = 8 << 20;
-
-impl Packing {
-    /// What a file name asks for, with default levels.
-    #[must_use]
-    pub fn of_name(path: &Path) -> Self {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("zst" | "zstd") => Self::Zst { level: DEFAULT_ZST_LEVEL },
-            Some("xz") => Self::Xz { level: DEFAULT_XZ_LEVEL },
-            Some("gz") => Self::Gz { level: DEFAULT_GZ_LEVEL },
-            _ => Self::Raw,
-        }
-    }
-}
 
 /// A sink that packs into `out`, which is called `target` in errors. `len` is the length of the image, `threads` how
 /// many may compress.
@@ -90,6 +76,13 @@ fn xz(
         .block_size(XZ_BLOCK.max(dictionary(level)))
         .threads(threads.max(1));
     Ok(liblzma::write::XzEncoder::new_stream(out, builder.encoder()?))
+}
+
+/// Packs a few bytes as xz.
+pub fn xz_small(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), DEFAULT_XZ_LEVEL);
+    encoder.write_all(bytes)?;
+    encoder.finish()
 }
 
 /// The dictionary of a preset, in bytes.

@@ -242,7 +242,8 @@ fn stack_loops(roots: &Roots, devices: &mut [Device]) {
 fn lies_on(roots: &Roots, upper: &Loop, device: &Device) -> bool {
     let named = |name: &Path| upper.path() == name;
     // What is named is taken for used whatever lies there now: too careful is right here.
-    if named(&device.path) || device.partitions.iter().any(|part| named(&Path::new("/dev").join(&part.name))) {
+    if named(&device.path) || device.partitions.iter().any(|part| named(&Path::new("/dev").join(&part.name)))
+    {
         return true;
     }
     match upper.backing(roots) {

@@ -10,6 +10,9 @@ use std::io;
 /// Unpacked blocks that are kept, for reads that are shorter than a block.
 const KEPT: usize = 4;
 
+/// The fewest bytes that a packed block has: deflate does no better than 1032 to 1.
+const LEAST_PACKED: u64 = 16;
+
 /// Where a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -139,5 +142,25 @@ impl<T: ReadAt + Send + Sync, B: Table> Disk for Blocks<T, B> {
         };
         let end = block.saturating_add(blocks).saturating_mul(length).min(self.table.size());
         Ok(Run { len: end - offset, stored })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let (mut block, mut used) = (0, 0_u64);
+        let blocks = self.table.size().div_ceil(self.table.block());
+        while block < blocks {
+            let (next, here) = match self.find(block)? {
+                Place::Nothing(blocks) => (blocks, 0),
+                Place::Plain(_) => (1, self.len_of(block)),
+                // What is said of its length may be more than it is, by up to two sectors.
+                Place::Packed { len, .. } => (1, len.saturating_sub(1023).max(LEAST_PACKED)),
+            };
+            block = block.saturating_add(next);
+            used += here;
+            if used > self.pages.len() {
+                let len = self.pages.len();
+                return Err(bad(format!("the first {block} blocks have no room in a file of {len} bytes")));
+            }
+        }
+        Ok(())
     }
 }

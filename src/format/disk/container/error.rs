@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It is truncated, or its tables cannot be right.
-    #[error("damaged or truncated {} image: {what}", .kind.name())]
+    #[error("a damaged or truncated {} image: {what}", .kind.name())]
     Damaged {
         /// Which container.
         kind: Kind,

@@ -30,6 +30,11 @@ pub enum Form {
 }
 
 impl Form {
+    /// The usual level of deflate in a qcow2: the first that is no longer than what `qemu-img convert -c` makes.
+    pub const DEFLATE_LEVEL: u32 = 9;
+    /// The usual level of deflate in a VMDK.
+    pub const GRAIN_LEVEL: u32 = 6;
+
     /// The container.
     #[must_use]
     pub const fn kind(self) -> Kind {

@@ -43,7 +43,9 @@ pub fn into_sink<'a>(
     let (size, data) = (disk.size, &disk.data[..]);
     let head: Option<Box<dyn Head>> = match form {
         Form::PackedQcow2 { .. } => {
-            return Err(refused("the header of a packed qcow2 is written last, which needs a file".to_owned()));
+            return Err(refused(
+                "the header of a packed qcow2 is written last, which needs a file".to_owned(),
+            ));
         }
         Form::Vhd => return Ok(Box::new(Vhd::new(inner, disk.uuid("vhd")))),
         Form::Vmdk { level } => return Ok(Box::new(Vmdk::begin(inner, target, disk, level, threads)?)),
@@ -62,6 +64,7 @@ pub fn into_sink<'a>(
         }
     };
     let name = form.kind().name();
-    let head = head.ok_or_else(|| refused(format!("a disk of {size} bytes is longer than a {name} can be")))?;
+    let head =
+        head.ok_or_else(|| refused(format!("a disk of {size} bytes is longer than a {name} can be")))?;
     Ok(Box::new(Blocks::begin(inner, head, target)?))
 }

@@ -65,7 +65,8 @@ impl Packer {
         match self {
             Self::Deflate(compress) => {
                 compress.reset();
-                let status = compress.compress(block, out, FlushCompress::Finish).map_err(io::Error::other)?;
+                let status =
+                    compress.compress(block, out, FlushCompress::Finish).map_err(io::Error::other)?;
                 let len = ints::to_usize(compress.total_out());
                 Ok((status == Status::StreamEnd).then_some(len))
             }

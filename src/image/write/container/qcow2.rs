@@ -47,7 +47,15 @@ impl Qcow2 {
         })?;
         let tables = format::Packed::new(disk.size, compression);
         let gather = Gather::new(CLUSTER, BATCH);
-        Ok(Self { file, target: target.to_owned(), gather, threads, tables, waiting: Vec::new(), at: CLUSTER })
+        Ok(Self {
+            file,
+            target: target.to_owned(),
+            gather,
+            threads,
+            tables,
+            waiting: Vec::new(),
+            at: CLUSTER,
+        })
     }
 
     fn place(&mut self, packed: &Packed) -> io::Result<()> {

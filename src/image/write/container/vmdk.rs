@@ -36,7 +36,8 @@ impl<'a> Vmdk<'a> {
         let [a, b, c, d, ..] = disk.uuid("content of a vmdk");
         // The two greatest numbers say that there is no content.
         let content = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
-        let stream = format::Vmdk::new(disk.size, format::Ids { content }).ok_or_else(|| failed(too_long()))?;
+        let stream =
+            format::Vmdk::new(disk.size, format::Ids { content }).ok_or_else(|| failed(too_long()))?;
         let block = ints::to_usize(GRAIN);
         let threads = Ordered::start(threads, || {
             let mut packer = Packer::grain(level);

@@ -5,7 +5,9 @@
 //! ```
 
 use super::ondisk;
-use super::ondisk::{CLUSTER, CLUSTER_BITS_WRITTEN, COPIED, Compression, PACKED, Places, SECTOR, packed_bits};
+use super::ondisk::{
+    CLUSTER, CLUSTER_BITS_WRITTEN, COPIED, Compression, PACKED, Places, SECTOR, packed_bits,
+};
 use crate::ints;
 use std::collections::BTreeMap;
 

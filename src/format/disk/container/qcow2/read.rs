@@ -63,7 +63,9 @@ fn header<T: ReadAt>(pages: &Pages<T>) -> Result<Clusters, Error> {
     }
     let snapshots = ondisk::NB_SNAPSHOTS.get(&header);
     if snapshots != 0 {
-        return Err(unread(format!("with {snapshots} snapshots inside; {CONVERT}, which takes the disk as it is now")));
+        return Err(unread(format!(
+            "with {snapshots} snapshots inside; {CONVERT}, which takes the disk as it is now"
+        )));
     }
     let compression = if version == 3 { features(&header)? } else { Compression::Deflate };
     let cluster_bits = ondisk::CLUSTER_BITS.get(&header);
@@ -100,11 +102,15 @@ fn features(header: &[u8]) -> Result<Compression, Error> {
     // What is dirty has wrong counts, which are not read here.
     let known = ondisk::DIRTY | ondisk::COMPRESSION;
     if features & !known != 0 {
-        return Err(unread(format!("with features that are not known (0x{:x}); {CONVERT}", features & !known)));
+        return Err(unread(format!(
+            "with features that are not known (0x{:x}); {CONVERT}",
+            features & !known
+        )));
     }
     let has_type = ondisk::HEADER_LENGTH.get(header) > 104;
     let code = if has_type { ondisk::COMPRESSION_TYPE.get(header) } else { 0 };
-    Compression::of(code).ok_or_else(|| unread(format!("packed in a way that is not known ({code}); {CONVERT}")))
+    Compression::of(code)
+        .ok_or_else(|| unread(format!("packed in a way that is not known ({code}); {CONVERT}")))
 }
 
 fn backing_file<T: ReadAt>(pages: &Pages<T>, header: &[u8]) -> Result<String, Error> {

@@ -49,7 +49,8 @@ pub(super) mod regions {
     pub const LENGTH: Le32 = Le32(24);
     pub const REQUIRED: Le32 = Le32(28);
     pub const BAT: [u8; 16] = super::guid(0x2dc2_7766, 0xf623, 0x4200, *b"\x9d\x64\x11\x5e\x9b\xfd\x4a\x08");
-    pub const METADATA: [u8; 16] = super::guid(0x8b7c_a206, 0x4790, 0x4b9a, *b"\xb8\xfe\x57\x5f\x05\x0f\x88\x6e");
+    pub const METADATA: [u8; 16] =
+        super::guid(0x8b7c_a206, 0x4790, 0x4b9a, *b"\xb8\xfe\x57\x5f\x05\x0f\x88\x6e");
 }
 
 /// Metadata.
@@ -71,7 +72,8 @@ pub(super) mod metadata {
     pub const IS_VIRTUAL_DISK: u32 = 2;
     pub const IS_REQUIRED: u32 = 4;
 
-    pub const FILE_PARAMETERS: [u8; 16] = guid(0xcaa1_6737, 0xfa36, 0x4d43, *b"\xb3\xb6\x33\xf0\xaa\x44\xe7\x6b");
+    pub const FILE_PARAMETERS: [u8; 16] =
+        guid(0xcaa1_6737, 0xfa36, 0x4d43, *b"\xb3\xb6\x33\xf0\xaa\x44\xe7\x6b");
     pub const VIRTUAL_DISK_SIZE: [u8; 16] =
         guid(0x2fa5_4224, 0xcd1b, 0x4876, *b"\xb2\x11\x5d\xbe\xd8\x3b\xf4\xb8");
     pub const PAGE_83: [u8; 16] = guid(0xbeca_12ab, 0xb2e6, 0x4523, *b"\x93\xef\xc3\x09\xe0\x00\xc7\x46");
@@ -79,7 +81,8 @@ pub(super) mod metadata {
         guid(0x8141_bf1d, 0xa96f, 0x4709, *b"\xba\x47\xf2\x33\xa8\xfa\xab\x5f");
     pub const PHYSICAL_SECTOR_SIZE: [u8; 16] =
         guid(0xcda3_48c7, 0x445d, 0x4471, *b"\x9c\xc9\xe9\x88\x52\x51\xc5\x56");
-    pub const PARENT_LOCATOR: [u8; 16] = guid(0xa8d3_5f2d, 0xb30b, 0x454d, *b"\xab\xf7\xd3\xd8\x48\x34\xab\x0c");
+    pub const PARENT_LOCATOR: [u8; 16] =
+        guid(0xa8d3_5f2d, 0xb30b, 0x454d, *b"\xab\xf7\xd3\xd8\x48\x34\xab\x0c");
 
     /// A bit of the second word of the file parameters.
     pub const HAS_PARENT: u32 = 2;

@@ -66,18 +66,15 @@ fn table<T: ReadAt>(pages: &Pages<T>) -> Result<Bat, Error> {
     let needed = (blocks + blocks.saturating_sub(1) / ratio) * 8;
     if needed > u64::from(bat.len) || bat.at.checked_add(needed).is_none_or(|end| end > pages.len()) {
         let (at, len) = (bat.at, bat.len);
-        return Err(damaged(format!("its table has {len} bytes at byte {at}, expected {needed} in the file")));
+        return Err(damaged(format!(
+            "its table has {len} bytes at byte {at}, expected {needed} in the file"
+        )));
     }
     Ok(Bat { size, block, ratio, at: bat.at })
 }
 
 /// A structure with a checksum, if it is one.
-fn summed<T: ReadAt>(
-    pages: &Pages<T>,
-    at: u64,
-    len: usize,
-    magic: &[u8],
-) -> Result<Option<Vec<u8>>, Error> {
+fn summed<T: ReadAt>(pages: &Pages<T>, at: u64, len: usize, magic: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     if at + ints::to_u64(len) > pages.len() {
         return Ok(None);
     }

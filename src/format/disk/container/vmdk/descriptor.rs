@@ -51,7 +51,9 @@ mod tests {
     fn what_matters_of_a_descriptor_is_read() {
         let own = Descriptor::parse(&text(2048, 7));
         assert_eq!(own, Descriptor { kind: "streamOptimized".into(), has_parent: false, extents: 1 });
-        let other = Descriptor::parse("createType = \"monolithicSparse\"\r\nparentCID=12345678\r\nRW 1 FLAT \"a\"\r\nRW 1 ZERO");
+        let other = Descriptor::parse(
+            "createType = \"monolithicSparse\"\r\nparentCID=12345678\r\nRW 1 FLAT \"a\"\r\nRW 1 ZERO",
+        );
         assert_eq!(other, Descriptor { kind: "monolithicSparse".into(), has_parent: true, extents: 2 });
     }
 }

@@ -79,7 +79,9 @@ fn header<T: ReadAt>(pages: &Pages<T>) -> Result<Grains, Error> {
     let form = match (flags & ondisk::COMPRESSED != 0, ondisk::COMPRESS_ALGORITHM.get(&header)) {
         (false, _) => Form::Plain,
         (true, ondisk::DEFLATE) => Form::Packed,
-        (true, other) => return Err(unread(format!("packed in a way that is not known ({other}); {CONVERT}"))),
+        (true, other) => {
+            return Err(unread(format!("packed in a way that is not known ({other}); {CONVERT}")));
+        }
     };
     let (capacity, grain) = (ondisk::CAPACITY.get(&header), ondisk::GRAIN_SIZE.get(&header));
     if !GRAIN.contains(&grain) || !grain.is_power_of_two() {
@@ -90,7 +92,8 @@ fn header<T: ReadAt>(pages: &Pages<T>) -> Result<Grains, Error> {
         return Err(damaged(format!("a grain table has {found} entries, expected {GRAINS}")));
     }
     let size = capacity.checked_mul(SECTOR).filter(|size| *size <= MAX_LEN);
-    let size = size.ok_or_else(|| damaged(format!("its disk has {capacity} sectors, more than {MAX_LEN} bytes")))?;
+    let size =
+        size.ok_or_else(|| damaged(format!("its disk has {capacity} sectors, more than {MAX_LEN} bytes")))?;
     let needed = size.div_ceil(grain * SECTOR * u64::from(GRAINS)) * 4;
     let directory = ondisk::GD_OFFSET.get(&header);
     let end = directory.checked_mul(SECTOR).and_then(|at| at.checked_add(needed));
@@ -120,7 +123,9 @@ fn descriptor<T: ReadAt>(pages: &Pages<T>, header: &[u8]) -> Result<(), Error> {
     }
     if !matches!(&*found.kind, "monolithicSparse" | "streamOptimized") || found.extents != 1 {
         let (kind, extents) = (found.kind.escape_debug().to_string(), found.extents);
-        return Err(unread(format!("of the kind \"{kind}\" with {extents} parts, expected one file; {CONVERT}")));
+        return Err(unread(format!(
+            "of the kind \"{kind}\" with {extents} parts, expected one file; {CONVERT}"
+        )));
     }
     Ok(())
 }
@@ -148,14 +153,18 @@ impl Table for Grains {
         if self.form == Form::Plain {
             return Ok(Place::Plain(at));
         }
-        let header: [u8; grain::LEN] = pages.get(at)?;
+        // Not by the page: these lie all over the file.
+        let mut header = [0; grain::LEN];
+        pages.file().read_exact_at(&mut header, at)?;
         let (lba, len) = (grain::LBA.get(&header), u64::from(grain::SIZE.get(&header)));
         if lba != block * (self.grain / SECTOR) {
             return Err(bad(format!("grain {block}: at byte {at} is what belongs to sector {lba}")));
         }
         // A zlib stream that is longer than this has been made so.
         if len > self.grain * 2 {
-            return Err(bad(format!("grain {block} has {len} bytes when packed, more than twice its length")));
+            return Err(bad(format!(
+                "grain {block} has {len} bytes when packed, more than twice its length"
+            )));
         }
         Ok(Place::Packed { at: at + ints::to_u64(grain::LEN), len })
     }

@@ -80,7 +80,8 @@ impl Vmdk {
             self.close(out)?;
         }
         let at = u32::try_from(self.position).map_err(|_| TooLong)?;
-        let (_, entries) = self.open.get_or_insert_with(|| (table, vec![0; ints::to_usize(u64::from(GRAINS))]));
+        let (_, entries) =
+            self.open.get_or_insert_with(|| (table, vec![0; ints::to_usize(u64::from(GRAINS))]));
         entries[ints::to_usize(entry)] = at;
         let start = out.len();
         let mut header = [0; grain::LEN];
@@ -123,7 +124,8 @@ impl Vmdk {
     /// Appends what comes last.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), TooLong> {
         self.close(out)?;
-        let directory: Vec<u8> = std::mem::take(&mut self.directory).into_iter().flat_map(u32::to_le_bytes).collect();
+        let directory: Vec<u8> =
+            std::mem::take(&mut self.directory).into_iter().flat_map(u32::to_le_bytes).collect();
         let at = self.marked(marker::GRAIN_DIRECTORY, &directory, out);
         let footer = self.header(at);
         self.marked(marker::FOOTER, &footer, out);
