@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 /// Every form, by the format as qemu-img calls it.
 const FORMS: [(&str, Form); 7] = [
     ("qcow2", Form::PlainQcow2),
-    ("qcow2", Form::PackedQcow2 { compression: Compression::Deflate, level: 6 }),
+    ("qcow2", Form::PackedQcow2 { compression: Compression::Deflate, level: Form::DEFLATE_LEVEL }),
     ("qcow2", Form::PackedQcow2 { compression: Compression::Zstd, level: 3 }),
     ("vdi", Form::Vdi),
     ("vpc", Form::Vhd),
@@ -305,7 +305,9 @@ fn a_packed_qcow2_is_no_longer_than_that_of_qemu_img() {
     image.bytes[from..from + len as usize].copy_from_slice(&program[..len as usize]);
     let raw = dir.path().join("raw");
     image.raw(&raw);
-    for (compression, name, level) in [(Compression::Deflate, "zlib", 6), (Compression::Zstd, "zstd", 3)] {
+    for (compression, name, level) in
+        [(Compression::Deflate, "zlib", Form::DEFLATE_LEVEL), (Compression::Zstd, "zstd", 3)]
+    {
         let (ours, theirs) =
             (dir.path().join(format!("{name}.ours")), dir.path().join(format!("{name}.theirs")));
         image.write(Form::PackedQcow2 { compression, level }, &ours, 2);

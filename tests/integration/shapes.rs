@@ -133,7 +133,7 @@ fn the_same_system_has_the_same_bits_from_every_store_and_number_of_threads() {
                 format!("file://{}?trusted=true", demo.at(store))
             };
             let mut command = demo.compose("uefi-aarch64", &store, &path);
-            let done = run(command.args(["--boot-size", "128MiB", "--jobs", threads]).args(options));
+            let done = run(command.args(["--boot-size", "128MiB", "--threads", threads]).args(options));
             assert_eq!(done.code, 0, "{name}: {}", done.err);
             sums.push(sha256(&path));
             std::fs::remove_file(path).unwrap();

@@ -78,7 +78,7 @@ impl Plain {
     fn l1(&self) -> Vec<u8> {
         let mut entries = vec![0; ints::to_usize(u64::from(self.places.l1_entries))];
         for (cluster, table) in (self.first_l2()..).zip(&self.l2) {
-            entries[ints::to_usize(*table)] = cluster * CLUSTER | COPIED;
+            entries[ints::to_usize(*table)] = (cluster * CLUSTER) | COPIED;
         }
         padded(entries.into_iter(), self.l1_clusters)
     }
@@ -87,7 +87,7 @@ impl Plain {
         let first = self.first_l2() + ints::to_u64(self.l2.len());
         let mut entries = vec![0; ints::to_usize(L2)];
         for (block, before) in self.stored.within(table * L2..(table + 1) * L2) {
-            entries[ints::to_usize(block % L2)] = (first + before) * CLUSTER | COPIED;
+            entries[ints::to_usize(block % L2)] = ((first + before) * CLUSTER) | COPIED;
         }
         padded(entries.into_iter(), 1)
     }
