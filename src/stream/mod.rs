@@ -3,6 +3,7 @@
 pub mod archive;
 mod brotli;
 pub mod decompress;
+pub(crate) mod deflate;
 pub(crate) mod gzip;
 pub mod hash;
 mod lz4;

@@ -30,8 +30,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// The usual level of deflate in a qcow2: the first that is no longer than what `qemu-img convert -c` makes.
-    pub const DEFLATE_LEVEL: u32 = 9;
+    /// The usual level of deflate in a qcow2.
+    pub const DEFLATE_LEVEL: u32 = 6;
     /// The usual level of deflate in a VMDK.
     pub const GRAIN_LEVEL: u32 = 6;
 

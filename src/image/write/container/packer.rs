@@ -3,13 +3,11 @@
 use super::gather::Batch;
 use crate::format::disk::container::qcow2::Compression;
 use crate::ints;
+use crate::stream::deflate::Deflate;
 use flate2::{Compress, FlushCompress, Status};
 use std::io;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
-
-/// The window of a packed cluster, as a power of two: what readers of qcow2 promise to have.
-const WINDOW_BITS: u8 = 12;
 
 /// What became of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +30,10 @@ pub(super) struct Packed {
 
 /// Packs one block at a time.
 pub(super) enum Packer {
-    /// Deflate, raw or as a zlib stream.
-    Deflate(Box<Compress>),
+    /// Raw deflate with a window of 4 KiB: what readers of qcow2 promise to have.
+    Deflate(Deflate),
+    /// A zlib stream.
+    Zlib(Box<Compress>),
     /// Zstandard.
     Zstd(Compressor<'static>),
 }
@@ -42,10 +42,7 @@ impl Packer {
     /// For the clusters of a qcow2.
     pub fn cluster(compression: Compression, level: u32) -> io::Result<Self> {
         match compression {
-            Compression::Deflate => {
-                let level = flate2::Compression::new(level);
-                Ok(Self::Deflate(Box::new(Compress::new_with_window_bits(level, false, WINDOW_BITS))))
-            }
+            Compression::Deflate => Ok(Self::Deflate(Deflate::new(level))),
             Compression::Zstd => {
                 let mut compressor = Compressor::new(i32::try_from(level).unwrap_or(3))?;
                 // The length of a cluster is known.
@@ -57,22 +54,32 @@ impl Packer {
 
     /// For the grains of a VMDK.
     pub fn grain(level: u32) -> Self {
-        Self::Deflate(Box::new(Compress::new(flate2::Compression::new(level), true)))
+        Self::Zlib(Box::new(Compress::new(flate2::Compression::new(level), true)))
     }
 
-    /// Packs a block into `out`, which it does not outgrow; `None` if it would.
-    fn pack(&mut self, block: &[u8], out: &mut [u8]) -> io::Result<Option<usize>> {
-        match self {
-            Self::Deflate(compress) => {
-                compress.reset();
-                let status =
-                    compress.compress(block, out, FlushCompress::Finish).map_err(io::Error::other)?;
-                let len = ints::to_usize(compress.total_out());
-                Ok((status == Status::StreamEnd).then_some(len))
+    /// Appends a packed block to `out`, unless it would have more than `room` bytes.
+    fn pack(&mut self, block: &[u8], room: usize, out: &mut Vec<u8>) -> io::Result<bool> {
+        let start = out.len();
+        let packed = match self {
+            Self::Deflate(deflate) => {
+                deflate.pack(block, out);
+                (out.len() - start <= room).then_some(out.len() - start)
             }
-            // The library tells that there is no room by an error like any other.
-            Self::Zstd(compressor) => Ok(compressor.compress_to_buffer(block, out).ok()),
-        }
+            Self::Zlib(compress) => {
+                out.resize(start + room, 0);
+                compress.reset();
+                let status = compress.compress(block, &mut out[start..], FlushCompress::Finish);
+                let is_whole = status.map_err(io::Error::other)? == Status::StreamEnd;
+                is_whole.then_some(ints::to_usize(compress.total_out()))
+            }
+            Self::Zstd(compressor) => {
+                out.resize(start + room, 0);
+                // The library tells that there is no room by an error like any other.
+                compressor.compress_to_buffer(block, &mut out[start..]).ok()
+            }
+        };
+        out.truncate(start + packed.unwrap_or(0));
+        Ok(packed.is_some())
     }
 
     /// Packs a batch of blocks that have `block` bytes each; `room` is the longest that a packed one may be.
@@ -83,17 +90,11 @@ impl Packer {
                 Fate::Zeros
             } else {
                 let start = packed.bytes.len();
-                packed.bytes.resize(start + room, 0);
-                match self.pack(bytes, &mut packed.bytes[start..])? {
-                    Some(len) => {
-                        packed.bytes.truncate(start + len);
-                        Fate::Packed(len)
-                    }
-                    None => {
-                        packed.bytes.truncate(start);
-                        packed.bytes.extend_from_slice(bytes);
-                        Fate::Plain
-                    }
+                if self.pack(bytes, room, &mut packed.bytes)? {
+                    Fate::Packed(packed.bytes.len() - start)
+                } else {
+                    packed.bytes.extend_from_slice(bytes);
+                    Fate::Plain
                 }
             };
             packed.blocks.push((*number, fate));
