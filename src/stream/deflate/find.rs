@@ -29,10 +29,10 @@ const EFFORTS: [Effort; 9] = [
     Effort { depth: 4, nice: 24, lazy: 4 },
     Effort { depth: 6, nice: 32, lazy: 8 },
     Effort { depth: 10, nice: 48, lazy: 16 },
-    Effort { depth: 16, nice: 64, lazy: 32 },
-    Effort { depth: 28, nice: 96, lazy: 64 },
-    Effort { depth: 64, nice: 160, lazy: 128 },
-    Effort { depth: 160, nice: 258, lazy: 258 },
+    Effort { depth: 24, nice: 96, lazy: 32 },
+    Effort { depth: 48, nice: 128, lazy: 48 },
+    Effort { depth: 96, nice: 160, lazy: 128 },
+    Effort { depth: 250, nice: 258, lazy: 258 },
     Effort { depth: 1000, nice: 258, lazy: 258 },
 ];
 
