@@ -117,6 +117,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Its bytes are not those that were promised.
+    #[error("{name}: {source}")]
+    Other {
+        /// The image.
+        name: String,
+        /// What was found, and who promised.
+        source: io::Error,
+    },
     /// It is something else.
     #[error("{name} is {kind}, expected a disk image")]
     Foreign {
@@ -258,6 +266,8 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
         return Err(Error::Unknown { name });
     }
     let needed = own_len::of(&start).filter(|_| options.tolerance.short == Short::Refuse);
+    // What is packed may have another frame behind the one that says its length.
+    let claim = claim.filter(|found| is_raw || needed.is_none_or(|own| *found >= own.needed));
     if let (Some(found), Some(own_len::OwnLen { what, needed })) = (claim, needed)
         && found < needed
     {
@@ -319,6 +329,10 @@ const SELF_UNPACKING: &str =
 fn layers_failed(name: &str, error: layers::Error) -> Error {
     let name = name.to_owned();
     match error {
+        // The outermost reader compares sums: a short file is at its end while it is looked at.
+        layers::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
+            Error::Other { name, source }
+        }
         layers::Error::Io(source) => Error::Io { name, source },
         layers::Error::Stream { kind, source } => Error::Stream { name, kind, source },
         layers::Error::Foreign(kind) => Error::Foreign { name, kind },
@@ -349,7 +363,8 @@ fn open_file(spec: &str) -> Result<(File, Option<u64>, Option<End>), Error> {
     Ok((opened, Some(len), Some(End { is_zip, is_openwrt, container })))
 }
 
-/// A stream that claims a length; it is no less, for a frame that says so is decoded whole or not at all.
+/// A stream that claims a length; it is no less, for a frame that says so is decoded whole or not at all. It may be
+/// more, where frames follow.
 struct Claimed<S> {
     inner: S,
     claim: Option<u64>,

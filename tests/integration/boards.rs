@@ -463,8 +463,8 @@ fn each_mistake_in_a_profile_is_named_with_file_line_and_key() {
         ),
         (
             "label = \"BOOT\"",
-            "label = \"boot\"",
-            "22: partition 1: label: the label \"boot\" is not at most 11 of A-Z 0-9 space ! # $ % & ' ( ) - @ ^ _ ` { } ~, the first no space",
+            "label = \"BOOT.1\"",
+            "22: partition 1: label: the label \"BOOT.1\" is not at most 11 of A-Z a-z 0-9 space ! # $ % & ' ( ) - @ ^ _ ` { } ~, the first no space",
         ),
         (
             "type = \"83\"",

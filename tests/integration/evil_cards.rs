@@ -74,7 +74,8 @@ fn of_root(name: &'static str, path: &str, image: &Path, bytes: &[u8], root: usi
         |text: &str| -> usize { text.trim().split([',', ' ', '\n']).next().unwrap().parse().unwrap() };
     let place = ask(&format!("imap {path}"));
     let block = number(place.split("at block ").nth(1).unwrap());
-    let within = usize::from_str_radix(place.split("offset 0x").nth(1).unwrap().trim(), 16).unwrap();
+    let within = place.split("offset 0x").nth(1).unwrap().split_whitespace().next().unwrap();
+    let within = usize::from_str_radix(within, 16).unwrap();
     let inode = number(place.split("Inode ").nth(1).unwrap());
     let data = number(&ask(&format!("blocks {path}")));
     let (at, inode_at) = (root + data * 4096, root + block * 4096 + within);
@@ -285,7 +286,8 @@ fn systemd_boot(text: &[u8]) -> Vec<String> {
         let line = line.trim_matches([' ', '\t']);
         let Some(cut) = line.find([' ', '\t']) else { continue };
         let (key, value) = (&line[..cut], line[cut..].trim_start_matches([' ', '\t']));
-        if keys.contains(&key) {
+        // Of one entry the usual place in the menu is the place without one; `loader.conf` names what boots.
+        if keys.contains(&key) && (key, value) != ("sort-key", "nixos") {
             seen.push(format!("{key} {value}"));
         }
     }

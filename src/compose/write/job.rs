@@ -61,6 +61,7 @@ struct Cutter {
     part: usize,
     start: usize,
     source: Option<u32>,
+    /// The file that was taken last, and the byte behind what was taken: a payload gives nothing twice.
     last: (u32, u64),
     bytes: u64,
 }
@@ -79,9 +80,9 @@ impl Cutter {
 
     fn take(&mut self, extent: &Extent<Content>) {
         self.bytes += extent.len;
-        if let Fill::Content { content: Content::Packed { source, file }, at, .. } = extent.fill {
+        if let Fill::Content { content: Content::Packed { source, file }, at, len } = extent.fill {
             self.source = Some(source);
-            self.last = (file, at);
+            self.last = (file, at + len);
         }
     }
 
@@ -189,6 +190,8 @@ impl<'a> Cursor<'a> {
         let mut done = 0;
         while done < len {
             let chunk = self.payload.chunk().map_err(Error::from)?;
+            // cannot fail: the payload compares itself with the planned tree, and jobs go forward only
+            assert!(!chunk.is_empty(), "a file ends before what is planned of it");
             let skip = (at - self.taken.min(at)).min(num::to_u64(chunk.len()));
             let take = (num::to_u64(chunk.len()) - skip).min(len - done);
             let (skip, take) = (num::to_usize(skip), num::to_usize(take));

@@ -143,7 +143,7 @@ impl Daemon {
             // Another run may have pruned it.
             return Ok(file.is_file());
         }
-        let is_whole = is_whole(file, None, None)?;
+        let is_whole = is_whole(file, None)?;
         if is_whole {
             touch(file);
             locked(&self.whole).insert(file.to_owned());
@@ -228,7 +228,7 @@ impl Daemon {
             verified_nar::verify(nar, info)?;
             let out = packed.finish().map_err(unwritten)?;
             let summed = out.into_inner().map_err(|error| unwritten(error.into_error()))?;
-            keep_sum(&path, &summed.sum())
+            keep_sum(&path, &summed.sum(), None)
         });
         match (broken, kept) {
             (Some(error), _) => Err(error.into()),

@@ -112,17 +112,21 @@ impl Write for Summed<'_> {
     }
 }
 
-/// Keeps the hash of a file, in base 16, before the file itself: what has no sum is fetched again.
-pub fn keep_sum(file: &Path, sum: &str) -> Result<(), Error> {
-    keep(&sum_file(file), |out| out.write_all(sum.as_bytes()).map_err(|source| Error::io(file, source)))
+/// Keeps the hash of a file, in base 16, before the file itself: what has no sum is fetched again. In a second line
+/// stands the hash that its cache claimed for it, where that is another and its contents were found to be right.
+pub fn keep_sum(file: &Path, sum: &str, claimed: Option<&str>) -> Result<(), Error> {
+    let text = claimed.map_or_else(|| sum.to_owned(), |claimed| format!("{sum}\n{claimed}"));
+    keep(&sum_file(file), |out| out.write_all(text.as_bytes()).map_err(|source| Error::io(file, source)))
 }
 
-/// Whether a file has the hash that it had when it was kept: `hash`, or that of its sum; and `len` bytes.
-pub fn is_whole(file: &Path, hash: Option<&[u8; 32]>, len: Option<u64>) -> Result<bool, Error> {
-    let expected = hash.map(|hash| to_base16(hash)).or_else(|| std::fs::read_to_string(sum_file(file)).ok());
-    let (Some(expected), Ok(mut opened)) = (expected, File::open(file)) else { return Ok(false) };
-    let found = opened.metadata().map_err(|source| Error::io(file, source))?.len();
-    if len.is_some_and(|len| len != found) {
+/// Whether a file has the hash that it had when it was kept, and is the one that a cache claims to have, if it says so:
+/// what another cache gave under the same name, and nobody has unpacked yet, is not.
+pub fn is_whole(file: &Path, claimed: Option<&[u8; 32]>) -> Result<bool, Error> {
+    let (Ok(sums), Ok(mut opened)) = (std::fs::read_to_string(sum_file(file)), File::open(file)) else {
+        return Ok(false);
+    };
+    let expected = sums.lines().next().unwrap_or_default();
+    if claimed.is_some_and(|claimed| !sums.lines().any(|line| line == to_base16(claimed))) {
         return Ok(false);
     }
     let mut hash = Sha256::new();

@@ -6,15 +6,18 @@
 use super::download_dir::{is_whole, keep, keep_sum, remove, sum_file, touch};
 use super::http;
 use super::http::Shared;
+use crate::format::nix::nar_hash;
 use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::StorePath;
 use crate::net;
 use crate::num;
 use crate::num::to_base16;
 use crate::store::error::Error;
+use crate::stream::decompress::Compression;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -150,7 +153,7 @@ impl Shared {
     fn obtain(&self, path: &StorePath) -> Result<(), Error> {
         let info = self.needed(path)?;
         let file = self.nar_file(&info);
-        if is_whole(&file, None, None)? {
+        if is_whole(&file, info.file_hash.as_ref())? {
             touch(&file);
             return Ok(());
         }
@@ -229,7 +232,10 @@ impl Shared {
             }
             let found: [u8; 32] = std::mem::take(&mut hash).finalize().into();
             check(info, address, *len)?;
-            keep_sum(file, &to_base16(&found))
+            check_transfer(info, address, *len, &found, out)?;
+            let claimed =
+                info.file_hash.filter(|claimed| *claimed != found).map(|claimed| to_base16(&claimed));
+            keep_sum(file, &to_base16(&found), claimed.as_deref())
         })
     }
 }
@@ -246,6 +252,43 @@ fn is_stale(error: &Error) -> bool {
 /// The most bytes that a file may have: no format adds much to a NAR that it cannot pack.
 fn longest(info: &NarInfo) -> u64 {
     info.nar_size.saturating_add(info.nar_size / 8 + (1 << 20))
+}
+
+/// What is not the file that the narinfo tells of is believed by its contents alone, so it is unpacked before it is kept:
+/// a cache may have packed its NARs anew, and a connection may have ended early.
+fn check_transfer(
+    info: &NarInfo,
+    address: &str,
+    len: u64,
+    found: &[u8; 32],
+    file: &mut File,
+) -> Result<(), Error> {
+    let mismatch =
+        |what, expected, found| Error::Mismatch { path: net::shown(address), what, expected, found };
+    let error = match (info.file_size, &info.file_hash) {
+        (Some(expected), _) if expected != len => {
+            mismatch("its FileSize", expected.to_string(), len.to_string())
+        }
+        (_, Some(expected)) if expected != found => {
+            mismatch("its FileHash", nar_hash::show(expected), nar_hash::show(found))
+        }
+        _ => return Ok(()),
+    };
+    let Some(compression) = Compression::of_word(&info.compression) else { return Err(error) };
+    let read = || -> io::Result<[u8; 32]> {
+        let mut packed = file.try_clone()?;
+        packed.rewind()?;
+        let mut nar = compression.open(Box::new(BufReader::new(packed)))?.take(info.nar_size + 1);
+        let mut hash = Sha256::new();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match nar.read(&mut chunk)? {
+                0 => return Ok(hash.finalize().into()),
+                read => hash.update(&chunk[..read]),
+            }
+        }
+    };
+    if read().is_ok_and(|hash| hash == info.nar_hash) { Ok(()) } else { Err(error) }
 }
 
 /// A file may be as long as a packed NAR can be. Its FileSize and FileHash say nothing that its NarHash does not.

@@ -9,10 +9,11 @@
 //! `src/boot/boot.c` (`boot_entry_add_type1`, `line_get_key_value`).
 
 use super::systems::System;
+use crate::format::boot::bootspec::Document;
 use crate::format::boot::extlinux;
 use crate::format::boot::extlinux::{DeviceTree, Entry, Read, ReadEntry};
 use crate::format::nix::store_path::STORE_DIR;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Orders of the lines of an entry of systemd-boot: of builders up to NixOS 25.11, and later.
 const ORDERS: [&[&str]; 2] = [
@@ -47,6 +48,7 @@ pub fn extlinux(text: &str, read: &Read, systems: &[&System]) -> Result<(), Stri
         (Some(0), Some(_)) => -1,
         (tenths, Some(_)) => i64::from(tenths.unwrap_or_default() / 10),
     };
+    same_trees(read, systems)?;
     let mut expected = extlinux::head(default, timeout);
     for (entry, system) in read.entries.iter().zip(systems) {
         let tag = tag_of(entry).unwrap_or_default();
@@ -61,6 +63,18 @@ pub fn extlinux(text: &str, read: &Read, systems: &[&System]) -> Result<(), Stri
         extlinux::add(&mut expected, tag, &title, &made);
     }
     same(text, &expected)
+}
+
+/// The builder gives device trees to all entries of a system, or to none: whether it does is said by an option of its own.
+fn same_trees(read: &Read, systems: &[&System]) -> Result<(), String> {
+    let mut seen = BTreeMap::new();
+    for (entry, system) in read.entries.iter().zip(systems) {
+        let trees = (&entry.fdt, &entry.fdtdir);
+        if *seen.entry(&system.toplevel).or_insert(trees) != trees {
+            return Err(format!("entry {} has other device trees than another of its system", entry.label));
+        }
+    }
+    Ok(())
 }
 
 fn tag_of(entry: &ReadEntry) -> Option<&str> {
@@ -178,6 +192,11 @@ impl<'t> EntryLines<'t> {
         let date = rest.rsplit_once(", built on ").map_or("", |(_, date)| date);
         if number != system.generation.to_string() || date.len() != 10 || !is_date(date) {
             return Err("its version is not that of its generation".to_owned());
+        }
+        let wanted = system.document.as_ref().map_or("nixos", Document::sort_key);
+        // Older builders write none.
+        if self.value("sort-key").is_some_and(|found| found != wanted) {
+            return Err("its sort-key is not that of its generation".to_owned());
         }
         let params = match &system.document {
             Some(document) => document.spec.kernel_params.join(" "),
