@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 const FORMS: [(&str, Form); 7] = [
     ("qcow2", Form::PlainQcow2),
     ("qcow2", Form::PackedQcow2 { compression: Compression::Deflate, level: Form::DEFLATE_LEVEL }),
-    ("qcow2", Form::PackedQcow2 { compression: Compression::Zstd, level: 3 }),
+    ("qcow2", Form::PackedQcow2 { compression: Compression::Zstd, level: Form::ZSTD_LEVEL }),
     ("vdi", Form::Vdi),
     ("vpc", Form::Vhd),
     ("vhdx", Form::Vhdx),
@@ -306,7 +306,7 @@ fn a_packed_qcow2_is_no_longer_than_that_of_qemu_img() {
     let raw = dir.path().join("raw");
     image.raw(&raw);
     for (compression, name, level) in
-        [(Compression::Deflate, "zlib", Form::DEFLATE_LEVEL), (Compression::Zstd, "zstd", 3)]
+        [(Compression::Deflate, "zlib", Form::DEFLATE_LEVEL), (Compression::Zstd, "zstd", Form::ZSTD_LEVEL)]
     {
         let (ours, theirs) =
             (dir.path().join(format!("{name}.ours")), dir.path().join(format!("{name}.theirs")));

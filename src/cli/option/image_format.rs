@@ -115,7 +115,7 @@ impl Format {
             Self::Xz => Shape::Disk(Packing::Xz { level: within(pack::DEFAULT_XZ_LEVEL, 0..=9)? }),
             Self::Gz => Shape::Disk(Packing::Gz { level: within(pack::DEFAULT_GZ_LEVEL, 0..=9)? }),
             Self::Qcow2 => packed(Compression::Deflate, within(Form::DEFLATE_LEVEL, 1..=9)?),
-            Self::Qcow2Zstd => packed(Compression::Zstd, within(pack::DEFAULT_ZST_LEVEL, 1..=19)?),
+            Self::Qcow2Zstd => packed(Compression::Zstd, within(Form::ZSTD_LEVEL, 1..=19)?),
             Self::Qcow2Plain => plain(Shape::Container(Form::PlainQcow2), "plain qcow2")?,
             Self::Vdi => plain(Shape::Container(Form::Vdi), "vdi")?,
             Self::Vhd => plain(Shape::Container(Form::Vhd), "vhd")?,

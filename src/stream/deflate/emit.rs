@@ -1,7 +1,7 @@
 //! Writes parts of a block with the codes that are best for each.
 
 use super::code::{codes, lengths};
-use super::split::{Counts, parts};
+use super::split::Counts;
 use super::symbol::{END, LENGTHS, Symbol, distance};
 
 /// The longest codes, and the longest of the codes that tell their lengths.
@@ -58,10 +58,9 @@ impl Code {
 }
 
 /// Writes a whole stream.
-pub(super) fn stream(symbols: &[Symbol], out: &mut Vec<u8>) {
+pub(super) fn stream(parts: &[(&[Symbol], Counts)], out: &mut Vec<u8>) {
     let mut bits = Bits { out, word: 0, used: 0 };
-    let parts = parts(symbols);
-    for (number, (symbols, counts)) in (1..).zip(&parts) {
+    for (number, (symbols, counts)) in (1..).zip(parts) {
         bits.put(u64::from(number == parts.len()), 1);
         part(symbols, counts, &mut bits);
     }

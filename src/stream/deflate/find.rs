@@ -10,6 +10,10 @@ const LONGEST: usize = 258;
 /// Bits of the hashes of four and of three bytes.
 const BITS_4: u32 = 14;
 const BITS_3: u32 = 12;
+/// After so many literals without a copy a place is passed over now and then, and more of them later, up to a number:
+/// what is packed already has no copies.
+const QUIET: usize = 128;
+const FASTEST: usize = 6;
 /// No place: no copy begins so late in a block.
 const NONE: u16 = u16::MAX;
 
@@ -96,15 +100,17 @@ impl Finder {
     pub fn find(&mut self, block: &[u8], symbols: &mut Vec<Symbol>) {
         self.last_4.fill(NONE);
         self.last_3.fill(NONE);
-        let mut at = 0;
+        let (mut at, mut quiet) = (0, 0);
         let mut found = self.best(block, 0, 0);
         while at < block.len() {
             if found.len < SHORTEST {
-                symbols.push(Symbol::Literal(block[at]));
-                at += 1;
+                let step = (1 + quiet / QUIET).min(FASTEST).min(block.len() - at);
+                symbols.extend(block[at..at + step].iter().map(|byte| Symbol::Literal(*byte)));
+                (at, quiet) = (at + step, quiet + step);
                 found = self.best(block, at, 0);
                 continue;
             }
+            quiet = 0;
             if found.len < self.effort.lazy {
                 let next = self.best(block, at + 1, found.len.saturating_sub(1));
                 if is_better(next, found) {

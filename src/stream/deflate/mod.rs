@@ -31,10 +31,14 @@ impl Deflate {
     }
 
     /// Appends a block of at most [`MAX_BLOCK`] bytes to `out` as a raw deflate stream, whose distances are at most 4096.
-    pub fn pack(&mut self, block: &[u8], out: &mut Vec<u8>) {
+    /// Where it is known before it is written that it has more than `room` bytes, nothing is appended.
+    pub fn pack(&mut self, block: &[u8], room: usize, out: &mut Vec<u8>) {
         self.symbols.clear();
         self.finder.find(block, &mut self.symbols);
-        emit::stream(&self.symbols, out);
+        let parts = split::parts(&self.symbols);
+        if split::least(&parts) <= crate::ints::to_u64(room) {
+            emit::stream(&parts, out);
+        }
     }
 }
 

@@ -62,6 +62,13 @@ fn log2(count: u32) -> u64 {
     u64::from(whole) * 256 + ((part + bend * 88 / 256) >> 8)
 }
 
+/// The fewest bytes that parts have, whatever their codes.
+pub(super) fn least(parts: &[(&[Symbol], Counts)]) -> u64 {
+    let cost: u64 = parts.iter().map(|(_, counts)| counts.cost()).sum();
+    // The logarithm is a little off.
+    cost / 256 / 8 * 63 / 64
+}
+
 /// Parts of the symbols, in order, with their counts; the end of each counted.
 pub(super) fn parts(symbols: &[Symbol]) -> Vec<(&[Symbol], Counts)> {
     let mut parts: Vec<(&[Symbol], Counts)> = Vec::new();

@@ -26,7 +26,7 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
 
 fn packed(level: u32, block: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    Deflate::new(level).pack(block, &mut out);
+    Deflate::new(level).pack(block, usize::MAX, &mut out);
     out
 }
 
@@ -59,10 +59,14 @@ fn blocks_of_every_kind_come_back() {
 fn one_packer_gives_the_same_for_the_same_whatever_came_before() {
     let mut deflate = Deflate::new(6);
     let (mut first, mut again) = (Vec::new(), Vec::new());
-    deflate.pack(b"one two one two three", &mut first);
-    deflate.pack(&[9; 5000], &mut Vec::new());
-    deflate.pack(b"one two one two three", &mut again);
+    deflate.pack(b"one two one two three", usize::MAX, &mut first);
+    deflate.pack(&[9; 5000], usize::MAX, &mut Vec::new());
+    deflate.pack(b"one two one two three", usize::MAX, &mut again);
     assert_eq!(first, again);
+    let noise: Vec<u8> =
+        (0..60_000_u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
+    deflate.pack(&noise, noise.len() / 2, &mut again);
+    assert_eq!(first, again, "what has no room is not written");
 }
 
 /// Pieces of an alphabet of any size, and repeats of what was before.

@@ -32,6 +32,9 @@ pub enum Form {
 impl Form {
     /// The usual level of deflate in a qcow2.
     pub const DEFLATE_LEVEL: u32 = 6;
+    /// The usual level of Zstandard in a qcow2. Level 3 is 0.3 % longer than what qemu-img makes at it, which does not tell
+    /// the library how short a cluster is.
+    pub const ZSTD_LEVEL: u32 = 4;
     /// The usual level of deflate in a VMDK.
     pub const GRAIN_LEVEL: u32 = 6;
 

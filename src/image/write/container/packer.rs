@@ -62,8 +62,8 @@ impl Packer {
         let start = out.len();
         let packed = match self {
             Self::Deflate(deflate) => {
-                deflate.pack(block, out);
-                (out.len() - start <= room).then_some(out.len() - start)
+                deflate.pack(block, room, out);
+                Some(out.len() - start).filter(|len| (1..=room).contains(len))
             }
             Self::Zlib(compress) => {
                 out.resize(start + room, 0);
