@@ -9,8 +9,8 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`bytes`], [`ints`], [`sizes`], [`base_n`], [`escape`], [`tree`], [`extent`], [`stream`], [`workers`] |
-//! | 1 | [`format`], [`image`], [`net`] |
-//! | 2 | [`card`] |
+//! | 1 | [`format`], [`net`] |
+//! | 2 | [`image`], [`card`] |
 //! | 3 | [`store`], [`board`], [`device`], [`source`](mod@source) |
 //! | 4 | [`compose`], [`flash`], [`inspect`], [`update`], [`verify`] |
 //! | 5 | [`cli`] |

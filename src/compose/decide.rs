@@ -69,7 +69,7 @@ pub fn decide(
     let settled = landed.settle(&parts);
     let Parts { stores, sources, trees } = forest.into_parts();
     let image = Image { len, parts, stores, sources, trees, literals };
-    Ok(Plan { image: Arc::new(image), settled, summary, pins })
+    Ok(Plan { image: Arc::new(image), settled, summary, pins, platform: demanded.board.system })
 }
 
 /// What the systems demand, and the board as it is after that.

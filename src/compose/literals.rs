@@ -16,6 +16,11 @@ impl Literals {
         Content::Literal(index)
     }
 
+    /// All of them, in the order in which they were kept.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|bytes| &**bytes)
+    }
+
     /// Replaces bytes by others of the same length: their length is planned before they are known.
     pub fn settle(&mut self, index: u32, bytes: impl Into<Box<[u8]>>) {
         let slot = &mut self.0[ints::to_usize(u64::from(index))];

@@ -11,5 +11,7 @@ pub(crate) mod source;
 pub(crate) mod write;
 
 pub use copying::{CopyError, Feeder, Progress, copy};
+pub use read::disk::Inside;
 pub use sink::{Sink, SinkError};
 pub use source::{Piece, Source, SourceError};
+pub use write::container;

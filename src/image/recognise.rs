@@ -3,6 +3,7 @@
 //! The one table of its kind: who writes an image, looks at one or compares one asks here. A layer that is packed is
 //! opened and asked about again ([`super::read::layers`]).
 
+use crate::format::disk::container;
 use crate::stream::decompress::Compression;
 use crate::stream::tar;
 
@@ -14,6 +15,8 @@ pub const LOOK: usize = 128 << 10;
 pub enum Kind {
     /// A partition table or a file system: what one would write to a card.
     Image,
+    /// A disk in a container of virtual machines.
+    Container(container::Kind),
     /// A stream of a packer that can be decoded.
     Packed(Compression),
     /// A tar archive.
@@ -24,15 +27,10 @@ pub enum Kind {
     Unknown,
 }
 
-const MAGICS: [(&[u8], &str); 31] = [
-    (b"QFI\xfb", "a qcow2 image; convert it with `qemu-img convert -O raw`"),
+const MAGICS: [(&[u8], &str); 26] = [
     (b"QED\0", "a qed image; convert it with `qemu-img convert -O raw`"),
-    (b"KDMV", "a vmdk image; convert it with `qemu-img convert -O raw`"),
     (b"COWD", "a vmdk image; convert it with `qemu-img convert -O raw`"),
     (b"# Disk DescriptorFile", "the description of a vmdk image; convert it with `qemu-img convert -O raw`"),
-    (b"conectix", "a vhd image; convert it with `qemu-img convert -O raw`"),
-    (b"vhdxfile", "a vhdx image; convert it with `qemu-img convert -O raw`"),
-    (b"<<< ", "a vdi image; convert it with `qemu-img convert -O raw`"),
     (b"WithoutFreeSpace", "a Parallels image; convert it with `qemu-img convert -O raw`"),
     (b"EVF\x09\x0d\x0a\xff\0", "an EnCase image; convert it with ewfexport"),
     (b"encrcdsa", "an encrypted dmg image; convert it with `hdiutil convert -format UDTO`"),
@@ -86,6 +84,9 @@ pub fn recognise(start: &[u8]) -> Kind {
     let is_disk = has_table(start) || has_file_system(start);
     if let Some((_, kind)) = MAGICS.iter().find(|(magic, _)| start.starts_with(magic)) {
         return Kind::Foreign(kind);
+    }
+    if let Some(kind) = container::sniff(start) {
+        return Kind::Container(kind);
     }
     match Compression::sniff(start) {
         // The header of .lzma has no magic number, so that a boot sector could look like it.
@@ -144,9 +145,6 @@ pub fn by_end(end: &[u8]) -> Option<&'static str> {
     if at(512, b"koly") {
         return Some("a dmg image; convert it with `hdiutil convert -format UDTO`");
     }
-    if at(512, b"conectix") {
-        return Some("a vhd image; convert it with `qemu-img convert -O raw`");
-    }
     None
 }
 
@@ -166,8 +164,8 @@ mod tests {
     #[test]
     fn what_is_no_image_is_named() {
         for (start, expected) in [
-            (&b"QFI\xfb\0\0\0\x03"[..], "qcow2"),
-            (b"KDMV\x01", "vmdk"),
+            (&b"QED\0\0\0\0\x03"[..], "qed"),
+            (b"COWD\x01", "vmdk"),
             (b"\n  <!DOCTYPE html><title>404", "HTML"),
             (b"\xef\xbb\xbf<HTML>", "HTML"),
             (b"<?xml version=\"1.0\" ?>\n<!-- This file -->\n<bmap version=\"2.0\">", "block map"),
@@ -177,6 +175,14 @@ mod tests {
             (b"\x78\x9c\x01\x02\x03\x04\x05", "zlib"),
         ] {
             assert!(matches!(recognise(start), Kind::Foreign(kind) if kind.contains(expected)), "{expected}");
+        }
+        for (start, kind) in [
+            (&b"QFI\xfb\0\0\0\x03"[..], container::Kind::Qcow2),
+            (b"KDMV\x01", container::Kind::Vmdk),
+            (b"conectix", container::Kind::Vhd),
+            (b"vhdxfile", container::Kind::Vhdx),
+        ] {
+            assert_eq!(recognise(start), Kind::Container(kind));
         }
         let mut dmg = vec![1; 1000];
         dmg[488..492].copy_from_slice(b"koly");

@@ -1,5 +1,6 @@
 //! Why an image cannot be opened.
 
+use crate::format::disk::container;
 use crate::format::file::bmap;
 use crate::format::file::sums::BadSum;
 use crate::net;
@@ -59,6 +60,14 @@ pub enum Error {
         kind: &'static str,
         /// What the decoder says.
         source: io::Error,
+    },
+    /// It is a container that cannot be read.
+    #[error("{name} is {source}")]
+    Container {
+        /// The image, as the user named it.
+        name: String,
+        /// Why.
+        source: container::Error,
     },
     /// The server does not give it.
     #[error("{name}: {source}")]

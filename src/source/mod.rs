@@ -5,6 +5,7 @@
 
 mod ahead;
 mod error;
+mod inside;
 mod mapped;
 mod own_len;
 mod trim;
@@ -13,6 +14,7 @@ pub use error::Error;
 pub use mapped::Mapped;
 pub use trim::Trim;
 
+use crate::format::disk::container;
 use crate::format::file::bmap::{self, BlockMap};
 use crate::format::file::sums::{parse_sha256, text_of};
 use crate::image::Source;
@@ -139,10 +141,14 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
         None => Wanted::First,
     };
     let packed = Box::new(BufReader::with_capacity(CHUNK, summed));
-    let Unpacked { layers, start, kind, len: claim, stream } =
-        layers::unpack(packed, options.threads, &wanted).map_err(failed)?;
+    let mut unpacked = layers::unpack(packed, options.threads, &wanted).map_err(failed)?;
+    if unpacked.layers.is_raw() {
+        unpacked.len = len;
+    }
+    let footer = end.and_then(|end| end.container);
+    let inside = inside::open(&name, &mut unpacked, footer, raw.as_ref(), has_sum)?;
+    let Unpacked { layers, start, kind, len: claim, stream } = unpacked;
     let is_raw = layers.is_raw();
-    let claim = if is_raw { len } else { claim };
     let is_unknown = kind == Kind::Unknown && !start.is_empty();
     if is_unknown && let Some(kind) = end.filter(|end| end.is_zip).map(|_| SELF_UNPACKING) {
         return Err(Error::Foreign { name, kind: kind.to_owned() });
@@ -161,9 +167,10 @@ pub fn open(spec: &str, options: &Options<'_>) -> Result<Opened, Error> {
     if end.is_some_and(|end| end.is_openwrt) && !is_raw {
         notes.push(format!("{name} ends in a description that OpenWrt appends; it is left out"));
     }
-    let stream: Box<dyn Source + Send> = match raw {
+    let stream: Box<dyn Source + Send> = match (inside, raw) {
+        (Some(inside), _) => Box::new(inside),
         // Without a hash there is no need to read what is known to be zeros.
-        Some((file, len)) if is_raw && !has_sum => Box::new(Sparse::new(file, len)),
+        (None, Some((file, len))) if is_raw && !has_sum => Box::new(Sparse::new(file, len)),
         _ => {
             let len = claim.filter(|_| is_raw);
             Box::new(Claimed { inner: Stream::new(stream, len), claim })
@@ -229,6 +236,7 @@ pub fn is_address(spec: &str) -> bool {
 struct End {
     is_zip: bool,
     is_openwrt: bool,
+    container: Option<container::Kind>,
 }
 
 const SELF_UNPACKING: &str =
@@ -267,7 +275,8 @@ fn open_file(spec: &str) -> Result<(File, Option<u64>, Option<End>), Error> {
     }
     let trailer = end.len().checked_sub(gzip::FWTOOL_LEN).and_then(|at| end.get(at..));
     let is_openwrt = trailer.is_some_and(|trailer| trailer.starts_with(&gzip::FWTOOL));
-    Ok((opened, Some(len), Some(End { is_zip: recognise::ends_as_zip(&end), is_openwrt })))
+    let (is_zip, container) = (recognise::ends_as_zip(&end), container::sniff_end(&end));
+    Ok((opened, Some(len), Some(End { is_zip, is_openwrt, container })))
 }
 
 /// A stream that claims a length; it is no less, for a frame that says so is decoded whole or not at all. It may be

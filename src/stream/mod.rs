@@ -4,6 +4,7 @@ pub mod archive;
 mod brotli;
 mod damaged;
 pub mod decompress;
+pub(crate) mod deflate;
 pub(crate) mod gzip;
 pub mod hash;
 mod lz4;

@@ -8,8 +8,8 @@ use std::path::Path;
 /// Lowest first. A module uses lower floors only, never a peer.
 const FLOORS: &[&[&str]] = &[
     &["bytes", "ints", "sizes", "base_n", "escape", "tree", "extent", "stream", "workers"],
-    &["format", "image", "net"],
-    &["card"],
+    &["format", "net"],
+    &["image", "card"],
     &["store", "board", "device", "source"],
     &["compose", "flash", "inspect", "update", "verify"],
     &["cli"],

@@ -1,7 +1,9 @@
 //! `nixflash compose`: an image out of a closure.
 
 use crate::base_n::to_base16;
+use crate::board::{Role, TableKind};
 use crate::cli::exit::{Code, Failure};
+use crate::cli::file::image_format::{Format, Shape};
 use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, Wishes, unmoved, unwritable};
 use crate::cli::file::project;
 use crate::cli::file::project::Project;
@@ -15,7 +17,11 @@ use crate::cli::show::plan_text;
 use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Plan, RootSize};
+use crate::format::disk::container::vhd;
 use crate::format::file::bmap::{BlockMap, Range};
+use crate::format::file::incus::Machine;
+use crate::image::container;
+use crate::image::container::Form;
 use crate::image::write::beside;
 use crate::image::write::beside::{Hashed, HashedSink};
 use crate::image::write::block_map;
@@ -24,7 +30,8 @@ use crate::image::write::complete_file::{Pending, RawFile};
 use crate::image::write::pack;
 use crate::image::write::packing::Packing;
 use crate::image::write::raw::Raw;
-use crate::image::{Progress, Sink};
+use crate::image::write::xz;
+use crate::image::{Progress, Sink, SinkError};
 use crate::sizes::show_bytes;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -49,10 +56,11 @@ pub struct Options {
     /// The image to make, or - for standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// How to pack it [default: from the name; raw for -]
+    /// What to make [default: from the name; raw for -]
     #[arg(long, value_enum, value_name = "HOW")]
-    format: Option<Packing>,
-    /// Compression level: 1-19 for zst, 0-9 for xz and gz
+    format: Option<Format>,
+    /// Compression level: 1-19 for zst and qcow2-zstd, 0-9 for xz and gz, 1-9
+    /// for qcow2 and vmdk
     #[arg(long, value_name = "N")]
     level: Option<u32>,
     /// Length of the whole image, such as 8GiB; the root fills it
@@ -68,6 +76,10 @@ pub struct Options {
     /// Also write FILE.bmap
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_name = "yes|no", value_parser = switch)]
     bmap: Option<bool>,
+    /// Also write NAME.incus.tar.xz beside NAME.qcow2: `incus image import` takes
+    /// both
+    #[arg(long)]
+    incus: bool,
     /// Replace an image that is there
     #[arg(short, long)]
     force: bool,
@@ -96,7 +108,7 @@ impl Options {
     /// What is wished of the file of the image.
     fn wishes(&self) -> Wishes {
         let (sums, maps) = (self.sums(), self.maps());
-        Wishes { format: self.format, level: self.level, force: self.force, sums, maps }
+        Wishes { format: self.format, level: self.level, force: self.force, sums, maps, incus: self.incus }
     }
 
     /// Takes from a project file what no option says.
@@ -197,7 +209,8 @@ fn write(
         Some(ground) => Arc::clone(&ground.stop),
         None => signals::interrupt_flag()?,
     };
-    let job = Job { plan, packing: output.packing, options, voice, stop, threads: options.inputs.workers() };
+    ensure_holds(plan, output)?;
+    let job = Job { plan, shape: output.shape, options, voice, stop, threads: options.inputs.workers() };
     let target = output.target;
     if target == Path::new("-") {
         return job.stream(Box::new(std::io::stdout()), "standard output");
@@ -221,10 +234,45 @@ fn write(
     pending.commit().map_err(|error| unwritable(&error))?;
     for (path, text) in [(&output.sha256, texts.sha256), (&output.bmap, texts.bmap)] {
         if let (Some(path), Some(text)) = (path, text) {
-            complete_file::write_small(path, &text, output.overwrite).map_err(|error| unwritable(&error))?;
+            complete_file::write_small(path, text, output.overwrite).map_err(|error| unwritable(&error))?;
         }
     }
+    match &output.incus {
+        Some(path) => write_incus(plan, path, output),
+        None => Ok(()),
+    }
+}
+
+/// Whether the image can be of the form that is wanted.
+fn ensure_holds(plan: &Plan, output: &Output<'_>) -> Outcome {
+    let Shape::Container(form) = output.shape else { return Ok(()) };
+    let len = plan.summary.image_bytes;
+    let unit = match (form, plan.summary.table) {
+        // A backup of a GPT is at the end of the disk, which would be elsewhere.
+        (Form::Vhd, TableKind::Gpt) => vhd::UNIT,
+        _ => 512,
+    };
+    if !len.is_multiple_of(unit) {
+        let what = format!(
+            "--size: the image would have {len} bytes, expected a multiple of {unit} for this format"
+        );
+        return Err(Failure::new(Code::Usage, what));
+    }
+    if output.incus.is_some() && !plan.summary.partitions.iter().any(|part| part.role == Role::Esp) {
+        let board = &plan.summary.board;
+        let what = format!("--incus: a virtual machine of Incus has UEFI, and the board {board} has no ESP");
+        return Err(Failure::new(Code::Usage, what).hint("compose for uefi-x86_64 or uefi-aarch64"));
+    }
     Ok(())
+}
+
+/// Writes what Incus wants to know.
+fn write_incus(plan: &Plan, path: &Path, output: &Output<'_>) -> Outcome {
+    let architecture = plan.platform.split('-').next().unwrap_or_default();
+    let machine = Machine { architecture, release: &plan.summary.nixos_version };
+    let archive = xz::small(&machine.archive())
+        .map_err(|error| Failure::new(Code::Other, format!("cannot pack {}: {error}", path.display())))?;
+    complete_file::write_small(path, archive, output.overwrite).map_err(|error| unwritable(&error))
 }
 
 /// What goes beside an image.
@@ -236,7 +284,7 @@ struct Beside {
 
 struct Job<'a> {
     plan: &'a Plan,
-    packing: Packing,
+    shape: Shape,
     options: &'a Options,
     voice: &'a Voice,
     stop: Arc<AtomicBool>,
@@ -260,8 +308,30 @@ impl Job<'_> {
 
     fn pack<'a>(&self, out: Box<dyn Write + Send + 'a>, name: &str) -> Result<Box<dyn Sink + 'a>, Failure> {
         let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
-        pack::sink(self.packing, out, name, self.plan.summary.image_bytes, threads)
-            .map_err(|error| copy_failed(&error.into(), UNWRITTEN))
+        let len = self.plan.summary.image_bytes;
+        let sink = match self.shape {
+            Shape::Disk(packing) => pack::sink(packing, out, name, len, threads),
+            Shape::Container(form) => pack::sink(Packing::Raw, out, name, len, threads)
+                .and_then(|inner| container::into_sink(form, inner, name, &self.plan.disk(), threads)),
+        };
+        sink.map_err(|error| copy_failed(&error.into(), UNWRITTEN))
+    }
+
+    /// A container in a file. One that is not written in order is hashed when it is complete.
+    fn container(&self, form: Form, pending: &Pending, name: &str) -> Result<Option<String>, Failure> {
+        let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
+        let handle = pending.handle().map_err(|error| unwritable(&error))?;
+        let made = |sink: Result<_, SinkError>| sink.map_err(|error| copy_failed(&error.into(), UNWRITTEN));
+        let disk = self.plan.disk();
+        if !self.options.sums() || !form.is_stream() {
+            self.copy(made(container::into_file(form, handle, name, &disk, threads))?)?;
+            let hash =
+                || beside::hash_file(pending.file()).map_err(|error| Failure::of(Code::Target, &error));
+            return self.options.sums().then(hash).transpose();
+        }
+        let (inner, hash) = HashedSink::new(Box::new(Raw::new(handle, name)));
+        self.copy(made(container::into_sink(form, Box::new(inner), name, &disk, threads))?)?;
+        Ok(Some(beside::hex(&hash)))
     }
 
     /// Packs the image into a file, and gives what goes beside it.
@@ -269,9 +339,13 @@ impl Job<'_> {
         let name = target.display().to_string();
         let base = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let sums = |hash: &str| format!("{hash}  {base}\n");
+        if let Shape::Container(form) = self.shape {
+            let sha256 = self.container(form, pending, &name)?.map(|hash| sums(&hash));
+            return Ok(Beside { sha256, bmap: None });
+        }
         let handle = pending.handle().map_err(|error| unwritable(&error))?;
         let mut beside = Beside::default();
-        let (sink, hash): (Box<dyn Sink>, _) = if self.packing == Packing::Raw {
+        let (sink, hash): (Box<dyn Sink>, _) = if self.shape == Shape::Disk(Packing::Raw) {
             let (sink, hash) = HashedSink::new(Box::new(Raw::new(handle, &name)));
             (Box::new(sink), hash)
         } else {

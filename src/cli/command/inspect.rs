@@ -140,7 +140,7 @@ pub fn unreadable(error: &Error) -> Failure {
             Failure::of(Code::Permission, error).hint("a device can be read by root, or by the group `disk`")
         }
         Error::Io { .. } | Error::Scratch { .. } => Failure::of(Code::Other, error),
-        Error::Stream { .. } | Error::Foreign { .. } | Error::TooLong { .. } => {
+        Error::Stream { .. } | Error::Foreign { .. } | Error::Container { .. } | Error::TooLong { .. } => {
             Failure::of(Code::Source, error)
         }
     }

@@ -34,8 +34,9 @@ use std::time::Instant;
 /// Write an image or a system to cards, and verify them.
 ///
 /// Without --system, the first word is an image: a file, - or an http(s)
-/// address; raw or packed as zst, xz, gz, bz2, lz4 or zip. With --system it is
-/// a board, and the system is composed straight onto each card, for its size.
+/// address; raw or packed as zst, xz, gz, bz2, lz4 or zip; qcow2, vdi, vhd,
+/// vhdx or vmdk. With --system it is a board, and the system is composed
+/// straight onto each card, for its size.
 /// With --project, a nixflash.toml names board and system: every word is a
 /// device, and no device is ever taken from the file.
 /// A card is read back, and gets its partition table only when all is right.

@@ -1,6 +1,7 @@
 //! The file that an image goes to: whether it can be written, and what is in it before all is planned.
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::file::image_format::{Format, Shape};
 use crate::cli::show::downloads::Quiet;
 use crate::cli::show::failures::{copy_failed, refused};
 use crate::cli::show::signals;
@@ -20,20 +21,22 @@ use std::sync::atomic::AtomicBool;
 pub struct Output<'a> {
     /// Where; `-` for standard output.
     pub target: &'a Path,
-    /// How it is packed.
-    pub packing: Packing,
+    /// What it is.
+    pub shape: Shape,
     /// Whether what is there is replaced.
     pub overwrite: Overwrite,
     /// The file of its hash.
     pub sha256: Option<PathBuf>,
     /// The file of its block map.
     pub bmap: Option<PathBuf>,
+    /// The file with what Incus wants to know.
+    pub incus: Option<PathBuf>,
 }
 
 /// What is wished of the file of an image.
 pub struct Wishes {
     /// How it is packed; what its name says where nothing is said.
-    pub format: Option<Packing>,
+    pub format: Option<Format>,
     /// The level of compression.
     pub level: Option<u32>,
     /// Whether an image that is there is replaced.
@@ -42,6 +45,8 @@ pub struct Wishes {
     pub sums: bool,
     /// Whether its block map is.
     pub maps: bool,
+    /// Whether what Incus wants to know of it is.
+    pub incus: bool,
 }
 
 /// A file that has some of its contents.
@@ -57,7 +62,7 @@ pub struct Ground {
 impl<'a> Output<'a> {
     /// What is wished, and whether it can be written.
     pub fn of(target: &'a Path, wishes: &Wishes) -> Result<Self, Failure> {
-        let packing = packing(wishes, target)?;
+        let shape = shape(wishes, target)?;
         let overwrite = if wishes.force { Overwrite::Replace } else { Overwrite::Refuse };
         let beside = |suffix: &str| {
             let mut name = target.as_os_str().to_owned();
@@ -65,8 +70,11 @@ impl<'a> Output<'a> {
             PathBuf::from(name)
         };
         let (sha256, bmap) = (wishes.sums.then(|| beside(".sha256")), wishes.maps.then(|| beside(".bmap")));
+        let incus = wishes.incus.then(|| target.with_extension("incus.tar.xz"));
         if target != Path::new("-") {
-            for path in [Some(target), sha256.as_deref(), bmap.as_deref()].into_iter().flatten() {
+            for path in
+                [Some(target), sha256.as_deref(), bmap.as_deref(), incus.as_deref()].into_iter().flatten()
+            {
                 complete_file::check(path, overwrite).map_err(|error| unwritable(&error))?;
             }
         } else if sha256.is_some() || bmap.is_some() {
@@ -81,12 +89,12 @@ impl<'a> Output<'a> {
             )
             .hint("pipe it to a program, or name a file with -o"));
         }
-        Ok(Self { target, packing, overwrite, sha256, bmap })
+        Ok(Self { target, shape, overwrite, sha256, bmap, incus })
     }
 
     /// Whether the image is written all over at once, and not in its order.
     pub fn is_scattered(&self) -> bool {
-        let is_stream = self.target == Path::new("-") || self.packing != Packing::Raw;
+        let is_stream = self.target == Path::new("-") || self.shape != Shape::Disk(Packing::Raw);
         !is_stream && self.sha256.is_none() && self.bmap.is_none()
     }
 
@@ -119,17 +127,32 @@ impl<'a> Output<'a> {
     }
 }
 
-fn packing(wishes: &Wishes, target: &Path) -> Result<Packing, Failure> {
-    let packing = wishes.format.unwrap_or_else(|| Packing::of_name(target));
-    let Some(level) = wishes.level else { return Ok(packing) };
-    let Some(levels) = packing.levels() else {
-        return Err(Failure::new(Code::Usage, "--level: a raw image is not compressed"));
+/// What the image is to be, and whether all else that is asked for goes with it.
+fn shape(wishes: &Wishes, target: &Path) -> Result<Shape, Failure> {
+    let format = match wishes.format {
+        Some(format) => format,
+        None => Format::of_name(target)?,
     };
-    if levels.contains(&level) {
-        return Ok(packing.at(level));
+    let shape = format.shape(wishes.level)?;
+    let usage = |what: &str| Failure::new(Code::Usage, what);
+    if wishes.incus && !matches!(format, Format::Qcow2 | Format::Qcow2Zstd | Format::Qcow2Plain) {
+        return Err(usage("--incus: Incus takes the disk of a virtual machine as qcow2 only")
+            .hint("name it with -o NAME.qcow2"));
     }
-    let (first, last) = levels.into_inner();
-    Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
+    let is_stream = target == Path::new("-");
+    match shape {
+        Shape::Container(form) if is_stream && !form.is_stream() => {
+            Err(usage("a packed qcow2 needs a file: its header is written last")
+                .hint("--format qcow2-plain can go to standard output"))
+        }
+        Shape::Container(_) if wishes.maps => {
+            Err(usage("--bmap: a block map is of a disk, and this image is a container of one"))
+        }
+        _ if wishes.incus && is_stream => {
+            Err(usage("--incus needs a file: there is no name for its metadata beside -"))
+        }
+        shape => Ok(shape),
+    }
 }
 
 /// Contents that could not be brought to their place.

@@ -37,6 +37,8 @@ pub struct Plan {
     pub summary: Summary,
     /// What was taken from a channel.
     pub pins: Vec<Pin>,
+    /// The platform of the system, such as `aarch64-linux`.
+    pub platform: String,
 }
 
 impl Plan {

@@ -4,6 +4,7 @@
 //! Workers take jobs in order; each source is streamed, hashed, and compared with its planned tree on the way.
 
 mod ahead;
+mod disk;
 pub(crate) mod in_place;
 mod job;
 pub(crate) mod out;

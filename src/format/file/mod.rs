@@ -2,6 +2,7 @@
 
 pub mod bmap;
 pub mod date;
+pub mod incus;
 pub mod json;
 pub mod minisign;
 pub mod sums;

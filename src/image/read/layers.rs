@@ -52,6 +52,11 @@ impl Layers {
         self.0.is_empty()
     }
 
+    /// Adds what is inside all others.
+    pub fn push(&mut self, name: &'static str) {
+        self.0.push(name);
+    }
+
     /// In words: `raw`, `xz`, or `tar in gzip`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -120,7 +125,9 @@ pub fn unpack<'a>(stream: Stream<'a>, threads: u32, wanted: &Wanted) -> Result<U
             Kind::Foreign(kind) => return Err(foreign(kind, &layers)),
             Kind::Packed(packed) => packed,
             Kind::Tar => Compression::None,
-            Kind::Image | Kind::Unknown => return Ok(Unpacked { layers, start, kind, len, stream }),
+            Kind::Image | Kind::Container(_) | Kind::Unknown => {
+                return Ok(Unpacked { layers, start, kind, len, stream });
+            }
         };
         let name = if packed == Compression::None { "tar" } else { packed.name() };
         if layers.0.len() == MOST {

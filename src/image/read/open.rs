@@ -1,7 +1,9 @@
 //! Opening an image to look at it: raw as it is, compressed through an unlinked temporary file with holes.
 
 use super::layers::{self, Layers};
-use crate::image::recognise;
+use crate::format::disk::container;
+use crate::format::disk::container::Disk;
+use crate::image::recognise::{self, Kind};
 use crate::ints;
 use crate::stream::ReadAt;
 use std::fs::File;
@@ -43,6 +45,14 @@ pub enum Error {
         /// What it is.
         kind: String,
     },
+    /// It is a container that cannot be read.
+    #[error("{path} is {source}")]
+    Container {
+        /// The image.
+        path: String,
+        /// Why.
+        source: container::Error,
+    },
     /// It is longer than any card.
     #[error("{path} is longer than {MAX_DECODED} bytes when decoded")]
     TooLong {
@@ -65,17 +75,28 @@ pub enum Error {
 pub struct Image {
     /// How it is packed.
     pub layers: Layers,
-    file: File,
-    len: u64,
+    bytes: Bytes,
+}
+
+/// Where its bytes are.
+enum Bytes {
+    File { file: File, len: u64 },
+    Inside(Box<dyn Disk>),
 }
 
 impl ReadAt for Image {
     fn size(&self) -> u64 {
-        self.len
+        match &self.bytes {
+            Bytes::File { len, .. } => *len,
+            Bytes::Inside(disk) => disk.size(),
+        }
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        FileExt::read_exact_at(&self.file, buf, offset)
+        match &self.bytes {
+            Bytes::File { file, .. } => FileExt::read_exact_at(file, buf, offset),
+            Bytes::Inside(disk) => disk.read_exact_at(buf, offset),
+        }
     }
 }
 
@@ -93,14 +114,10 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
     }
     let len = ReadAt::size(&file);
     if kind.is_block_device() {
-        return Ok(Image { layers: Layers::default(), file, len });
+        return Ok(Image { layers: Layers::default(), bytes: Bytes::File { file, len } });
     }
-    let end = {
-        let mut end = vec![0; ints::to_usize(len.min(512))];
-        FileExt::read_exact_at(&file, &mut end, len - len.min(512)).map_err(failed)?;
-        recognise::by_end(&end)
-    };
-    if let Some(kind) = end {
+    let end = end_of(&file, len).map_err(failed)?;
+    if let Some(kind) = recognise::by_end(&end) {
         return Err(Error::Foreign { path: shown, kind: kind.to_owned() });
     }
     let layered = |error| layers_failed(&shown, error);
@@ -109,8 +126,9 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
     let packed = layers::from_start(file.try_clone().map_err(failed)?, len);
     let unpacked = layers::unpack(packed, 1, &wanted).map_err(layered)?;
     if unpacked.layers.is_raw() {
-        return Ok(Image { layers: unpacked.layers, file, len });
+        return inside(&shown, unpacked.layers, unpacked.kind, file, len);
     }
+    let kind = unpacked.kind;
     let (layers, mut reader) = (unpacked.layers, unpacked.stream);
     let unpacked =
         tempfile::tempfile_in(scratch).map_err(|source| scratch_failed(&shown, scratch, source))?;
@@ -130,7 +148,30 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Image, Error> {
         len += ints::to_u64(taken);
     }
     unpacked.set_len(len).map_err(|source| scratch_failed(&shown, scratch, source))?;
-    Ok(Image { layers, file: unpacked, len })
+    inside(&shown, layers, kind, unpacked, len)
+}
+
+/// The last bytes of a file, at most 512.
+fn end_of(file: &File, len: u64) -> io::Result<Vec<u8>> {
+    let mut end = vec![0; ints::to_usize(len.min(512))];
+    FileExt::read_exact_at(file, &mut end, len - len.min(512))?;
+    Ok(end)
+}
+
+/// An image that is unpacked: the disk inside it, where it is a container.
+fn inside(path: &str, mut layers: Layers, kind: Kind, file: File, len: u64) -> Result<Image, Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let container = match kind {
+        Kind::Container(kind) => Some(kind),
+        _ => container::sniff_end(&end_of(&file, len).map_err(io)?),
+    };
+    let Some(kind) = container else { return Ok(Image { layers, bytes: Bytes::File { file, len } }) };
+    let disk = container::open(kind, file).map_err(|source| match source {
+        container::Error::Io(source) => io(source),
+        source => Error::Container { path: path.to_owned(), source },
+    })?;
+    layers.push(kind.name());
+    Ok(Image { layers, bytes: Bytes::Inside(disk) })
 }
 
 fn layers_failed(path: &str, error: layers::Error) -> Error {

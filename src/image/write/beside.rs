@@ -4,7 +4,8 @@ use crate::base_n::to_base16;
 use crate::image::sink::{Sink, SinkError};
 use crate::ints;
 use sha2::{Digest, Sha256};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex};
 
 /// A hash that is complete when its writer is gone.
@@ -43,6 +44,15 @@ impl<W: Write> Write for Hashed<W> {
 pub fn hex(sha256: &Shared<Sha256>) -> String {
     let hasher = sha256.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     to_base16(&hasher.clone().finalize())
+}
+
+/// The hash of a file that is complete, in base 16.
+pub fn hash_file(file: &File) -> io::Result<String> {
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(0))?;
+    let (mut out, hash) = Hashed::new(io::sink());
+    io::copy(&mut reader, &mut out)?;
+    Ok(hex(&hash))
 }
 
 /// Hashes a raw image on its way into a sink, holes as zeros.

@@ -157,9 +157,9 @@ impl RawFile {
 }
 
 /// Writes a small file beside an output, with the same care.
-pub fn write_small(target: &Path, text: &str, overwrite: Overwrite) -> Result<(), Error> {
+pub fn write_small(target: &Path, bytes: impl AsRef<[u8]>, overwrite: Overwrite) -> Result<(), Error> {
     let pending = Pending::create(target, overwrite)?;
-    pending.file().write_all(text.as_bytes()).map_err(|source| pending.io(source))?;
+    pending.file().write_all(bytes.as_ref()).map_err(|source| pending.io(source))?;
     pending.commit()
 }
 

@@ -3,10 +3,11 @@
 pub mod beside;
 pub mod block_map;
 pub mod complete_file;
+pub mod container;
 mod encoder;
 mod gz;
 pub mod pack;
 pub mod packing;
 pub mod raw;
-mod xz;
+pub mod xz;
 mod zst;

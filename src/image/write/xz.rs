@@ -21,6 +21,13 @@ pub fn encoder(
     Ok(liblzma::write::XzEncoder::new_stream(out, builder.encoder()?))
 }
 
+/// Packs a few bytes.
+pub fn small(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
 /// The dictionary of a preset, in bytes.
 const fn dictionary(level: u32) -> u64 {
     match level {
