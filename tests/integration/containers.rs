@@ -1,7 +1,6 @@
 //! Containers of disks, judged by qemu-img: ours are read by it, and its own by us.
 
 use crate::common::{Tool, skip, temp};
-use nixflash::format::disk::container::qcow2::Compression;
 use nixflash::format::disk::container::{Kind, open, sniff, sniff_end};
 use nixflash::image::container::{Disk, Form, into_file, into_sink};
 use nixflash::image::{Inside, Piece, Sink, SinkError, Source};
@@ -15,12 +14,12 @@ use std::sync::{Arc, Mutex};
 /// Every form, by the format as qemu-img calls it.
 const FORMS: [(&str, Form); 7] = [
     ("qcow2", Form::PlainQcow2),
-    ("qcow2", Form::PackedQcow2 { compression: Compression::Deflate, level: Form::DEFLATE_LEVEL }),
-    ("qcow2", Form::PackedQcow2 { compression: Compression::Zstd, level: Form::ZSTD_LEVEL }),
+    ("qcow2", Form::QCOW2),
+    ("qcow2", Form::QCOW2_ZSTD),
     ("vdi", Form::Vdi),
     ("vpc", Form::Vhd),
     ("vhdx", Form::Vhdx),
-    ("vmdk", Form::Vmdk { level: 6 }),
+    ("vmdk", Form::VMDK),
 ];
 
 /// A disk in memory, and where it has something.
@@ -305,12 +304,10 @@ fn a_packed_qcow2_is_no_longer_than_that_of_qemu_img() {
     image.bytes[from..from + len as usize].copy_from_slice(&program[..len as usize]);
     let raw = dir.path().join("raw");
     image.raw(&raw);
-    for (compression, name, level) in
-        [(Compression::Deflate, "zlib", Form::DEFLATE_LEVEL), (Compression::Zstd, "zstd", Form::ZSTD_LEVEL)]
-    {
+    for (form, name) in [(Form::QCOW2, "zlib"), (Form::QCOW2_ZSTD, "zstd")] {
         let (ours, theirs) =
             (dir.path().join(format!("{name}.ours")), dir.path().join(format!("{name}.theirs")));
-        image.write(Form::PackedQcow2 { compression, level }, &ours, 2);
+        image.write(form, &ours, 2);
         let option = format!("compression_type={name}");
         qemu.passes(&[
             "convert",

@@ -3,7 +3,6 @@
 use crate::base_n::to_base16;
 use crate::board::{Role, TableKind};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::file::image_format::{Format, Shape};
 use crate::cli::file::output_image::{Ground, Output, UNWRITTEN, Wishes, unmoved, unwritable};
 use crate::cli::file::project;
 use crate::cli::file::project::Project;
@@ -58,7 +57,7 @@ pub struct Options {
     output: Option<PathBuf>,
     /// What to make [default: from the name; raw for -]
     #[arg(long, value_enum, value_name = "HOW")]
-    format: Option<Format>,
+    format: Option<Packing>,
     /// Compression level: 1-19 for zst and qcow2-zstd, 0-9 for xz and gz, 1-9
     /// for qcow2 and vmdk
     #[arg(long, value_name = "N")]
@@ -108,7 +107,8 @@ impl Options {
     /// What is wished of the file of the image.
     fn wishes(&self) -> Wishes {
         let (sums, maps) = (self.sums(), self.maps());
-        Wishes { format: self.format, level: self.level, force: self.force, sums, maps, incus: self.incus }
+        let (force, incus) = (self.force, self.incus);
+        Wishes { format: self.format, level: self.level, force, sums, maps, incus }
     }
 
     /// Takes from a project file what no option says.
@@ -210,7 +210,7 @@ fn write(
         None => signals::interrupt_flag()?,
     };
     ensure_holds(plan, output)?;
-    let job = Job { plan, shape: output.shape, options, voice, stop, threads: options.inputs.workers() };
+    let job = Job { plan, packing: output.packing, options, voice, stop, threads: options.inputs.workers() };
     let target = output.target;
     if target == Path::new("-") {
         return job.stream(Box::new(std::io::stdout()), "standard output");
@@ -245,7 +245,7 @@ fn write(
 
 /// Whether the image can be of the form that is wanted.
 fn ensure_holds(plan: &Plan, output: &Output<'_>) -> Outcome {
-    let Shape::Container(form) = output.shape else { return Ok(()) };
+    let Packing::Container(form) = output.packing else { return Ok(()) };
     let len = plan.summary.image_bytes;
     let unit = match (form, plan.summary.table) {
         // A backup of a GPT is at the end of the disk, which would be elsewhere.
@@ -284,7 +284,7 @@ struct Beside {
 
 struct Job<'a> {
     plan: &'a Plan,
-    shape: Shape,
+    packing: Packing,
     options: &'a Options,
     voice: &'a Voice,
     stop: Arc<AtomicBool>,
@@ -308,13 +308,8 @@ impl Job<'_> {
 
     fn pack<'a>(&self, out: Box<dyn Write + Send + 'a>, name: &str) -> Result<Box<dyn Sink + 'a>, Failure> {
         let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
-        let len = self.plan.summary.image_bytes;
-        let sink = match self.shape {
-            Shape::Disk(packing) => pack::sink(packing, out, name, len, threads),
-            Shape::Container(form) => pack::sink(Packing::Raw, out, name, len, threads)
-                .and_then(|inner| container::into_sink(form, inner, name, &self.plan.disk(), threads)),
-        };
-        sink.map_err(|error| copy_failed(&error.into(), UNWRITTEN))
+        pack::sink(self.packing, out, name, &self.plan.disk(), threads)
+            .map_err(|error| copy_failed(&error.into(), UNWRITTEN))
     }
 
     /// A container in a file. One that is not written in order is hashed when it is complete.
@@ -339,13 +334,13 @@ impl Job<'_> {
         let name = target.display().to_string();
         let base = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let sums = |hash: &str| format!("{hash}  {base}\n");
-        if let Shape::Container(form) = self.shape {
+        if let Packing::Container(form) = self.packing {
             let sha256 = self.container(form, pending, &name)?.map(|hash| sums(&hash));
             return Ok(Beside { sha256, bmap: None });
         }
         let handle = pending.handle().map_err(|error| unwritable(&error))?;
         let mut beside = Beside::default();
-        let (sink, hash): (Box<dyn Sink>, _) = if self.shape == Shape::Disk(Packing::Raw) {
+        let (sink, hash): (Box<dyn Sink>, _) = if self.packing == Packing::Raw {
             let (sink, hash) = HashedSink::new(Box::new(Raw::new(handle, &name)));
             (Box::new(sink), hash)
         } else {

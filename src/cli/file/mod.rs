@@ -2,7 +2,6 @@
 
 pub(crate) mod board;
 pub(crate) mod extracted;
-pub(crate) mod image_format;
 pub(crate) mod kept;
 pub(crate) mod lock;
 pub(crate) mod nix_conf;

@@ -1,15 +1,15 @@
 //! The file that an image goes to: whether it can be written, and what is in it before all is planned.
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::file::image_format::{Format, Shape};
 use crate::cli::show::downloads::Quiet;
 use crate::cli::show::failures::{copy_failed, refused};
 use crate::cli::show::signals;
 use crate::cli::show::terminal::Voice;
 use crate::compose::{Found, MoveError, Plan};
+use crate::format::disk::container::Kind;
 use crate::image::write::complete_file;
 use crate::image::write::complete_file::{Overwrite, Pending, RawFile};
-use crate::image::write::packing::Packing;
+use crate::image::write::packing::{Packing, Unoffered};
 use crate::image::{CopyError, Progress};
 use crate::sizes::show_bytes;
 use std::io::IsTerminal;
@@ -21,8 +21,8 @@ use std::sync::atomic::AtomicBool;
 pub struct Output<'a> {
     /// Where; `-` for standard output.
     pub target: &'a Path,
-    /// What it is.
-    pub shape: Shape,
+    /// How it is packed.
+    pub packing: Packing,
     /// Whether what is there is replaced.
     pub overwrite: Overwrite,
     /// The file of its hash.
@@ -36,7 +36,7 @@ pub struct Output<'a> {
 /// What is wished of the file of an image.
 pub struct Wishes {
     /// How it is packed; what its name says where nothing is said.
-    pub format: Option<Format>,
+    pub format: Option<Packing>,
     /// The level of compression.
     pub level: Option<u32>,
     /// Whether an image that is there is replaced.
@@ -45,7 +45,7 @@ pub struct Wishes {
     pub sums: bool,
     /// Whether its block map is.
     pub maps: bool,
-    /// Whether what Incus wants to know of it is.
+    /// Whether what Incus wants to know is.
     pub incus: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct Ground {
 impl<'a> Output<'a> {
     /// What is wished, and whether it can be written.
     pub fn of(target: &'a Path, wishes: &Wishes) -> Result<Self, Failure> {
-        let shape = shape(wishes, target)?;
+        let packing = packing(wishes, target)?;
         let overwrite = if wishes.force { Overwrite::Replace } else { Overwrite::Refuse };
         let beside = |suffix: &str| {
             let mut name = target.as_os_str().to_owned();
@@ -89,12 +89,12 @@ impl<'a> Output<'a> {
             )
             .hint("pipe it to a program, or name a file with -o"));
         }
-        Ok(Self { target, shape, overwrite, sha256, bmap, incus })
+        Ok(Self { target, packing, overwrite, sha256, bmap, incus })
     }
 
     /// Whether the image is written all over at once, and not in its order.
     pub fn is_scattered(&self) -> bool {
-        let is_stream = self.target == Path::new("-") || self.shape != Shape::Disk(Packing::Raw);
+        let is_stream = self.target == Path::new("-") || self.packing != Packing::Raw;
         !is_stream && self.sha256.is_none() && self.bmap.is_none()
     }
 
@@ -127,32 +127,55 @@ impl<'a> Output<'a> {
     }
 }
 
-/// What the image is to be, and whether all else that is asked for goes with it.
-fn shape(wishes: &Wishes, target: &Path) -> Result<Shape, Failure> {
-    let format = match wishes.format {
-        Some(format) => format,
-        None => Format::of_name(target)?,
-    };
-    let shape = format.shape(wishes.level)?;
+/// What the image is to be, and whether all else that is wished goes with it.
+fn packing(wishes: &Wishes, target: &Path) -> Result<Packing, Failure> {
+    let packing = levelled(wishes, target)?;
     let usage = |what: &str| Failure::new(Code::Usage, what);
-    if wishes.incus && !matches!(format, Format::Qcow2 | Format::Qcow2Zstd | Format::Qcow2Plain) {
+    let form = match packing {
+        Packing::Container(form) => Some(form),
+        _ => None,
+    };
+    if wishes.incus && form.is_none_or(|form| form.kind() != Kind::Qcow2) {
         return Err(usage("--incus: Incus takes the disk of a virtual machine as qcow2 only")
             .hint("name it with -o NAME.qcow2"));
     }
     let is_stream = target == Path::new("-");
-    match shape {
-        Shape::Container(form) if is_stream && !form.is_stream() => {
+    match form {
+        Some(form) if is_stream && !form.is_stream() => {
             Err(usage("a packed qcow2 needs a file: its header is written last")
                 .hint("--format qcow2-plain can go to standard output"))
         }
-        Shape::Container(_) if wishes.maps => {
+        Some(_) if wishes.maps => {
             Err(usage("--bmap: a block map is of a disk, and this image is a container of one"))
         }
         _ if wishes.incus && is_stream => {
             Err(usage("--incus needs a file: there is no name for its metadata beside -"))
         }
-        shape => Ok(shape),
+        _ => Ok(packing),
     }
+}
+
+/// What is said or the name says, at the level that is said.
+fn levelled(wishes: &Wishes, target: &Path) -> Result<Packing, Failure> {
+    let unoffered = |error: Unoffered| {
+        Failure::new(Code::Usage, format!("{}: {error}", target.display())).hint(
+            "name it .img, .zst, .xz, .gz, .qcow2, .vdi, .vhd, .vhdx or .vmdk; or say how with --format",
+        )
+    };
+    let packing = match wishes.format {
+        Some(packing) => packing,
+        None => Packing::of_name(target).map_err(unoffered)?,
+    };
+    let Some(level) = wishes.level else { return Ok(packing) };
+    let Some(levels) = packing.levels() else {
+        let name = packing.name();
+        return Err(Failure::new(Code::Usage, format!("--level: a {name} image is not compressed")));
+    };
+    if levels.contains(&level) {
+        return Ok(packing.at(level));
+    }
+    let (first, last) = levels.into_inner();
+    Err(Failure::new(Code::Usage, format!("--level {level}: expected {first} to {last} for this format")))
 }
 
 /// Contents that could not be brought to their place.

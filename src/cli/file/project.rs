@@ -4,12 +4,11 @@ use super::board::is_config_txt_line;
 use super::stranger::{Asked, ensure_harmless, ensure_owner};
 use crate::board;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::file::image_format::Format;
 use crate::cli::show::terminal::Voice;
+use crate::image::write::packing::Packing;
 use crate::sizes::parse_bytes;
 use crate::source::is_address;
 use crate::store::Keys;
-use clap::ValueEnum;
 use nix::fcntl::OFlag;
 use serde::Deserialize;
 use std::fs::OpenOptions;
@@ -73,7 +72,7 @@ pub struct Project {
     /// The image.
     pub output: Option<PathBuf>,
     /// How it is packed.
-    pub format: Option<Format>,
+    pub format: Option<Packing>,
     /// How hard.
     pub level: Option<u32>,
     /// Its length.
@@ -264,14 +263,11 @@ fn keys(text: &str, keys: Vec<Spanned<String>>) -> Result<Vec<String>, String> {
     keys.into_iter().map(check).collect()
 }
 
-fn format(text: &str, format: Option<&Spanned<String>>) -> Result<Option<Format>, String> {
+fn format(text: &str, format: Option<&Spanned<String>>) -> Result<Option<Packing>, String> {
     let Some(format) = format else { return Ok(None) };
-    Format::from_str(format.as_ref(), false).map(Some).map_err(|_| {
-        let known: Vec<String> = Format::value_variants()
-            .iter()
-            .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
-            .collect();
-        let message = format!("format: {:?}: must be one of {}", format.as_ref(), known.join(", "));
+    Packing::named(format.as_ref()).map(Some).ok_or_else(|| {
+        let names = Packing::ALL.map(Packing::name).join(", ");
+        let message = format!("format: {:?}: must be one of {names}", format.as_ref());
         wrong(text, format.span().start, &message)
     })
 }
@@ -281,10 +277,7 @@ fn level(text: &str, level: Option<&Spanned<u32>>) -> Result<Option<u32>, String
     if *level.as_ref() <= 19 {
         return Ok(Some(*level.as_ref()));
     }
-    let message = format!(
-        "level: {}: must be 1 to 19 for zst and qcow2-zstd, 0 to 9 for xz and gz, 1 to 9 for qcow2 and vmdk",
-        level.as_ref()
-    );
+    let message = format!("level: {}: must be 1 to 19 for zst, 0 to 9 for xz and gz", level.as_ref());
     Err(wrong(text, level.span().start, &message))
 }
 

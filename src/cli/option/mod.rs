@@ -4,6 +4,7 @@ pub(crate) mod embed;
 mod gathered;
 pub(crate) mod image_source;
 pub(crate) mod network;
+pub(crate) mod packing;
 pub(crate) mod pins;
 pub(crate) mod stores;
 pub(crate) mod system;

@@ -1,5 +1,7 @@
 //! An image that is packed on its way: zeros are fed to what cannot be told of them.
 
+use super::container;
+use super::container::Disk;
 use super::encoder::{Encoder, Plain};
 use super::packing::Packing;
 use super::{gz, xz, zst};
@@ -10,21 +12,28 @@ use std::io::{self, Write};
 /// Zeros to feed to what cannot be told of them.
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
-/// A sink that packs into `out`, which is called `target` in errors. `len` is the length of the image, `threads` how
-/// many may compress.
+/// A sink that packs a disk into `out`, which is called `target` in errors; so many threads may compress.
+///
+/// # Errors
+/// Also for a container that cannot be written in order.
 pub fn sink<'a>(
     packing: Packing,
     out: Box<dyn Write + Send + 'a>,
     target: &str,
-    len: u64,
+    disk: &Disk,
     threads: u32,
 ) -> Result<Box<dyn Sink + 'a>, SinkError> {
+    let len = disk.size;
     let failed = |source: io::Error| SinkError::Io { target: target.to_owned(), source };
     let encoder: Box<dyn Encoder + 'a> = match packing {
         Packing::Raw => Box::new(Plain(out)),
         Packing::Zst { level } => Box::new(zst::Zst::new(out, level, len, threads).map_err(failed)?),
         Packing::Xz { level } => Box::new(xz::encoder(out, level, threads).map_err(failed)?),
         Packing::Gz { level } => Box::new(gz::encoder(out, level)),
+        Packing::Container(form) => {
+            let inner = Packed { encoder: Box::new(Plain(out)), target: target.to_owned() };
+            return container::into_sink(form, Box::new(inner), target, disk, threads);
+        }
     };
     Ok(Box::new(Packed { encoder, target: target.to_owned() }))
 }

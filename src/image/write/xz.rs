@@ -21,7 +21,7 @@ pub fn encoder(
     Ok(liblzma::write::XzEncoder::new_stream(out, builder.encoder()?))
 }
 
-/// Packs a few bytes.
+/// Packs a few bytes with the usual preset.
 pub fn small(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
     encoder.write_all(bytes)?;

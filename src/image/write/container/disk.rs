@@ -2,7 +2,7 @@
 
 use crate::format::disk::container::Kind;
 use crate::format::disk::container::qcow2::Compression;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// A container, with all that can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +30,65 @@ pub enum Form {
 }
 
 impl Form {
-    /// The usual level of deflate in a qcow2.
-    pub const DEFLATE_LEVEL: u32 = 6;
-    /// The usual level of Zstandard in a qcow2. Level 3 is 0.3 % longer than what qemu-img makes at it, which does not tell
-    /// the library how short a cluster is.
-    pub const ZSTD_LEVEL: u32 = 4;
-    /// The usual level of deflate in a VMDK.
-    pub const GRAIN_LEVEL: u32 = 6;
+    /// A packed qcow2 as it is usually made.
+    pub const QCOW2: Self = Self::PackedQcow2 { compression: Compression::Deflate, level: 6 };
+    /// The same by Zstandard. Its level 3 is 0.3 % longer than what qemu-img makes at it, which does not tell the library
+    /// how short a cluster is.
+    pub const QCOW2_ZSTD: Self = Self::PackedQcow2 { compression: Compression::Zstd, level: 4 };
+    /// A VMDK as it is usually made.
+    pub const VMDK: Self = Self::Vmdk { level: 6 };
+
+    /// Its name in options and project files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PackedQcow2 { compression: Compression::Deflate, .. } => "qcow2",
+            Self::PackedQcow2 { compression: Compression::Zstd, .. } => "qcow2-zstd",
+            Self::PlainQcow2 => "qcow2-plain",
+            Self::Vdi => "vdi",
+            Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
+            Self::Vmdk { .. } => "vmdk",
+        }
+    }
+
+    /// What it is, for a list of options.
+    #[must_use]
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::PackedQcow2 { compression: Compression::Deflate, .. } => {
+                "QEMU, packed by deflate; needs a file"
+            }
+            Self::PackedQcow2 { compression: Compression::Zstd, .. } => {
+                "QEMU, packed by Zstandard, which older programs cannot read"
+            }
+            Self::PlainQcow2 => "QEMU, as it is",
+            Self::Vdi => "VirtualBox",
+            Self::Vhd => "Azure; as long as the disk",
+            Self::Vhdx => "Hyper-V",
+            Self::Vmdk { .. } => "VMware, a packed stream",
+        }
+    }
+
+    /// The levels that it has; `None` where nothing is compressed.
+    #[must_use]
+    pub const fn levels(self) -> Option<RangeInclusive<u32>> {
+        match self {
+            Self::PackedQcow2 { compression: Compression::Zstd, .. } => Some(1..=19),
+            Self::PackedQcow2 { .. } | Self::Vmdk { .. } => Some(1..=9),
+            Self::PlainQcow2 | Self::Vdi | Self::Vhd | Self::Vhdx => None,
+        }
+    }
+
+    /// The same at another level, of [`Form::levels`].
+    #[must_use]
+    pub const fn at(self, level: u32) -> Self {
+        match self {
+            Self::PackedQcow2 { compression, .. } => Self::PackedQcow2 { compression, level },
+            Self::Vmdk { .. } => Self::Vmdk { level },
+            form => form,
+        }
+    }
 
     /// The container.
     #[must_use]
