@@ -130,18 +130,8 @@ impl<S: Source> Source for Mapped<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::file::bmap::testing::map;
     use crate::image::read::stream::Stream;
-
-    fn map(ranges: &str, len: u64) -> String {
-        let text = format!(
-            "<?xml version=\"1.0\" ?>\n<bmap version=\"2.0\"><ImageSize> {len} </ImageSize><BlockSize> 4096 </BlockSize>\
-             <ChecksumType> sha256 </ChecksumType><BmapFileChecksum> {} </BmapFileChecksum>\
-             <BlockMap>{ranges}</BlockMap></bmap>",
-            "0".repeat(64)
-        );
-        let sum = to_base16(&Sha256::digest(&text));
-        text.replacen(&"0".repeat(64), &sum, 1)
-    }
 
     fn pieces(image: &[u8], text: &str) -> Result<Vec<(u8, u64)>, String> {
         let mut source = Mapped::new(Stream::new(image, None), BlockMap::parse(text).unwrap());

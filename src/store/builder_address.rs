@@ -1,5 +1,7 @@
 //! `ssh-ng://[USER@]HOST[:PORT][?KEY=VALUE&...]`, as Nix writes it.
 
+use crate::escape::shell_word;
+
 /// A Nix daemon that ssh leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Builder {
@@ -105,24 +107,15 @@ fn decoded(text: &str) -> Option<String> {
 fn command(program: &str, store: Option<&str>) -> String {
     let mut command = String::new();
     for word in program.split_ascii_whitespace() {
-        command.push_str(&quoted(word));
+        command.push_str(&shell_word(word));
         command.push(' ');
     }
     command.push_str("--stdio");
     if let Some(store) = store {
         command.push_str(" --store ");
-        command.push_str(&quoted(store));
+        command.push_str(&shell_word(store));
     }
     command
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%_-+=:,./".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]

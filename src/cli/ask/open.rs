@@ -8,6 +8,7 @@ use crate::device::disk::Disk;
 use crate::device::{
     Access, Named, OpenError, Roots, open_disk, open_disk_unless, open_file, open_to_read, resolve, unmount,
 };
+use crate::escape::shell_word;
 use crate::format::disk::partition_table::SectorSize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,31 +100,7 @@ pub fn unopened(error: &OpenError) -> Failure {
 fn sudo() -> String {
     let program =
         std::env::current_exe().map_or_else(|_| "nixflash".to_owned(), |path| path.display().to_string());
-    let words = std::env::args().skip(1).map(|word| quote(&word));
-    let command: Vec<String> = ["sudo".to_owned(), quote(&program)].into_iter().chain(words).collect();
+    let words = std::env::args().skip(1).map(|word| shell_word(&word));
+    let command: Vec<String> = ["sudo".to_owned(), shell_word(&program)].into_iter().chain(words).collect();
     format!("{}\n      or let this user write removable disks: see udev/README.md", command.join(" "))
-}
-
-/// A word as a shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, expected) in
-            [("/dev/sda", "/dev/sda"), ("a b", "'a b'"), ("", "''"), ("it's", "'it'\\''s'"), ("$x", "'$x'")]
-        {
-            assert_eq!(quote(word), expected);
-        }
-    }
 }

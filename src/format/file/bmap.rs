@@ -157,10 +157,11 @@ fn check(text: &str, expected: &str) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn map(ranges: &str, len: u64) -> String {
+    /// The text of a map in blocks of 4096 bytes, with its checksum.
+    pub fn map(ranges: &str, len: u64) -> String {
         let text = format!(
             "<?xml version=\"1.0\" ?>\n<bmap version=\"2.0\"><ImageSize> {len} </ImageSize><BlockSize> 4096 </BlockSize>\
              <ChecksumType> sha256 </ChecksumType><BmapFileChecksum> {} </BmapFileChecksum>\
@@ -170,6 +171,12 @@ mod tests {
         let sum = to_base16(&Sha256::digest(&text));
         text.replacen(&"0".repeat(64), &sum, 1)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::map;
+    use super::*;
 
     #[test]
     fn a_map_is_read_as_it_was_written() {

@@ -7,7 +7,7 @@ use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::ints;
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
-use crate::store::trust::keys::with_right_address;
+use crate::store::trust::keys::facts;
 use crate::stream::decompress::Compression;
 use crate::tree::Node;
 use std::collections::BTreeMap;
@@ -140,17 +140,7 @@ impl Store for Cache {
     }
 
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, Error> {
-        Ok(self.narinfo(path)?.map(|info| {
-            with_right_address(PathInfo {
-                path: info.path,
-                nar_hash: info.nar_hash,
-                nar_size: info.nar_size,
-                references: info.references,
-                deriver: info.deriver,
-                signatures: info.signatures,
-                content_address: info.content_address,
-            })
-        }))
+        Ok(self.narinfo(path)?.map(facts))
     }
 
     fn open_nar(&self, path: &StorePath) -> Result<Box<dyn BufRead + Send>, Error> {

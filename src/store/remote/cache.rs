@@ -11,8 +11,7 @@ use crate::ints;
 use crate::net;
 use crate::store::archive::cache_dir::MAX_NARINFO;
 use crate::store::error::Error;
-use crate::store::interface::PathInfo;
-use crate::store::trust::keys::with_right_address;
+use crate::store::trust::keys::facts;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -148,17 +147,4 @@ impl Shared {
         }
         Ok(Some(info))
     }
-}
-
-/// What a narinfo says of its path.
-pub(super) fn facts(info: NarInfo) -> PathInfo {
-    with_right_address(PathInfo {
-        path: info.path,
-        nar_hash: info.nar_hash,
-        nar_size: info.nar_size,
-        references: info.references,
-        deriver: info.deriver,
-        signatures: info.signatures,
-        content_address: info.content_address,
-    })
 }

@@ -1,6 +1,6 @@
 //! A binary cache over http: narinfos, listings and NARs are fetched once and kept in a directory of this machine.
 
-use super::cache::{CONNECTIONS, Shared, facts};
+use super::cache::{CONNECTIONS, Shared};
 use super::download_dir::{Kept, keep, remove};
 use super::fetch_order;
 use super::listed::Listings;
@@ -13,6 +13,7 @@ use crate::net;
 use crate::store::archive::cache_dir::{check_store_dir, open_packed};
 use crate::store::error::Error;
 use crate::store::interface::{PathInfo, Store};
+use crate::store::trust::keys::facts;
 use crate::tree::Node;
 use crate::workers;
 use sha2::{Digest, Sha256};

@@ -6,6 +6,7 @@
 use super::content_address;
 use crate::base_n::{from_base32, from_base64, to_base16, to_base32};
 use crate::format::nix::nar_hash;
+use crate::format::nix::narinfo::NarInfo;
 use crate::format::nix::store_path::{STORE_DIR, StorePath};
 use crate::store::interface::PathInfo;
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -113,11 +114,20 @@ enum Own {
     Never,
 }
 
-/// What is known of a path by somebody else's word, with its content address only where that makes this very path. No
-/// signature is over the address, and Nix refuses a database in which it is something else.
+/// What a narinfo says of its path, with a content address only where that makes this very path. No signature is over the
+/// address, and Nix refuses a database in which it is something else.
 #[must_use]
-pub fn with_right_address(mut info: PathInfo) -> PathInfo {
-    let address = info.content_address.take();
+pub fn facts(narinfo: NarInfo) -> PathInfo {
+    let address = narinfo.content_address;
+    let mut info = PathInfo {
+        path: narinfo.path,
+        nar_hash: narinfo.nar_hash,
+        nar_size: narinfo.nar_size,
+        references: narinfo.references,
+        deriver: narinfo.deriver,
+        signatures: narinfo.signatures,
+        content_address: None,
+    };
     let is_right = |address: &String| {
         let path = expected_path(address, &info, Own::WhileRead).or_else(|| older_path(address, &info));
         path.is_some_and(|path| path == info.path)
