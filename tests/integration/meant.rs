@@ -204,3 +204,60 @@ fn a_sum_with_a_byte_order_mark_is_read() {
         std::fs::remove_file(&target).unwrap();
     }
 }
+
+#[test]
+fn a_zst_whose_first_frame_is_shorter_than_the_image_is_written_whole() {
+    let dir = temp();
+    let bytes = image();
+    let (first, second) = bytes.split_at(2 * MIB);
+    let pack = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).unwrap();
+    let frames = [pack(first), pack(second)].concat();
+    let target = dir.path().join("target.img");
+    let done = run(&mut write(&put(dir.path(), "two.zst", &frames), &target));
+    assert!([0, 9].contains(&done.code), "{} {}", done.code, done.err);
+    assert!(std::fs::read(&target).unwrap() == bytes);
+    // Half of it is half an image, whatever its frame says.
+    let done = run(&mut write(&put(dir.path(), "one.zst", &pack(first)), &dir.path().join("none.img")));
+    assert!(done.code == 6 && done.err.contains("it is incomplete"), "{} {}", done.code, done.err);
+    assert!(!dir.path().join("none.img").exists());
+}
+
+/// Answers each question with a yes, after the file that it is about became a link to another; prints the questions.
+const SWAP: &str = r#"
+import os, pty, sys
+program, image, card, victim = sys.argv[1:]
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(program, [program, "write", image, card])
+said, asked = b"", 0
+while True:
+    try:
+        more = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    said += more
+    if said.count(b"[y/N]") > asked:
+        asked = said.count(b"[y/N]")
+        if not os.path.islink(card):
+            os.unlink(card)
+            os.symlink(victim, card)
+        os.write(terminal, b"y\n")
+print(asked, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(said.decode())
+"#;
+
+#[test]
+fn bytes_that_look_like_no_image_are_asked_about_once_and_what_was_asked_about_is_written() {
+    let Some(python) = Tool::find("python3") else { return };
+    let dir = temp();
+    let image = put(dir.path(), "notes", &vec![b'x'; 70_000]);
+    let (card, victim) = (put(dir.path(), "card", b"old"), put(dir.path(), "victim", b"precious"));
+    let program = env!("CARGO_BIN_EXE_nixflash");
+    let at = |path: &Path| path.display().to_string();
+    let said = python.passes(&["-c", SWAP, program, &at(&image), &at(&card), &at(&victim)]);
+    assert!(said.starts_with("1 ") && !said.starts_with("1 0"), "one question, and it fails: {said}");
+    assert!(said.contains("neither a partition table nor a file system"), "{said}");
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+}

@@ -208,3 +208,24 @@ impl<'a> Cursor<'a> {
         self.payload.finish().map_err(|e| Error::from(e).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_copied_twice_in_a_row_is_opened_twice() {
+        let piece = |file, at, len| Extent {
+            offset: 0,
+            len: 4096,
+            fill: Fill::Content { content: Content::Packed { source: 1, file }, at, len },
+        };
+        let mut cutter = Cutter { part: 0, start: 0, source: None, last: (0, 0), bytes: 0 };
+        cutter.take(&piece(2, 0, 4096));
+        assert!(!cutter.must_cut(&piece(2, 4096, 100)), "what comes next in the file");
+        assert!(!cutter.must_cut(&piece(3, 0, 100)), "the next file");
+        assert!(cutter.must_cut(&piece(2, 0, 4096)), "the same bytes again");
+        assert!(cutter.must_cut(&piece(2, 4095, 1)), "a byte that has passed");
+        assert!(cutter.must_cut(&piece(1, 0, 100)), "a file that has passed");
+    }
+}

@@ -158,7 +158,8 @@ fn check(text: &str, expected: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use super::*;
+    use crate::base_n::to_base16;
+    use sha2::{Digest, Sha256};
 
     /// The text of a map in blocks of 4096 bytes, with its checksum.
     pub fn map(ranges: &str, len: u64) -> String {
