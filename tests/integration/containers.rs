@@ -497,3 +497,43 @@ fn look(disk: &dyn nixflash::format::disk::container::Disk) {
     let len = disk.size().min(4096);
     let _ = disk.read_exact_at(&mut buf[..len as usize], disk.size() - len);
 }
+
+#[test]
+fn tables_that_cannot_be_right_and_changes_that_wait_are_refused() {
+    let dir = temp();
+    let image = Image::new(64 << 20, &[(0, 70_000, 0), (3 << 20, 70_000, 1)]);
+    // The map of a VDI is at 1 MiB: 64 blocks, all of them the first one of the file.
+    let bomb: fn(&mut Vec<u8>) = |bytes| bytes[1 << 20..][..64 * 4].fill(0);
+    // Both headers of a VHDX: a log that belongs to them, at 48, and the checksum over 4 KiB, at 4.
+    let open_log: fn(&mut Vec<u8>) = |bytes| {
+        for at in [64 << 10, 128 << 10] {
+            let header = &mut bytes[at..at + 4096];
+            header[48..64].fill(7);
+            header[4..8].fill(0);
+            let sum = crc32c::crc32c(header);
+            header[4..8].copy_from_slice(&sum.to_le_bytes());
+        }
+    };
+    let reserved: fn(&mut Vec<u8>) = |bytes| {
+        let at = bytes.len() - 100;
+        bytes[at] ^= 1;
+    };
+    let mut wrong = Vec::new();
+    for (form, change, expected) in [
+        (Form::Vdi, bomb, "have no room in a file of"),
+        (Form::Vhdx, open_log, "changes wait in its log"),
+        (Form::Vhd, reserved, "no footer with a right checksum"),
+    ] {
+        let path = dir.path().join(form.name());
+        image.write(form, &path, 1);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let kind = sniff(&bytes).or_else(|| sniff_end(&bytes)).unwrap();
+        assert!(open(kind, &bytes[..]).is_ok(), "{form:?} as it was made");
+        change(&mut bytes);
+        match open(kind, &bytes[..]) {
+            Err(error) if error.to_string().contains(expected) => {}
+            other => wrong.push(format!("{}: {:?}", form.name(), other.map(|disk| disk.size()))),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
