@@ -316,16 +316,22 @@ impl Job<'_> {
     fn container(&self, form: Form, pending: &Pending, name: &str) -> Result<Option<String>, Failure> {
         let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
         let handle = pending.handle().map_err(|error| unwritable(&error))?;
-        let made = |sink: Result<_, SinkError>| sink.map_err(|error| copy_failed(&error.into(), UNWRITTEN));
+        let failed = |error: SinkError| copy_failed(&error.into(), UNWRITTEN);
         let disk = self.plan.disk();
+        let places = container::places(form, name, &disk).map_err(failed)?;
+        if let Some(places) = places.filter(|_| !self.options.sums()) {
+            let raw = RawFile::inside(pending, places).map_err(|error| unwritable(&error))?;
+            self.scatter(&raw)?;
+            return Ok(None);
+        }
         if !self.options.sums() || !form.is_stream() {
-            self.copy(made(container::into_file(form, handle, name, &disk, threads))?)?;
+            self.copy(container::into_file(form, handle, name, &disk, threads).map_err(failed)?)?;
             let hash =
                 || beside::hash_file(pending.file()).map_err(|error| Failure::of(Code::Target, &error));
             return self.options.sums().then(hash).transpose();
         }
         let (inner, hash) = HashedSink::new(Box::new(Raw::new(handle, name)));
-        self.copy(made(container::into_sink(form, Box::new(inner), name, &disk, threads))?)?;
+        self.copy(container::into_sink(form, Box::new(inner), name, &disk, threads).map_err(failed)?)?;
         Ok(Some(beside::hex(&hash)))
     }
 

@@ -128,21 +128,39 @@ fn refuse_devices(target: &Path, path: String) -> Result<(), Error> {
     }
 }
 
-/// A raw image that several threads may write at once; what is not written reads as zeros.
-#[derive(Debug)]
+/// Where the bytes of a disk are in a file that is no disk itself.
+pub trait Places: Send + Sync {
+    /// Gives the file its length, and writes all that is in it besides the disk.
+    fn begin(&self, file: &File) -> io::Result<()>;
+
+    /// Where in the file a byte of the disk is, if there is a place for it; and how many bytes from it on the answer holds.
+    fn place(&self, offset: u64) -> (Option<u64>, u64);
+}
+
+/// A file with a disk that several threads may write at once; what is not written reads as zeros.
 pub struct RawFile {
     file: File,
+    /// The disk begins and ends with the file where there are none.
+    places: Option<Box<dyn Places>>,
 }
 
 impl RawFile {
     /// Writes to an output that is empty so far.
     pub fn new(pending: &Pending) -> Result<Self, Error> {
-        Ok(Self { file: pending.handle()? })
+        Ok(Self { file: pending.handle()?, places: None })
     }
 
-    /// Gives the file a length.
+    /// The same, for a disk in a container.
+    pub fn inside(pending: &Pending, places: Box<dyn Places>) -> Result<Self, Error> {
+        Ok(Self { file: pending.handle()?, places: Some(places) })
+    }
+
+    /// Gives the disk a length.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        match &self.places {
+            Some(places) => places.begin(&self.file),
+            None => self.file.set_len(len),
+        }
     }
 
     /// Takes away all that was written.
@@ -150,9 +168,23 @@ impl RawFile {
         self.file.set_len(0)
     }
 
-    /// Writes all of `bytes` at `offset`.
-    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+    /// Writes all of `bytes` at `offset` of the disk.
+    pub fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        let Some(places) = &self.places else { return self.file.write_all_at(bytes, offset) };
+        while !bytes.is_empty() {
+            let (place, run) = places.place(offset);
+            let (now, rest) = bytes.split_at(bytes.len().min(usize::try_from(run).unwrap_or(usize::MAX)));
+            match place {
+                Some(place) => self.file.write_all_at(now, place)?,
+                None if now.iter().all(|byte| *byte == 0) => {}
+                None => {
+                    let what = format!("there are data at byte {offset}, where the plan has none");
+                    return Err(io::Error::other(what));
+                }
+            }
+            (offset, bytes) = (offset + ints::to_u64(now.len()), rest);
+        }
+        Ok(())
     }
 }
 

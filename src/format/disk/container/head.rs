@@ -11,7 +11,7 @@ pub enum Part {
 
 /// A container whose tables come first: what is stored follows them in ascending order, each block filled up with zeros
 /// to its whole length.
-pub trait Head: Send {
+pub trait Head: Send + Sync {
     /// What is stored.
     fn stored(&self) -> &super::stored::Stored;
 

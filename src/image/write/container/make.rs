@@ -2,11 +2,13 @@
 
 use super::blocks::Blocks;
 use super::disk::{Disk, Form};
+use super::placed::Placed;
 use super::qcow2::Qcow2;
 use super::vhd::Vhd;
 use super::vmdk::Vmdk;
 use crate::format::disk::container::{Head, qcow2, vdi, vhdx};
 use crate::image::sink::{Sink, SinkError};
+use crate::image::write::complete_file::Places;
 use crate::image::write::raw::Raw;
 use std::fs::File;
 use std::io;
@@ -39,16 +41,39 @@ pub fn into_sink<'a>(
     disk: &Disk,
     threads: u32,
 ) -> Result<Box<dyn Sink + 'a>, SinkError> {
-    let refused = |what: String| SinkError::Io { target: target.to_owned(), source: io::Error::other(what) };
+    match form {
+        Form::PackedQcow2 { .. } => {
+            let what = "the header of a packed qcow2 is written last, which needs a file";
+            Err(refused(target, what.to_owned()))
+        }
+        Form::Vhd => Ok(Box::new(Vhd::new(inner, disk.uuid("vhd")))),
+        Form::Vmdk { level } => Ok(Box::new(Vmdk::begin(inner, target, disk, level, threads)?)),
+        form => match head(form, disk).map_err(|what| refused(target, what))? {
+            Some(head) => Ok(Box::new(Blocks::begin(inner, head, target)?)),
+            None => Err(refused(target, format!("a {} has no tables in front", form.kind().name()))),
+        },
+    }
+}
+
+/// Where all of a container goes, so that it may be written all over at once; `None` for one that has to be written in
+/// its order.
+///
+/// # Errors
+/// Where the form cannot hold a disk of that length.
+pub fn places(form: Form, target: &str, disk: &Disk) -> Result<Option<Box<dyn Places>>, SinkError> {
+    let head = head(form, disk).map_err(|what| refused(target, what))?;
+    Ok(head.map(|head| Box::new(Placed::new(head)) as _))
+}
+
+fn refused(target: &str, what: String) -> SinkError {
+    SinkError::Io { target: target.to_owned(), source: io::Error::other(what) }
+}
+
+/// The tables of a container that has them all in front, or what it cannot hold.
+fn head(form: Form, disk: &Disk) -> Result<Option<Box<dyn Head>>, String> {
     let (size, data) = (disk.size, &disk.data[..]);
     let head: Option<Box<dyn Head>> = match form {
-        Form::PackedQcow2 { .. } => {
-            return Err(refused(
-                "the header of a packed qcow2 is written last, which needs a file".to_owned(),
-            ));
-        }
-        Form::Vhd => return Ok(Box::new(Vhd::new(inner, disk.uuid("vhd")))),
-        Form::Vmdk { level } => return Ok(Box::new(Vmdk::begin(inner, target, disk, level, threads)?)),
+        Form::PackedQcow2 { .. } | Form::Vhd | Form::Vmdk { .. } => return Ok(None),
         Form::PlainQcow2 => qcow2::Plain::new(size, data).map(|head| Box::new(head) as _),
         Form::Vdi => {
             let ids = vdi::Ids { image: disk.uuid("vdi"), change: disk.uuid("change of a vdi") };
@@ -64,7 +89,5 @@ pub fn into_sink<'a>(
         }
     };
     let name = form.kind().name();
-    let head =
-        head.ok_or_else(|| refused(format!("a disk of {size} bytes is longer than a {name} can be")))?;
-    Ok(Box::new(Blocks::begin(inner, head, target)?))
+    head.map(Some).ok_or_else(|| format!("a disk of {size} bytes is longer than a {name} can be"))
 }

@@ -8,9 +8,10 @@ mod gather;
 mod make;
 mod ordered;
 mod packer;
+mod placed;
 mod qcow2;
 mod vhd;
 mod vmdk;
 
 pub use disk::{Disk, Form};
-pub use make::{into_file, into_sink};
+pub use make::{into_file, into_sink, places};
